@@ -1,0 +1,1 @@
+"""clsbpf: Linux's tc BPF classifier (`net/sched/cls_bpf.c`) in user space."""

@@ -1,0 +1,80 @@
+"""What differs between kernels, in one place.
+
+The specification is Linux 4.13's `net/sched/cls_bpf.c`; the kernel to test against is a current one
+(6.18).  Where the two differ in what a user can see, the difference is a field here, read wherever
+behaviour depends on it.  `docs/limits.md` has the same table in words.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+from dataclasses import dataclass
+
+from .errors import ClsbpfError
+
+
+class HandlePolicy(enum.Enum):
+    """How handle 0 ("choose one for me") is answered."""
+
+    HGEN = "hgen"
+    """4.13, `cls_bpf_grab_new_handle`: one counter a classifier, wrapping to 1 at 0x7fffffff."""
+    LOWEST_FREE = "lowest-free"
+    """Current, `idr_alloc_u32`: the lowest handle not in use."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelProfile:
+    """The user-visible behaviour of one kernel release."""
+
+    name: str
+    handles: HandlePolicy
+    max_reclassify: int
+    """Re-runs (reclassify and goto chain share them) before `tcf_classify` gives up with SHOT."""
+    tag_hash: str
+    """The hash of a program's tag, a `hashlib` name; the tag is its first 8 bytes."""
+    skip_sw_errno: int
+    """The answer to `skip_sw` where no driver offloads."""
+    skip_hw_may_change: bool
+    """May a replace change `skip_hw`?  (Else EINVAL.)"""
+    div_by_zero_exits: bool
+    """eBPF division or modulo by a zero register: does the program return 0?  (Else 0, resp. unchanged.)"""
+    vlan_tci_clears_cfi: bool
+    """Does classic SKF_AD_VLAN_TAG clear bit 0x1000 (then VLAN_TAG_PRESENT)?"""
+    dumps_id: bool
+    """Is TCA_BPF_ID in the dump of an eBPF filter?"""
+
+
+CURRENT = KernelProfile(
+    name="current",
+    handles=HandlePolicy.LOWEST_FREE,
+    max_reclassify=16,
+    tag_hash="sha256",
+    skip_sw_errno=errno.EOPNOTSUPP,
+    skip_hw_may_change=False,
+    div_by_zero_exits=False,
+    vlan_tci_clears_cfi=False,
+    dumps_id=True,
+)
+
+V4_13 = KernelProfile(
+    name="4.13",
+    handles=HandlePolicy.HGEN,
+    max_reclassify=4,
+    tag_hash="sha1",
+    skip_sw_errno=errno.EINVAL,
+    skip_hw_may_change=True,
+    div_by_zero_exits=True,
+    vlan_tci_clears_cfi=True,
+    dumps_id=False,
+)
+
+PROFILES = {profile.name: profile for profile in (CURRENT, V4_13)}
+
+
+def profile_by_name(name: str) -> KernelProfile:
+    """The profile called `name`; ClsbpfError lists those that exist."""
+    try:
+        return PROFILES[name]
+    except KeyError:
+        raise ClsbpfError(f"no kernel profile {name!r}; there are: {', '.join(PROFILES)}") from None
