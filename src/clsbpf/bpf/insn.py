@@ -132,7 +132,7 @@ def ld_imm64(dst: int, value: int, pseudo: Pseudo | int = 0) -> tuple[Insn, Insn
 
 
 def ld_abs(size: Size, offset: int) -> Insn:
-    """`r0 = *(size *)skb[offset]` in host order; outside the packet the program ends with 0.  R6 is the context."""
+    """`r0 = *(size *)skb[offset]` in host order; outside the packet the program ends with 0.  R6: context."""
     return Insn(Class.LD | Mode.ABS | size, imm=s32(offset))
 
 
