@@ -1,0 +1,135 @@
+"""What came of a run: the counts by filter, verdict and class, and a row a packet if asked for.
+
+The counts are complete when `Results` exists.  Rows come in `Batch`es while the run goes on (a run
+must not hold all rows of a capture that is larger than memory); whoever wants them all at once asks
+for `columns=True` and reads `to_arrow()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ClsbpfError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
+VERDICT_NAMES = {
+    -1: "unspec",
+    0: "ok",
+    1: "reclassify",
+    2: "shot",
+    3: "pipe",
+    4: "stolen",
+    5: "queued",
+    6: "repeat",
+    7: "redirect",
+    8: "trap",
+}
+"""TC_ACT_* by value.  A packet that no filter decides is "unspec"."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilterCount:
+    """One filter and the packets that it decided.  `bytes` are those of the frames on the wire."""
+
+    chain: int
+    pref: int
+    protocol: str
+    handle: int
+    flowid: int
+    """The filter's own classid, 0 when it has none."""
+    name: str | None
+    matches: str
+    """What it matches, for a reader: an expression, or the program's size."""
+    packets: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClassCount:
+    """One classid and the packets that were given it."""
+
+    classid: int
+    packets: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Rows of consecutive packets: numpy arrays of one length, in packet order.
+
+    `packet` (uint64, from 0), `time` (int64, ns), `length` (uint32, wire), `verdict` (int32),
+    `classid`, `chain`, `pref`, `handle` (uint32; 0 where no filter decided).  `offset` (int64) and
+    `captured` (uint32) say where the packet's bytes lie in the window that `data` views.
+    """
+
+    packet: npt.NDArray[np.uint64]
+    time: npt.NDArray[np.int64]
+    length: npt.NDArray[np.uint32]
+    verdict: npt.NDArray[np.int32]
+    classid: npt.NDArray[np.uint32]
+    chain: npt.NDArray[np.uint32]
+    pref: npt.NDArray[np.uint32]
+    handle: npt.NDArray[np.uint32]
+    offset: npt.NDArray[np.int64]
+    captured: npt.NDArray[np.uint32]
+    link_type: int
+    data: memoryview
+
+    COLUMNS = ("packet", "time", "length", "verdict", "classid", "chain", "pref", "handle")
+
+    def to_arrow(self) -> pa.RecordBatch:
+        """The columns as an Arrow record batch; `time` is a timestamp in nanoseconds."""
+        import pyarrow as pa
+
+        arrays = [pa.array(getattr(self, name)) for name in self.COLUMNS]
+        arrays[1] = arrays[1].cast(pa.timestamp("ns"))
+        return pa.RecordBatch.from_arrays(arrays, names=list(self.COLUMNS))
+
+
+def arrow_schema() -> pa.Schema:
+    """The columns of a result file."""
+    import pyarrow as pa
+
+    kinds = [pa.uint64(), pa.timestamp("ns"), pa.uint32(), pa.int32(), *[pa.uint32()] * 4]
+    return pa.schema(list(zip(Batch.COLUMNS, kinds, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """The outcome of a run over one or more captures.
+
+    `bytes` count frames as on the wire, `truncated` the packets that a program read past the end of
+    what was captured, `seconds` the time from opening the capture to the last result, `plan_seconds`
+    what preparing and compiling took before.  `verdicts` maps TC_ACT_* names to packets.
+    """
+
+    packets: int
+    bytes: int
+    truncated: int
+    seconds: float
+    plan_seconds: float
+    filters: tuple[FilterCount, ...]
+    verdicts: Mapping[str, int]
+    classes: tuple[ClassCount, ...]
+    undecided: int
+    """Packets that no filter decided."""
+    link_types: tuple[str, ...] = ()
+    """tcpdump's names of the link types met."""
+    warnings: tuple[str, ...] = ()
+    """What a reader of the counts must know (a policy for Ethernet on another link type, say)."""
+    batches: tuple[Any, ...] | None = field(default=None, repr=False)
+    """Arrow record batches, where all columns were asked for."""
+
+    def to_arrow(self) -> pa.Table:
+        """All rows as one Arrow table; ClsbpfError unless the run was asked for columns."""
+        import pyarrow as pa
+
+        if self.batches is None:
+            raise ClsbpfError("this run kept counters only; run it with columns=True for a row a packet")
+        return pa.Table.from_batches(self.batches, schema=arrow_schema())
