@@ -43,6 +43,8 @@ class KernelProfile:
     """Does classic SKF_AD_VLAN_TAG clear bit 0x1000 (then VLAN_TAG_PRESENT)?"""
     dumps_id: bool
     """Is TCA_BPF_ID in the dump of an eBPF filter?"""
+    classic_loads_inline: bool = True
+    """Are a classic program's packet loads written out?  (Then a `jmp` over very many of them is EINVAL.)"""
 
 
 CURRENT = KernelProfile(
@@ -67,6 +69,7 @@ V4_13 = KernelProfile(
     div_by_zero_exits=True,
     vlan_tci_clears_cfi=True,
     dumps_id=False,
+    classic_loads_inline=False,
 )
 
 PROFILES = {profile.name: profile for profile in (CURRENT, V4_13)}
