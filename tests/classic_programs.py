@@ -34,7 +34,7 @@ def offset(random: Random) -> int:
 
 
 def valid_insn(random: Random, after: int, written: set[int]) -> SockFilter:
-    """An instruction that may stand where `after` instructions follow, of a line where `written` is written."""
+    """An instruction that may stand where `after` instructions follow and `written` words are written."""
     kind = random.randrange(20)
     if kind < 5:
         return c.ld_abs(random.choice(SIZES), offset(random))

@@ -14,15 +14,15 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from classic_programs import likely_valid, noise, scratch_puzzle, spoiled
-from judges import inside, network_namespace
 
+from classic_programs import likely_valid, noise, scratch_puzzle, spoiled
 from clsbpf.bpf import classic as c
 from clsbpf.bpf.check import RULES, check
 from clsbpf.bpf.classic import SKF_AD_OFF, U32, Ancillary, SockFilter, encode_ops
 from clsbpf.bpf.isa import BPF_MAXINSNS, Jmp, Size
 from clsbpf.errors import BytecodeError
 from clsbpf.profile import V4_13
+from judges import inside, network_namespace
 
 SO_ATTACH_FILTER = 26
 
