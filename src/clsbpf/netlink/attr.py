@@ -144,9 +144,7 @@ def encode_attrs(attrs: Iterable[Attr]) -> bytes:
     """The attributes one after the other, each padded to four bytes."""
     out = bytearray()
     for attr in attrs:
-        out += _HEADER.pack(
-            NLA_HDRLEN + len(attr.payload), attr.type | (NLA_F_NESTED if attr.nested else 0)
-        )
+        out += _HEADER.pack(NLA_HDRLEN + len(attr.payload), attr.type | (NLA_F_NESTED if attr.nested else 0))
         out += attr.payload
         out += bytes(-len(out) % NLA_ALIGNTO)
     return bytes(out)

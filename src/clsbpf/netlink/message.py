@@ -163,12 +163,18 @@ class Acknowledgement:
 
 
 def acknowledge(
-    request: Message, errno: int, extack: ExtAck = NO_EXTACK, *, ext_ack: bool = True, cap_ack: bool = False
+    request: Message,
+    errno: int,
+    extack: ExtAck = NO_EXTACK,
+    *,
+    portid: int = 0,
+    ext_ack: bool = True,
+    cap_ack: bool = False,
 ) -> Message:
     """netlink_ack(): the answer to one request; `errno` positive, 0 for success.
 
-    `ext_ack` and `cap_ack` are the socket's options.  The kernel repeats the request's payload only
-    beside an error, and gives the offset of an attribute only beside an error.
+    `portid` is the asking socket's address, `ext_ack` and `cap_ack` its options.  The kernel repeats
+    the request's payload only beside an error, and beside success says a message but no attribute.
     """
     capped = errno == 0 or cap_ack
     size = NLMSG_HDRLEN + len(request.payload)
@@ -182,19 +188,21 @@ def acknowledge(
         NLMSG_ERROR,
         (NLM_F_CAPPED if capped else 0) | (NLM_F_ACK_TLVS if tlvs else 0),
         request.seq,
-        request.pid,
+        portid,
         _ERRNO.pack(-errno) + inner.encode() + tlvs,
     )
 
 
-def done(request: Message, errno: int = 0, extack: ExtAck = NO_EXTACK, *, ext_ack: bool = True) -> Message:
+def done(
+    request: Message, errno: int = 0, extack: ExtAck = NO_EXTACK, *, portid: int = 0, ext_ack: bool = True
+) -> Message:
     """netlink_dump_done(): the end of the dump that `request` asked for."""
     tlvs = encode_attrs(extack.attrs()) if ext_ack else b""
     return Message(
         NLMSG_DONE,
         NLM_F_MULTI | (NLM_F_ACK_TLVS if tlvs else 0),
         request.seq,
-        request.pid,
+        portid,
         _ERRNO.pack(-errno) + tlvs,
     )
 

@@ -53,7 +53,7 @@ class _PolicyAttr(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """struct nla_policy: one attribute's kind; `length` its greatest length (0: none), `mask` the valid bits."""
+    """struct nla_policy: one attribute's kind, its greatest `length` (0: none), its valid bits (`mask`)."""
 
     kind: Nla
     length: int = 0
