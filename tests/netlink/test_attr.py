@@ -12,7 +12,7 @@ from clsbpf.errors import ClsbpfError
 from clsbpf.netlink import attr as nla
 from clsbpf.netlink.attr import Attr
 
-pytestmark = pytest.mark.skipif(
+pytestmark = pytest.mark.skipif(sys.byteorder != "little", reason="bytes of a little-endian host")
     sys.byteorder != "little", reason="the bytes are those of a little-endian host"
 )
 

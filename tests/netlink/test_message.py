@@ -1,4 +1,4 @@
-"""Messages, acknowledgements and struct tcmsg.  The kernel is asked for the same in differential/test_endpoint_twin."""
+"""Messages, acknowledgements, struct tcmsg; differential/test_endpoint_twin asks the kernel for the same."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clsbpf.netlink import message as nl
 from clsbpf.netlink.message import ExtAck, Message
 from clsbpf.netlink.tcmsg import TCM_IFINDEX_MAGIC_BLOCK, TcMsg, tc_message
 
-pytestmark = pytest.mark.skipif(
+pytestmark = pytest.mark.skipif(sys.byteorder != "little", reason="bytes of a little-endian host")
     sys.byteorder != "little", reason="the bytes are those of a little-endian host"
 )
 
