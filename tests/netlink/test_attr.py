@@ -13,8 +13,6 @@ from clsbpf.netlink import attr as nla
 from clsbpf.netlink.attr import Attr
 
 pytestmark = pytest.mark.skipif(sys.byteorder != "little", reason="bytes of a little-endian host")
-    sys.byteorder != "little", reason="the bytes are those of a little-endian host"
-)
 
 # name, attribute, its bytes, how it reads
 CASES = [

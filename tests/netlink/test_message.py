@@ -16,8 +16,6 @@ from clsbpf.netlink.message import ExtAck, Message
 from clsbpf.netlink.tcmsg import TCM_IFINDEX_MAGIC_BLOCK, TcMsg, tc_message
 
 pytestmark = pytest.mark.skipif(sys.byteorder != "little", reason="bytes of a little-endian host")
-    sys.byteorder != "little", reason="the bytes are those of a little-endian host"
-)
 
 REQUEST = Message(44, 0x605, seq=9, pid=0, payload=bytes(range(20)))
 
