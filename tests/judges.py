@@ -18,6 +18,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from clsbpf.errors import ClsbpfError
+from clsbpf.expression import libpcap_version
+
 REQUIRED = bool(os.environ.get("CLSBPF_REQUIRE_JUDGES"))
 _counter = itertools.count()
 
@@ -35,6 +38,14 @@ def need_tool(name: str) -> str:
         _absent(f"{name} is not installed")
     assert path is not None
     return path
+
+
+def need_libpcap() -> None:
+    """Skips (or fails, where judges are required) without the system's libpcap."""
+    try:
+        libpcap_version()
+    except ClsbpfError as error:
+        _absent(str(error))
 
 
 @functools.cache
