@@ -31,6 +31,8 @@ from clsbpf.vm.subset import (
     u8,
     u16,
     u32,
+    udiv,
+    umod,
     wrap,
 )
 
@@ -48,13 +50,15 @@ def arithmetic(a: int, b: int) -> int:
 def divided(a: int, b: int) -> int:
     if b == 0 or b == -1:
         return -1
-    return wrap(wrap(a // b * 1000) + a % b)
+    return wrap(wrap(a // b * 1000) + a % b + 7 * udiv(a, b) - umod(a, b))
 
 
 @native
 def compared(a: int, b: int) -> int:
     if a < b <= LIMIT or (a == b and not a > LIMIT):
         return (a != b) + 2 * (a >= b) + 10
+    if a in (1, LIMIT, b):
+        return 5 if b not in (2, 3) else 6
     return 1 if below(a, b) else 0 if a > 0 else -1
 
 

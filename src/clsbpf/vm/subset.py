@@ -15,7 +15,7 @@ inline.  docs/design.md has the measurements against the alternatives (numba: st
 functions that emit IR: nobody can read them).
 
 The subset.  Every value is a 64-bit signed integer; an address is one too.  There are assignments to
-names, arithmetic, comparison, `and`/`or`/`not`, conditional expressions, `if`, `while`, `for … in
+names, arithmetic, comparison, `in (…)`, `and`/`or`/`not`, conditional expressions, `if`, `while`, `for … in
 range(…)`, `break`, `continue`, `return`, calls to other native functions and to the primitives
 below.  Any other name or dotted name must be an integer constant of the module: it is baked in.
 Native arithmetic wraps at 64 bits where Python's does not: code that may overflow says `wrap(…)`.
@@ -30,7 +30,7 @@ import inspect
 import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, overload
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -153,6 +153,16 @@ def below(a: int, b: int) -> int:
     return int(a & 0xFFFFFFFFFFFFFFFF < b & 0xFFFFFFFFFFFFFFFF)
 
 
+def udiv(a: int, b: int) -> int:
+    """a // b as unsigned 64-bit numbers; b is not 0."""
+    return wrap((a & 0xFFFFFFFFFFFFFFFF) // (b & 0xFFFFFFFFFFFFFFFF))
+
+
+def umod(a: int, b: int) -> int:
+    """a % b as unsigned 64-bit numbers; b is not 0."""
+    return wrap((a & 0xFFFFFFFFFFFFFFFF) % (b & 0xFFFFFFFFFFFFFFFF))
+
+
 def shift_right(value: int, count: int) -> int:
     """Logical right shift of the 64 bits by 0 to 63."""
     return wrap((value & 0xFFFFFFFFFFFFFFFF) >> count)
@@ -261,6 +271,8 @@ _PRIMITIVES: dict[Callable[..., object], _Primitive] = {
     swap16: _swap(16),
     swap32: _swap(32),
     below: _Primitive(2, ("{t}c = icmp ult i64 {0}, {1}", "{r} = zext i1 {t}c to i64")),
+    udiv: _Primitive(2, ("{r} = udiv i64 {0}, {1}",)),
+    umod: _Primitive(2, ("{r} = urem i64 {0}, {1}",)),
     shift_right: _Primitive(2, ("{r} = lshr i64 {0}, {1}",)),
 }
 
@@ -304,15 +316,17 @@ class Lowered:
 _RECORDS: dict[Callable[..., object], Subset] = {}
 
 
-def native(
-    function: Callable[_P, _R] | None = None, *, inline: bool = False, cold: bool = False
-) -> Callable[_P, _R]:
+@overload
+def native(function: Callable[_P, _R]) -> Callable[_P, _R]: ...
+@overload
+def native(*, inline: bool = ..., cold: bool = ...) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]: ...
+def native(function: Any = None, *, inline: bool = False, cold: bool = False) -> Any:
     """Mark a function of the subset; it stays an ordinary Python function.
 
     `inline`: always inlined.  `cold`: never inlined, a slow path.
     """
     if function is None:
-        return functools.partial(native, inline=inline, cold=cold)  # type: ignore[return-value]
+        return functools.partial(native, inline=inline, cold=cold)
     attributes = "alwaysinline nounwind" if inline else "noinline cold nounwind" if cold else "nounwind"
     _RECORDS[function] = Subset(function, attributes=attributes, external=False)
     return function
@@ -539,6 +553,20 @@ class _Lowering:
 
     def truth(self, node: ast.expr) -> str:
         """An i1: is the expression non-zero?"""
+        match node:
+            case ast.Compare(left=left, ops=[ast.NotIn()], comparators=comparators):
+                inside = self.truth(ast.Compare(left, [ast.In()], comparators))
+                result = self.fresh()
+                self.emit(f"{result} = xor i1 {inside}, true")
+                return result
+            case ast.Compare(left=left, ops=[ast.In()], comparators=[ast.Tuple(elts=[first, *others])]):
+                value = self.value(left)
+                result = self.compare(value, ast.Eq(), self.value(first), node)
+                for other in others:
+                    part, either = self.compare(value, ast.Eq(), self.value(other), node), self.fresh()
+                    self.emit(f"{either} = or i1 {result}, {part}")
+                    result = either
+                return result
         if isinstance(node, ast.Compare) and len(node.ops) == 1:
             return self.compare(self.value(node.left), node.ops[0], self.value(node.comparators[0]), node)
         if isinstance(node, ast.Compare):
@@ -606,7 +634,7 @@ class _Lowering:
         return result
 
     def divide(self, remainder: bool, left: str, right: str) -> str:
-        """Python's `//` and `%`, which round down; a divisor of 0 (or of -1, for -2**63) is the caller's bug."""
+        """Python's `//` and `%`, which round down; dividing by 0 (or -2**63 by -1) is the caller's bug."""
         quotient, rest = self.binary("sdiv", left, right), self.binary("srem", left, right)
         inexact, differ, adjust, amount = (self.fresh() for _ in range(4))
         self.emit(f"{inexact} = icmp ne i64 {rest}, 0")

@@ -1,0 +1,160 @@
+"""What does a walk over a capture need, and what does it leave?
+
+One struct in native memory, `WalkState`, so that a walk can stop at any record and go on in the next
+call; the arrays that its fields point to; and the two numbers that it speaks in, `Stop` (why it came
+back) and the *outcome* of a packet:
+
+    bit 63 … 37          36           35 … 32        31 … 0
+    filter's number + 1  read past    verdict + 1    classid
+    (0: none decided)    the capture  (TC_ACT_*)
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+from collections.abc import Iterator
+
+CLASSID_MASK = 0xFFFFFFFF
+VERDICT_SHIFT = 32
+VERDICT_MASK = 0xF
+READ_PAST_SHIFT = 36
+FILTER_SHIFT = 37
+UNDECIDED = 0
+"""The outcome of a packet that no filter decided: verdict TC_ACT_UNSPEC (-1 + 1), classid 0."""
+
+CLASS_SLOTS = 1 << 14
+CLASS_LIMIT = CLASS_SLOTS * 3 // 4
+CLASS_ENTRY = 24
+"""An entry of the class table: classid (0: free), packets, bytes; 8 bytes each."""
+FILTER_ENTRY = 16
+"""An entry of the filter counters, by filter number + 1: packets, bytes; 8 bytes each."""
+
+
+class Stop(enum.IntEnum):
+    """Why a walk returned."""
+
+    MORE = 0
+    """The next record is not wholly in the window."""
+    PYTHON = 1
+    """The next block is one for the Python reader: damage, a section, an interface, or nobody's."""
+    ROWS_FULL = 2
+    CLASSES_FULL = 3
+    LINK_CHANGE = 4
+    """pcapng: the next packet is of another link type than this plan is for."""
+
+
+class TimeRule(enum.IntEnum):
+    """How a fraction of a second in ticks becomes nanoseconds."""
+
+    MULTIPLY = 0
+    """Times `FACTOR`."""
+    DIVIDE = 1
+    """Divided by `FACTOR`."""
+    BINARY = 2
+    """Times 10**9, shifted right by `FACTOR`."""
+
+
+class _Layout(enum.IntEnum):
+    """Names of 64-bit cells that lie one behind the other; each value is the cell's byte offset."""
+
+    @staticmethod
+    def _generate_next_value_(name: str, start: int, count: int, last_values: list[int]) -> int:
+        return 8 * count
+
+
+class Port(_Layout):
+    """A pcapng interface, as the walk reads it."""
+
+    LINK_TYPE = enum.auto()
+    MAX_CAPTURED = enum.auto()
+    """More than this is damage."""
+    SNAP_LIMIT = enum.auto()
+    """A longer packet is cut to it."""
+    TICKS = enum.auto()
+    """Ticks per second, unsigned."""
+    OFFSET_SECONDS = enum.auto()
+    RULE = enum.auto()
+    FACTOR = enum.auto()
+
+
+PORT_BYTES = 8 * len(Port)
+
+
+class State(_Layout):
+    """What a walk needs and what it leaves: addresses and counts."""
+
+    # the window
+    CURSOR = enum.auto()
+    """The address of the next record."""
+    END = enum.auto()
+    # how records look
+    SWAPPED = enum.auto()
+    """Are headers in the other byte order?"""
+    RECORD_HEADER = enum.auto()
+    CAPTURED_AT = enum.auto()
+    """Where in a pcap record header the captured length is."""
+    LENGTH_AT = enum.auto()
+    SMALLER_IS_CAPTURED = enum.auto()
+    FRACTION_NS = enum.auto()
+    """Nanoseconds in one unit of a pcap time's fraction."""
+    MAX_CAPTURED = enum.auto()
+    SNAP_LIMIT = enum.auto()
+    PORTS = enum.auto()
+    """The section's interfaces: an array of `Port` cells."""
+    PORT_COUNT = enum.auto()
+    BLOCK_LIMIT = enum.auto()
+    # how frames are prepared: the plan's link type and hook
+    LINK_TYPE = enum.auto()
+    UNTAG = enum.auto()
+    """Is a VLAN tag taken out of the data?"""
+    MINIMUM = enum.auto()
+    """Frames shorter than this on the wire reach no filter."""
+    SCRATCH = enum.auto()
+    # rows: arrays; ROW_CAPACITY 0 when only counters are wanted
+    ROW = enum.auto()
+    ROW_CAPACITY = enum.auto()
+    ROW_TIME = enum.auto()
+    ROW_LENGTH = enum.auto()
+    ROW_OUTCOME = enum.auto()
+    ROW_ADDRESS = enum.auto()
+    ROW_CAPTURED = enum.auto()
+    # counters
+    PACKETS = enum.auto()
+    BYTES = enum.auto()
+    TRUNCATED = enum.auto()
+    FILTERS = enum.auto()
+    VERDICTS = enum.auto()
+    """Packets by verdict + 1: 16 counts."""
+    CLASSES = enum.auto()
+    """The class table, or 0 where every filter's classid is known beforehand."""
+    CLASSES_USED = enum.auto()
+
+
+class Cells:
+    """Cells of a layout in native memory."""
+
+    def __init__(self, layout: type[_Layout], count: int = 1) -> None:
+        self._cells = (ctypes.c_int64 * (len(layout) * count))()
+        self.address = ctypes.addressof(self._cells)
+
+    def __getitem__(self, cell: _Layout) -> int:
+        return self._cells[cell >> 3]
+
+    def __setitem__(self, cell: _Layout, value: int) -> None:
+        self._cells[cell >> 3] = value
+
+
+class Counters:
+    """An array of 64-bit counts in native memory."""
+
+    def __init__(self, length: int) -> None:
+        self.counts = (ctypes.c_int64 * length)()
+        self.address = ctypes.addressof(self.counts)
+
+    def clear(self) -> None:
+        """Set all to 0."""
+        ctypes.memset(self.address, 0, ctypes.sizeof(self.counts))
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.counts)
