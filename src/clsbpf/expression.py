@@ -91,8 +91,7 @@ def compile_expression(
             raise ClsbpfError(f"expression {_shown(text)}: {message}")
         try:
             insns = tuple(
-                SockFilter(insn.code, insn.jt, insn.jf, insn.k)
-                for insn in program.bf_insns[: program.bf_len]
+                SockFilter(insn.code, insn.jt, insn.jf, insn.k) for insn in program.bf_insns[: program.bf_len]
             )
         finally:
             library.pcap_freecode(ctypes.byref(program))
