@@ -43,6 +43,12 @@ class KernelProfile:
     """Does classic SKF_AD_VLAN_TAG clear bit 0x1000 (then VLAN_TAG_PRESENT)?"""
     dumps_id: bool
     """Is TCA_BPF_ID in the dump of an eBPF filter?"""
+    rereads_protocol: bool = True
+    """Does `tcf_classify` look at the protocol before each classifier?  (Else once a run of a chain.)"""
+    auto_prio_errno: int = errno.ENOSPC
+    """The answer when the range of automatic priorities is used up."""
+    keeps_chain0: bool = False
+    """Is chain 0 always there, and so the first in a dump?  (Else it comes and goes as the others do.)"""
     classic_loads_inline: bool = True
     """Are a classic program's packet loads written out?  (Then a `jmp` over very many of them is EINVAL.)"""
 
@@ -69,6 +75,9 @@ V4_13 = KernelProfile(
     div_by_zero_exits=True,
     vlan_tci_clears_cfi=True,
     dumps_id=False,
+    rereads_protocol=False,
+    auto_prio_errno=errno.EINVAL,
+    keeps_chain0=True,
     classic_loads_inline=False,
 )
 

@@ -1,0 +1,55 @@
+"""What a filter does with a packet that it matched: struct tcf_exts.
+
+A filter has a list of actions; the first verdict that is not "pipe" ends it.  The empty list says
+OK: a match without actions accepts the packet into its class.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ...skb import Skb
+from ..act import TcAct
+from ..result import ClassifyResult
+
+
+class Actions(Protocol):
+    """struct tcf_exts: the actions of one filter."""
+
+    def execute(self, skb: Skb, result: ClassifyResult) -> int:
+        """tcf_exts_exec(): the answer, a TC_ACT_* number; a negative one goes on with the next filter."""
+        ...
+
+    def destroy(self) -> None:
+        """tcf_exts_destroy(): the filter is gone; give back what its actions hold."""
+        ...
+
+
+class NoActions:
+    """A tcf_exts without actions."""
+
+    __slots__ = ()
+
+    def execute(self, skb: Skb, result: ClassifyResult) -> int:
+        """OK: the match stands."""
+        return TcAct.OK
+
+    def destroy(self) -> None:
+        """Nothing is held."""
+
+    def __repr__(self) -> str:
+        return "NO_ACTIONS"
+
+
+NO_ACTIONS = NoActions()
+
+
+class ActionSource(Protocol):
+    """Who makes actions of a request's attributes: tcf_exts_validate()."""
+
+    def make(self, act: bytes | None, police: bytes | None, rate: bytes | None, override: bool) -> Actions:
+        """The actions of TCA_BPF_ACT and TCA_BPF_POLICE (payloads), with the estimator of TCA_RATE.
+
+        `override` is the request's NLM_F_REPLACE: actions that exist already may be changed.
+        """
+        ...

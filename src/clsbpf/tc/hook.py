@@ -1,0 +1,81 @@
+"""Where filters meet packets: the clsact and ingress qdiscs.
+
+Both are qdiscs without a queue.  clsact has two blocks, one for packets that come in and one for
+those that go out, told apart by the minor of a filter's parent; the older ingress has only the
+first, and takes it for any parent.  A classful qdisc, whose filters choose a class to queue in, is
+another matter and will have its own `Qdisc`.
+
+Mirrors net/sched/sch_ingress.c and tc_run() of net/core/dev.c.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..skb import Skb
+from . import ids
+from .act import TcAct
+from .chain import Block
+from .result import ClassifyResult
+
+CLSACT = "clsact"
+INGRESS = "ingress"
+
+
+@dataclass(slots=True, eq=False)
+class Qdisc:
+    """struct Qdisc of kind `clsact` or `ingress` on a device, with its blocks (tcf_block)."""
+
+    kind: str
+    ingress: Block
+    egress: Block | None = None
+    handle: int = ids.major(ids.TC_H_CLSACT)
+    parent: int = ids.TC_H_CLSACT
+
+    def __post_init__(self) -> None:
+        assert (self.kind, self.egress is None) in {(CLSACT, False), (INGRESS, True)}
+
+    def find(self, classid: int) -> int:
+        """cl_ops->find(): the class that a parent means, 0 if there is none.
+
+        ingress has one for every classid; tc's `egress` on it is silently its ingress.
+        """
+        minor = ids.minor(classid)
+        if self.kind == INGRESS:
+            return minor + 1
+        return minor if minor in (ids.TC_H_MIN_INGRESS, ids.TC_H_MIN_EGRESS) else 0
+
+    def block(self, class_: int) -> Block | None:
+        """cl_ops->tcf_block(): the block of a class that `find` gave, or of 0 (a parent without minor)."""
+        if self.kind == INGRESS or class_ == ids.TC_H_MIN_INGRESS:
+            return self.ingress
+        return self.egress if class_ == ids.TC_H_MIN_EGRESS else None
+
+    def block_of(self, parent: int) -> Block | None:
+        """The block of a filter's parent (a classid); None where the kernel finds none."""
+        return self.block(self.find(parent) if ids.minor(parent) else 0)
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """Its blocks, ingress first."""
+        return (self.ingress,) if self.egress is None else (self.ingress, self.egress)
+
+    def classify(self, skb: Skb, result: ClassifyResult) -> int:
+        """tc_run(): what the block on the packet's side (`skb.at_ingress`) says of it.
+
+        A packet that is let through has the minor of its class as `tc_index` afterwards.
+        """
+        block = self.ingress if skb.at_ingress else self.egress
+        if block is None:
+            return TcAct.UNSPEC
+        skb.wire_len = skb.len
+        answer = block.classify(skb, result)
+        if answer == TcAct.OK:
+            skb.tc_index = ids.minor(result.classid)
+        return answer
+
+    def destroy(self) -> None:
+        """The qdisc goes, and with it the filters of its own blocks; a shared block's filters stay."""
+        for block in self.blocks:
+            if not block.index:
+                block.flush()
