@@ -1,0 +1,130 @@
+"""How is IR text made to run?  LLVM, through llvmlite: parse, optimize, emit an object, link it here.
+
+Compiling goes through an object file in memory because an object can be kept and linked again in half
+a millisecond, where optimizing costs half a millisecond an instruction.
+
+A `NativeModule` owns its machine code: function addresses taken from it are good while it lives.
+Calls made through ctypes release the GIL.  Compiling holds one lock: LLVM's contexts are not to be
+shared between threads.  LLVM is set up when it is first needed, not when this module is imported.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import itertools
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import llvmlite.binding as llvm
+
+from ..profile import CURRENT, KernelProfile
+from ..skb import Skb
+from ..verifier.program import VerifiedProgram
+from .environment import Environment
+from .lower import lower
+from .native_skb import NativeSkb, fill, take_back
+from .subset import module_ir
+
+_lock = threading.Lock()
+_serial = itertools.count()
+
+
+def _target_machine() -> llvm.TargetMachine:
+    """The machine this runs on, with all that its processor can do."""
+    target = llvm.Target.from_default_triple()
+    return target.create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=2, jit=True
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiler:
+    """LLVM, set up: a target machine to emit objects with, a linker to load them."""
+
+    machine: llvm.TargetMachine
+    linker: llvm.LLJIT
+
+
+@functools.cache
+def _compiler() -> _Compiler:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return _Compiler(_target_machine(), llvm.create_lljit_compiler(_target_machine()))
+
+
+class NativeModule:
+    """Machine code, and what keeps it loaded."""
+
+    def __init__(self, tracker: llvm.ResourceTracker) -> None:
+        self._tracker = tracker
+
+    def address(self, name: str) -> int:
+        """The address of an exported function."""
+        return int(self._tracker[name])
+
+
+def compile_object(ir_text: str, *, optimize: int = 2) -> bytes:
+    """An object file for this machine; `optimize` is LLVM's level, 0 to 3.
+
+    IR text is made by this package: RuntimeError, when it is malformed, is a mistake of ours.
+    """
+    with _lock:
+        compiler = _compiler()
+        module = llvm.parse_assembly(ir_text)
+        module.verify()
+        if optimize:
+            tuning = llvm.create_pipeline_tuning_options(speed_level=optimize)
+            passes = llvm.create_pass_builder(compiler.machine, tuning)
+            passes.getModulePassManager().run(module, passes)
+        return bytes(compiler.machine.emit_object(module))
+
+
+def load_object(image: bytes, exported: Iterable[str]) -> NativeModule:
+    """Link an object file into this process; the functions named can then be asked for."""
+    with _lock:
+        builder = llvm.JITLibraryBuilder().add_current_process().add_object_img(image)
+        for name in exported:
+            builder.export_symbol(name)
+        return NativeModule(builder.link(_compiler().linker, f"clsbpf.{next(_serial)}"))
+
+
+def compile_module(ir_text: str, exported: Iterable[str], *, optimize: int = 2) -> NativeModule:
+    """Compile IR text and load it; `exported` names the functions whose addresses will be wanted."""
+    return load_object(compile_object(ir_text, optimize=optimize), exported)
+
+
+_ENTRY = "clsbpf.program"
+_RUN = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p)
+
+
+class NativeProgram:
+    """One program as machine code (bpf_func after bpf_int_jit_compile)."""
+
+    def __init__(self, module: NativeModule) -> None:
+        self._module = module
+        self._function = _RUN(module.address(_ENTRY))
+
+    def run(self, skb: Skb, environment: Environment | None = None) -> int:
+        """r0, unsigned, of a run on `skb`, which keeps what the program wrote."""
+        environment = environment or Environment()
+        native = NativeSkb()
+        fill(skb, native, environment.address)
+        result = int(self._function(ctypes.addressof(native)))
+        take_back(native, skb)
+        return result
+
+
+def program_ir(program: VerifiedProgram, profile: KernelProfile = CURRENT) -> str:
+    """A module with the one exported function that runs the program."""
+    lowered = lower(program, _ENTRY, profile=profile)
+    support = module_ir([subset.function for subset in lowered.calls], exported=False)
+    declares = [line for line in sorted(lowered.declares) if line not in support]
+    exported = lowered.definition.replace("define internal", "define", 1)
+    return "\n".join([*declares, support, exported, ""])
+
+
+def jit(program: VerifiedProgram, profile: KernelProfile = CURRENT) -> NativeProgram:
+    """Compile one program."""
+    return NativeProgram(compile_module(program_ir(program, profile), [_ENTRY]))

@@ -1,0 +1,211 @@
+"""Which bytes does a program's context pointer point to?
+
+To a program the packet is struct __sk_buff; to native code it is that image followed by what the
+kernel keeps in struct sk_buff and programs never see: where the packet's bytes are (64-bit addresses,
+where __sk_buff has 32-bit stand-ins), where its headers begin, and what the program did.
+
+    0         struct __sk_buff, fields as bpf/context.py has them        192
+    192       data, data_end, data_meta (addresses), header offsets, …   256
+
+A read of __sk_buff's `data`, `data_end` or `data_meta` yields the address from the second part; the
+interpreter and the lowering both do this (the kernel's bpf_convert_ctx_access).  `protocol` and
+`vlan_proto` are in network order, as in the kernel.
+
+`At` names the offsets for code that works on addresses: helper bodies, the capture walk.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import socket
+
+from ..skb import Skb
+
+_u32 = ctypes.c_uint32
+_i32 = ctypes.c_int32
+_u64 = ctypes.c_uint64
+
+
+class NativeSkb(ctypes.Structure):
+    """struct __sk_buff and, from byte 192 on, our part of struct sk_buff.  256 bytes.
+
+    One that `fill` has filled keeps the skb's buffer in place (it cannot be resized) for as long as it
+    lives or until it is filled again.
+    """
+
+    _fields_ = (
+        ("len", _u32),
+        ("pkt_type", _u32),
+        ("mark", _u32),
+        ("queue_mapping", _u32),
+        ("protocol", _u32),
+        ("vlan_present", _u32),
+        ("vlan_tci", _u32),
+        ("vlan_proto", _u32),
+        ("priority", _u32),
+        ("ingress_ifindex", _u32),
+        ("ifindex", _u32),
+        ("tc_index", _u32),
+        ("cb", _u32 * 5),
+        ("hash", _u32),
+        ("tc_classid", _u32),
+        ("data", _u32),
+        ("data_end", _u32),
+        ("napi_id", _u32),
+        ("family", _u32),
+        ("remote_ip4", _u32),
+        ("local_ip4", _u32),
+        ("remote_ip6", _u32 * 4),
+        ("local_ip6", _u32 * 4),
+        ("remote_port", _u32),
+        ("local_port", _u32),
+        ("data_meta", _u32),
+        ("flow_keys", _u64),
+        ("tstamp", _u64),
+        ("wire_len", _u32),
+        ("gso_segs", _u32),
+        ("sk", _u64),
+        ("gso_size", _u32),
+        ("tstamp_type", _u32),
+        ("hwtstamp", _u64),
+        ("data_ptr", _u64),
+        ("data_end_ptr", _u64),
+        ("data_meta_ptr", _u64),
+        ("net_off", _i32),
+        ("mac_off", _i32),
+        ("hatype", _u32),
+        ("read_past", _u32),
+        ("head_ptr", _u64),
+        ("hop", _u64),
+        ("environment", _u64),
+    )
+
+
+SK_BUFF_BYTES = 192
+"""sizeof(struct __sk_buff): what a program may address of its context."""
+NATIVE_SKB_BYTES = 256
+assert ctypes.sizeof(NativeSkb) == NATIVE_SKB_BYTES
+
+
+class At(enum.IntEnum):
+    """Byte offsets in the native skb."""
+
+    LEN = 0
+    """u32: bytes from `data` on, on the wire."""
+    PKT_TYPE = 4
+    MARK = 8
+    QUEUE_MAPPING = 12
+    PROTOCOL = 16
+    VLAN_PRESENT = 20
+    VLAN_TCI = 24
+    VLAN_PROTO = 28
+    PRIORITY = 32
+    INGRESS_IFINDEX = 36
+    IFINDEX = 40
+    TC_INDEX = 44
+    CB = 48
+    HASH = 68
+    TC_CLASSID = 72
+    DATA = 76
+    DATA_END = 80
+    NAPI_ID = 84
+    DATA_META = 140
+    TSTAMP = 152
+    WIRE_LEN = 160
+    GSO_SEGS = 164
+    SK = 168
+    GSO_SIZE = 176
+    TSTAMP_TYPE = 180
+    HWTSTAMP = 184
+    DATA_PTR = 192
+    """u64: the address of skb->data, as the program sees it."""
+    DATA_END_PTR = 200
+    """u64: the address of the captured end."""
+    DATA_META_PTR = 208
+    NET_OFF = 216
+    """i32: network header - data."""
+    MAC_OFF = 220
+    """i32: link-layer header - data."""
+    HATYPE = 224
+    READ_PAST = 228
+    """u32: set to 1 by whoever reads between the captured end and the end on the wire."""
+    HEAD_PTR = 232
+    """u64: the address where the headroom starts."""
+    HOP = 240
+    ENVIRONMENT = 248
+    """u64: the address of the NativeEnvironment (vm/environment.py)."""
+
+
+POINTERS: dict[int, int] = {
+    At.DATA: At.DATA_PTR,
+    At.DATA_END: At.DATA_END_PTR,
+    At.DATA_META: At.DATA_META_PTR,
+}
+"""__sk_buff fields that read as an address, and where the address is."""
+
+
+class Narrowing(enum.Enum):
+    """What a store to a context field becomes where the kernel's field is narrower than __sk_buff's."""
+
+    LOW_16 = "low 16 bits"
+    QUEUE = "16 bits, and NO_QUEUE_MAPPING or more changes nothing"
+
+
+NARROWED: dict[int, Narrowing] = {
+    At.TC_INDEX: Narrowing.LOW_16,
+    At.TC_CLASSID: Narrowing.LOW_16,
+    At.QUEUE_MAPPING: Narrowing.QUEUE,
+}
+"""bpf_convert_ctx_access: stores that do not simply store."""
+NO_QUEUE_MAPPING = 0xFFFF
+
+
+def fill(skb: Skb, native: NativeSkb, environment: int) -> None:
+    """Make `native` say what `skb` is; `environment` is the address of the NativeEnvironment."""
+    buffer = (ctypes.c_char * len(skb.buffer)).from_buffer(skb.buffer)
+    head = ctypes.addressof(buffer)
+    native.pinned = buffer
+    native.len = skb.len
+    native.pkt_type = skb.pkt_type
+    native.mark = skb.mark
+    native.queue_mapping = skb.queue_mapping
+    native.protocol = socket.htons(skb.protocol)
+    native.vlan_present = skb.vlan_present
+    native.vlan_tci = skb.vlan_tci
+    native.vlan_proto = socket.htons(skb.vlan_proto)
+    native.priority = skb.priority
+    native.ingress_ifindex = skb.ingress_ifindex
+    native.ifindex = skb.ifindex
+    native.tc_index = skb.tc_index
+    native.cb[:] = skb.cb
+    native.hash = skb.hash
+    native.tc_classid = skb.tc_classid
+    native.napi_id = skb.napi_id
+    native.tstamp = skb.tstamp
+    native.wire_len = skb.wire_len
+    native.gso_segs = skb.gso_segs
+    native.gso_size = skb.gso_size
+    native.hwtstamp = skb.hwtstamp
+    native.data_ptr = head + skb.data
+    native.data_end_ptr = head + max(skb.tail, skb.data)
+    native.data_meta_ptr = head + skb.data
+    native.net_off = skb.network_header - skb.data
+    native.mac_off = skb.mac_header - skb.data
+    native.hatype = skb.hatype
+    native.read_past = skb.read_past
+    native.head_ptr = head
+    native.environment = environment
+
+
+def take_back(native: NativeSkb, skb: Skb) -> None:
+    """Give `skb` the fields that a program may have written, and let its buffer go."""
+    skb.mark = native.mark
+    skb.queue_mapping = native.queue_mapping
+    skb.priority = native.priority
+    skb.tc_index = native.tc_index
+    skb.cb[:] = native.cb
+    skb.tc_classid = native.tc_classid
+    skb.tstamp = native.tstamp
+    skb.read_past = bool(native.read_past)
+    native.pinned = None
