@@ -1,0 +1,178 @@
+"""bpf(2): how a program gets into the real kernel, runs there once, and is looked at.
+
+The system call takes a command, a union of structures (`union bpf_attr`) and its size; the parts of the
+union that are not used are 0.  Program types and commands are those of `linux/bpf.h`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import errno
+import os
+import platform
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..bpf.insn import INSN_BYTES, Insn, encode
+from ..errors import ClsbpfError, VerifierError
+
+SYSCALL_NUMBERS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
+"""__NR_bpf by machine."""
+
+LOG_BYTES = 1 << 20
+
+
+class Command(enum.IntEnum):
+    """enum bpf_cmd, as far as used."""
+
+    PROG_LOAD = 5
+    PROG_TEST_RUN = 10
+    OBJ_GET_INFO_BY_FD = 15
+
+
+class ProgType(enum.IntEnum):
+    """enum bpf_prog_type, as far as used."""
+
+    SOCKET_FILTER = 1
+    SCHED_CLS = 3
+    SCHED_ACT = 4
+
+
+_ATTR_BYTES = 160
+_PROG_LOAD = struct.Struct("=IIQQIIQII16s")
+_TEST_RUN = struct.Struct("=IIIIQQIIIIQQIII4x")
+_INFO = struct.Struct("=IIQ")
+_PROG_INFO = struct.Struct("=II8sIIQQQIIQ16s")
+
+
+@dataclass(frozen=True, slots=True)
+class TestRun:
+    """What BPF_PROG_TEST_RUN answers: r0 unsigned, the packet afterwards, struct __sk_buff afterwards."""
+
+    __test__ = False  # not a test, whatever its name says to pytest
+
+    retval: int
+    packet: bytes
+    context: bytes
+    duration_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProgInfo:
+    """struct bpf_prog_info, as far as used."""
+
+    type: int
+    id: int
+    tag: bytes
+    name: str
+
+
+def _bpf(command: Command, attr: bytes) -> tuple[int, bytes]:
+    """One bpf(2) call: its result, and the attributes as it left them.  Raises OSError."""
+    number = SYSCALL_NUMBERS.get(platform.machine())
+    if number is None or os.name != "posix" or platform.system() != "Linux":
+        raise OSError(errno.ENOSYS, f"bpf(2) on {platform.system()} {platform.machine()} is not known here")
+    buffer = ctypes.create_string_buffer(attr.ljust(_ATTR_BYTES, b"\0"), _ATTR_BYTES)
+    libc = ctypes.CDLL(None, use_errno=True)
+    result = int(
+        libc.syscall(ctypes.c_long(number), ctypes.c_int(command), buffer, ctypes.c_uint(_ATTR_BYTES))
+    )
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result, buffer.raw
+
+
+def _refused(what: str, error: OSError) -> ClsbpfError:
+    refusal = ClsbpfError(f"the kernel refused to {what}: {error.strerror}")
+    refusal.errno = error.errno or errno.EINVAL
+    return refusal
+
+
+def prog_load(
+    insns: Iterable[Insn],
+    kind: ProgType = ProgType.SCHED_CLS,
+    *,
+    license: str = "GPL",
+    name: str = "",
+) -> int:
+    """Load a program: its file descriptor, the caller's to close.
+
+    VerifierError, with the kernel's errno and the verifier's log, when it is refused.
+    """
+    code = ctypes.create_string_buffer(encode(insns))
+    terms = ctypes.create_string_buffer(license.encode())
+    log = ctypes.create_string_buffer(LOG_BYTES)
+
+    def attributes(log_level: int) -> bytes:
+        return _PROG_LOAD.pack(
+            kind,
+            (len(code) - 1) // INSN_BYTES,
+            ctypes.addressof(code),
+            ctypes.addressof(terms),
+            log_level,
+            LOG_BYTES if log_level else 0,
+            ctypes.addressof(log) if log_level else 0,
+            0,
+            0,
+            name.encode()[:15],
+        )
+
+    try:
+        return _bpf(Command.PROG_LOAD, attributes(0))[0]
+    except OSError:
+        pass  # again, for the log: writing it makes every load slower
+    try:
+        return _bpf(Command.PROG_LOAD, attributes(1))[0]
+    except OSError as error:
+        text = log.value.decode(errors="replace")
+        refusal = VerifierError(f"the kernel refused the program: {error.strerror}", log=text)
+        refusal.errno = error.errno or errno.EINVAL
+        raise refusal from None
+
+
+def prog_test_run(fd: int, packet: bytes, *, context: bytes | None = None, repeat: int = 1) -> TestRun:
+    """Run a loaded program on a packet (from its link-layer header on, at least 14 bytes).
+
+    `context` is a struct __sk_buff with the fields set that TEST_RUN allows.
+    """
+    data_in = ctypes.create_string_buffer(packet, len(packet))
+    data_out = ctypes.create_string_buffer(len(packet) + 4096)
+    ctx_in = ctypes.create_string_buffer(context or b"", max(len(context or b""), 1))
+    ctx_out = ctypes.create_string_buffer(256)
+    attr = _TEST_RUN.pack(
+        fd,
+        0,
+        len(packet),
+        len(data_out),
+        ctypes.addressof(data_in),
+        ctypes.addressof(data_out),
+        repeat,
+        0,
+        len(context) if context else 0,
+        len(ctx_out),
+        ctypes.addressof(ctx_in) if context else 0,
+        ctypes.addressof(ctx_out),
+        0,
+        0,
+        0,
+    )
+    try:
+        _, after = _bpf(Command.PROG_TEST_RUN, attr)
+    except OSError as error:
+        raise _refused("run the program", error) from None
+    _, retval, _, size_out, _, _, _, duration, _, ctx_size_out, *_ = _TEST_RUN.unpack_from(after)
+    return TestRun(retval, data_out.raw[:size_out], ctx_out.raw[:ctx_size_out], duration)
+
+
+def prog_info(fd: int) -> ProgInfo:
+    """What the kernel says of a loaded program."""
+    info = ctypes.create_string_buffer(256)
+    try:
+        _bpf(Command.OBJ_GET_INFO_BY_FD, _INFO.pack(fd, len(info), ctypes.addressof(info)))
+    except OSError as error:
+        raise _refused("describe the program", error) from None
+    kind, identity, tag, *_, name = _PROG_INFO.unpack_from(info.raw)
+    return ProgInfo(kind, identity, tag, name.split(b"\0")[0].decode(errors="replace"))
