@@ -83,6 +83,19 @@ TCA_BPF_MAX = TcaBpf.ID
 TCA_BPF_FLAG_ACT_DIRECT = 1
 
 
+class TcaAct(IntEnum):
+    """enum in linux/pkt_cls.h: the attributes of one action."""
+
+    KIND = 1
+    OPTIONS = 2
+    INDEX = 3
+    STATS = 4
+
+
+TCA_ACT_MAX_PRIO = 32
+"""The most actions that one filter may have."""
+
+
 class ClsFlag(IntFlag):
     """TCA_CLS_FLAGS_*: what TCA_BPF_FLAGS_GEN holds."""
 
