@@ -36,9 +36,9 @@ def parse_bytecode(text: str, *, newlines: bool = True) -> tuple[SockFilter, ...
         raise BytecodeError(
             f"bytecode begins with the number of instructions and a comma, not {_shown(text)}"
         )
-    wanted = int(length[1]) if len(length[1]) < 10 else BPF_MAXINSNS + 1
+    wanted = _number(length[1], BPF_MAXINSNS)
     if not 0 < wanted <= BPF_MAXINSNS:
-        raise BytecodeError(f"bytecode of {length[1]} instructions; 1 to {BPF_MAXINSNS} are allowed")
+        raise BytecodeError(f"bytecode of {_shown(length[1])} instructions; 1 to {BPF_MAXINSNS} are allowed")
 
     parts = text[length.end() :].split(",")
     if parts[-1] == "":
@@ -67,7 +67,7 @@ def _parse_insn(index: int, part: str, wanted: int) -> SockFilter:
         )
     values = []
     for (name, most), digits in zip(_FIELDS, match.groups(), strict=True):
-        value = int(digits) if len(digits) <= 20 else most + 1
+        value = _number(digits, most)
         least = -0x80000000 if name == "k" else 0
         if not least <= value <= most:
             raise BytecodeError(
@@ -76,6 +76,11 @@ def _parse_insn(index: int, part: str, wanted: int) -> SockFilter:
             )
         values.append(value & most)
     return SockFilter(*values)
+
+
+def _number(digits: str, most: int) -> int:
+    """The number, or one over `most` where it is far too long to be any that is allowed."""
+    return int(digits) if len(digits.lstrip("+-0")) <= 10 else most + 1
 
 
 def _shown(text: str) -> str:

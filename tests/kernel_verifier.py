@@ -1,0 +1,81 @@
+"""The real kernel's opinion of an eBPF program: taken or not, its tag, and the verifier's log either way."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pytest
+
+from clsbpf.bpf.insn import Insn, encode
+from clsbpf.kernel.bpf import SYSCALL_NUMBERS, prog_info
+from judges import need_kernel
+
+BPF_MAP_CREATE = 0
+BPF_PROG_LOAD = 5
+SOCKET_FILTER, SCHED_CLS = 1, 3
+LOG_BYTES = 1 << 20
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """errno (0: taken), the verifier's log, and the tag of a program that was taken."""
+
+    errno: int
+    log: str
+    tag: bytes
+
+    @property
+    def taken(self) -> bool:
+        return self.errno == 0
+
+
+def _bpf(command: int, attr: bytes) -> int:
+    buffer = ctypes.create_string_buffer(attr.ljust(144, b"\0"), 144)
+    result = _libc.syscall(SYSCALL_NUMBERS[platform.machine()], command, buffer, 144)
+    return int(result) if result >= 0 else -ctypes.get_errno()
+
+
+def opinion(
+    insns: Iterable[Insn], *, kind: int = SCHED_CLS, log_level: int = 1, map_fds: tuple[int, ...] = ()
+) -> Opinion:
+    """Load the program, look at it, and let it go again.  Skips where there is no such kernel."""
+    need_kernel()
+    code = ctypes.create_string_buffer(encode(insns))
+    terms = ctypes.create_string_buffer(b"GPL")
+    log = ctypes.create_string_buffer(LOG_BYTES)
+    fds = (ctypes.c_int * max(len(map_fds), 1))(*map_fds)
+    attr = struct.pack(
+        "=IIQQIIQ",
+        kind,
+        (len(code) - 1) // 8,
+        ctypes.addressof(code),
+        ctypes.addressof(terms),
+        log_level,
+        LOG_BYTES if log_level else 0,
+        ctypes.addressof(log) if log_level else 0,
+    )
+    attr = attr.ljust(120, b"\0") + struct.pack("=Q", ctypes.addressof(fds) if map_fds else 0)
+    fd = _bpf(BPF_PROG_LOAD, attr)
+    if fd < 0:
+        return Opinion(-fd, log.value.decode(), b"")
+    try:
+        return Opinion(0, log.value.decode(), prog_info(fd).tag)
+    finally:
+        os.close(fd)
+
+
+@pytest.fixture
+def array_maps() -> Iterable[tuple[int, int]]:
+    """Two BPF_MAP_TYPE_ARRAY maps with one value of 8 bytes: their descriptors."""
+    need_kernel()
+    fds = tuple(_bpf(BPF_MAP_CREATE, struct.pack("=IIIII", 2, 4, 8, 1, 0)) for _ in range(2))
+    assert min(fds) >= 0
+    yield fds[0], fds[1]
+    for fd in fds:
+        os.close(fd)
