@@ -1,0 +1,58 @@
+"""A tc command line, read: the object, then its own grammar (tc/tc.c, do_cmd).
+
+words ── parse_command ──▶ Command (messages to send, how to show the reply) ── perform ──▶ Outcome
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from . import usage
+from .errors import CommandError
+from .filter import parse_chain, parse_filter
+from .options import NO_OPTIONS, Options
+from .qdisc import parse_qdisc
+from .request import Command, Lookups, ObjectSource, _no_file
+from .words import Words, matches
+
+_Parser = Callable[[Words, Lookups, Options], Command]
+
+_OBJECTS: tuple[tuple[str, _Parser | None], ...] = (
+    ("qdisc", parse_qdisc),
+    ("class", None),
+    ("filter", parse_filter),
+    ("chain", parse_chain),
+    ("actions", None),
+    ("monitor", None),
+    ("exec", None),
+)
+"""In tc's order of looking; None: tc has it, this project not yet."""
+
+
+def parse_command(
+    words: Sequence[str],
+    resolve: Callable[[str], int | None],
+    read_file: Callable[[str], str] = _no_file,
+    *,
+    options: Options = NO_OPTIONS,
+    load_object: Callable[[ObjectSource], int] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Command:
+    """The command that `words` (from the object on, without the options before it) spell.
+
+    `resolve` gives a device's ifindex or None, `read_file` a file's text or raises OSError,
+    `load_object` the descriptor of an eBPF program; see `Lookups`.  CommandError as tc refuses.
+    """
+    if not words or options.help:
+        return Command(usage=usage.TC)
+    lookups = Lookups(resolve, read_file, load_object, environ or {})
+    cursor = Words(words)
+    word = cursor.take()
+    for name, parse in _OBJECTS:
+        if matches(word, name):
+            if parse is None:
+                raise CommandError(f'Object "{name}" is not supported here, try "tc help".', 1, word=word)
+            return parse(cursor, lookups, options)
+    if matches(word, "help"):
+        return Command(usage=usage.TC)
+    raise CommandError(f'Object "{word}" is unknown, try "tc help".', 255, word=word)

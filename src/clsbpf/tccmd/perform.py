@@ -1,0 +1,173 @@
+"""A command carried out: its messages to whoever answers, the answers to what tc prints.
+
+`talk` is the seam to the kernel or to the engine: a function that takes one request's bytes and gives
+the datagrams that answer it.  An empty yes, a dump or a refusal come back; a refusal is raised as the
+CommandError (exit code 2) with the words that tc prints for it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import ClsbpfError
+from ..netlink.attr import iter_attrs
+from ..netlink.message import (
+    NLM_F_DUMP_INTR,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    Acknowledgement,
+    Message,
+    iter_messages,
+    read_acknowledgement,
+)
+from ..netlink.schema import Rtm, Tca
+from ..netlink.tcmsg import TCMSG_LEN
+from .errors import CommandError
+from .printer import Printer, json_text
+from .render import NO_NAMES, Names, print_message
+from .request import Command, Reply, Request, View
+
+Talk = Callable[[bytes], Iterable[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a command that succeeded printed.
+
+    `stdout` is tc's output, text or JSON as the options wanted; `rows` the same as Python values, None
+    when the command shows nothing.  `stderr` are warnings and help, without the last newline.
+    """
+
+    stdout: str = ""
+    rows: list[Any] | None = None
+    stderr: str = ""
+
+
+def perform(command: Command, talk: Talk, names: Names = NO_NAMES) -> Outcome:
+    """Send the command's requests and render what comes back; CommandError when one is refused."""
+    shown: Outcome | None = None
+    remarks = [command.usage] if command.usage else []
+    for request in command.requests:
+        messages = _messages(talk(request.data))
+        match request.reply:
+            case Reply.ACK:
+                remarks += _acknowledged(messages, command.on_refusal)
+            case Reply.BLOCKS:
+                _check_block(messages, request)
+            case Reply.ANSWER | Reply.DUMP:
+                assert command.view is not None
+                shown = _show(messages, request, command, command.view, names, remarks)
+    stderr = "\n".join(remarks)
+    return Outcome(stderr=stderr) if shown is None else Outcome(shown.stdout, shown.rows, stderr)
+
+
+def _messages(datagrams: Iterable[bytes]) -> Iterator[Message]:
+    for datagram in datagrams:
+        yield from iter_messages(datagram)
+
+
+def _acknowledged(messages: Iterator[Message], on_refusal: str) -> list[str]:
+    """rtnl_talk() without an answer: what the kernel remarks beside its yes."""
+    for message in messages:
+        if message.type == NLMSG_ERROR:
+            answer = read_acknowledgement(message)
+            if answer.errno:
+                raise _refusal(answer, on_refusal)
+            return [f"Warning: {_sentence(answer.extack.message)}"] if answer.extack.message else []
+    raise ClsbpfError("the request was not acknowledged")
+
+
+def _sentence(text: str) -> str:
+    """print_ext_ack_msg(): the kernel's words end in a full stop."""
+    return text if text.endswith(".") else text + "."
+
+
+def _reason(answer: Acknowledgement) -> str:
+    if answer.extack.message:
+        return f"Error: {_sentence(answer.extack.message)}"
+    return f"RTNETLINK answers: {os.strerror(answer.errno)}"
+
+
+def _refusal(
+    answer: Acknowledgement, on_refusal: str, *, stdout: str = "", exit_code: int = 2
+) -> CommandError:
+    """rtnl_talk_error()."""
+    message = "\n".join(line for line in (_reason(answer), on_refusal) if line)
+    return CommandError(message, exit_code, answer.errno, stdout=stdout)
+
+
+_QUIET = (errno.ENOENT, errno.EOPNOTSUPP)
+
+
+def _dump_refusal(message: Message, answer: Acknowledgement, stdout: str) -> CommandError:
+    """rtnl_dump_done() and rtnl_dump_error(), then what the command says to it."""
+    lines = ["Dump terminated"]
+    if answer.extack.message or message.type == NLMSG_ERROR:
+        # tc does not look at the explanation of a dump that never began.
+        explained = message.type == NLMSG_DONE
+        lines.insert(0, _reason(answer if explained else Acknowledgement(answer.errno)))
+    elif answer.errno == errno.EMSGSIZE:
+        lines.insert(0, "Error: Buffer too small for object.")
+    elif answer.errno not in _QUIET:
+        lines.insert(0, _reason(answer))
+    return CommandError("\n".join(lines), 1, answer.errno, stdout=stdout)
+
+
+def _check_block(messages: Iterator[Message], request: Request) -> None:
+    """tc_qdisc_block_exists(): does a qdisc have this block?"""
+    found = False
+    for message in messages:
+        if message.type in (NLMSG_DONE, NLMSG_ERROR):
+            break
+        if message.type == Rtm.NEWQDISC:
+            for attr in iter_attrs(message.payload[TCMSG_LEN:]):
+                if attr.type in (Tca.INGRESS_BLOCK, Tca.EGRESS_BLOCK) and attr.u32 == request.block:
+                    found = True
+    if not found:
+        raise CommandError(f'Cannot find block "{request.block}"', word=str(request.block))
+
+
+def _show(
+    messages: Iterator[Message],
+    request: Request,
+    command: Command,
+    view: View,
+    names: Names,
+    remarks: list[str],
+) -> Outcome:
+    """Render an answer, or a dump to its end."""
+    out = Printer("\\" if view.options.oneline else "\n")
+    for message in messages:
+        if message.flags & NLM_F_DUMP_INTR and _INTERRUPTED not in remarks:
+            remarks.append(_INTERRUPTED)
+        if message.type in (NLMSG_DONE, NLMSG_ERROR):
+            answer = read_acknowledgement(message)
+            if answer.errno == 0:
+                return _outcome(out, view)
+            if request.reply is Reply.ANSWER:
+                raise _refusal(answer, command.on_refusal)
+            raise _dump_refusal(message, answer, _outcome(out, view).stdout)
+        print_message(out, message, view, names)
+        if request.reply is Reply.ANSWER:
+            return _outcome(out, view)
+    raise ClsbpfError("the reply ended before it was complete")
+
+
+_INTERRUPTED = "Dump was interrupted and may be inconsistent."
+
+
+def _outcome(out: Printer, view: View) -> Outcome:
+    options = view.options
+    stdout = json_text(out.rows, pretty=bool(options.pretty)) + "\n" if options.json else out.text
+    return Outcome(stdout, out.rows)
+
+
+def print_notification(message: Message, view: View, names: Names = NO_NAMES) -> Outcome:
+    """tc monitor: one notification as tc prints it."""
+    out = Printer("\\" if view.options.oneline else "\n")
+    print_message(out, message, view, names)
+    return _outcome(out, view)

@@ -1,0 +1,235 @@
+"""`tc qdisc` for clsact and ingress: words to requests (tc/tc_qdisc.c, q_clsact.c, q_ingress.c).
+
+The common words come before the kind; clsact and ingress set parent and handle themselves, so that
+either is an error after `root` or `parent`.  Their filters may live in blocks that devices share:
+`ingress_block N` and `egress_block N`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..netlink import attr as nla
+from ..netlink.attr import Attr
+from ..netlink.message import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE
+from ..netlink.schema import Rtm, Tca
+from ..netlink.tcmsg import TcMsg, tc_message
+from . import usage
+from .errors import CommandError, UnsupportedKind, duplicate, invalid
+from .filter import parse_estimator, rate_attr
+from .ids import CLSACT_HANDLE, TC_H_CLSACT, TC_H_INGRESS, TC_H_ROOT, parse_classid, parse_qdisc_handle
+from .numbers import unsigned
+from .options import Options
+from .request import DEVICE_NAME_BYTES, KIND_BYTES, Command, Lookups, Reply, Request, View, cut
+from .words import Words, matches, matches_any
+
+OTHER_QDISCS = frozenset(
+    {"atm", "bfifo", "cake", "cbq", "cbs", "choke", "codel", "drr", "dsmark", "etf", "ets", "fifo", "fq"}
+    | {"fq_codel", "fq_pie", "gred", "hfsc", "hhf", "htb", "mqprio", "multiq", "netem", "pfifo", "pfifo_fast"}
+    | {"pfifo_head_drop", "pie", "plug", "prio", "qfq", "red", "rr", "sfb", "sfq", "skbprio", "taprio", "tbf"}
+)
+"""The kinds of tc 6.1 besides clsact and ingress (and noqueue, which has no options)."""
+
+_SUPPORTED = "clsact, ingress"
+_SINGLETON = {"clsact": TC_H_CLSACT, "ingress": TC_H_INGRESS}
+
+
+def parse_qdisc(words: Words, lookups: Lookups, options: Options) -> Command:
+    """do_qdisc(): the command after the word `qdisc`."""
+    if not words:
+        return _list(words, lookups, options)
+    verb = words.take()
+    try:
+        for name, type, flags in _MODIFIERS:
+            if matches(verb, name):
+                return _modify(type, flags, words, lookups)
+        if matches_any(verb, "list", "show", "lst"):
+            return _list(words, lookups, options)
+        if matches(verb, "help"):
+            raise _Help
+    except _Help:
+        # tc goes on after its usage, sends what it has, and ends with what the kernel says to that.
+        return Command(usage=usage.QDISC)
+    raise CommandError(f'Command "{verb}" is unknown, try "tc qdisc help".', 255, word=verb)
+
+
+class _Help(Exception):
+    """The word `help` was met."""
+
+
+_MODIFIERS = (
+    ("add", Rtm.NEWQDISC, NLM_F_EXCL | NLM_F_CREATE),
+    ("change", Rtm.NEWQDISC, 0),
+    ("replace", Rtm.NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE),
+    ("link", Rtm.NEWQDISC, NLM_F_REPLACE),
+    ("delete", Rtm.DELQDISC, 0),
+)
+
+
+@dataclass(slots=True)
+class _Selection:
+    """What the common words have said so far."""
+
+    device: str | None = None
+    parent: int = 0
+    handle: int = 0
+    rate: tuple[int, int] | None = None
+    ingress_block: int = 0
+    egress_block: int = 0
+    kind: str | None = None
+
+
+def _modify(type: Rtm, flags: int, words: Words, lookups: Lookups) -> Command:
+    """tc_qdisc_modify()."""
+    selection = _Selection()
+    _parse_common(words, selection)
+    attrs: list[Attr] = []
+    if selection.kind:
+        attrs.append(nla.string(Tca.KIND, selection.kind))
+    if selection.rate:
+        attrs.append(rate_attr(selection.rate))
+    if selection.kind is not None:
+        _check_kind_options(selection.kind, words)
+    if selection.ingress_block:
+        attrs.append(nla.u32(Tca.INGRESS_BLOCK, selection.ingress_block))
+    if selection.egress_block:
+        attrs.append(nla.u32(Tca.EGRESS_BLOCK, selection.egress_block))
+    ifindex = lookups.ifindex(selection.device) if selection.device else 0
+    header = TcMsg(0, ifindex, selection.handle, selection.parent)
+    message = tc_message(type, header, attrs, flags=Reply.ACK.flags | flags)
+    return Command((Request(message, Reply.ACK),), devices=tuple(lookups.devices))
+
+
+def _parse_common(words: Words, selection: _Selection) -> None:
+    """Reads up to the qdisc's kind (which goes into `selection`) or the end; _Help for `help`."""
+    while words:
+        word = words.current
+        if word == "dev":
+            _device(words, selection)
+        elif word == "handle":
+            _handle(words, selection)
+        elif word == "root":
+            if selection.parent:
+                raise CommandError('Error: "root" is duplicate parent ID', 255, word=word)
+            selection.parent = TC_H_ROOT
+        elif word in _SINGLETON:
+            if selection.parent:
+                raise CommandError(f'Error: "{word}" is a duplicate parent ID', 255, word=word)
+            selection.parent = _SINGLETON[word]
+            selection.handle = CLSACT_HANDLE
+            selection.kind = word
+            words.skip()
+            return
+        elif word == "parent":
+            _parent(words, selection)
+        elif matches(word, "estimator"):
+            selection.rate = parse_estimator(words, selection.rate)
+        elif matches(word, "stab"):
+            raise UnsupportedKind("qdisc", "stab", _SUPPORTED)
+        elif matches(word, "ingress_block"):
+            selection.ingress_block = _block(words, "invalid ingress block index value")
+        elif matches(word, "egress_block"):
+            selection.egress_block = _block(words, "invalid egress block index value")
+        elif matches(word, "help"):
+            raise _Help
+        else:
+            selection.kind = cut(word, KIND_BYTES)
+            words.skip()
+            return
+        words.skip()
+
+
+def _device(words: Words, selection: _Selection) -> None:
+    name = words.next()
+    if selection.device:
+        duplicate("dev", name)
+    selection.device = cut(name, DEVICE_NAME_BYTES)
+
+
+def _handle(words: Words, selection: _Selection) -> None:
+    if selection.handle:
+        duplicate("handle", words.current)  # looked at before the next word is
+    name = words.next()
+    handle = parse_qdisc_handle(name)
+    if handle is None:
+        invalid("invalid qdisc ID", name)
+    selection.handle = handle
+
+
+def _parent(words: Words, selection: _Selection) -> None:
+    name = words.next()
+    if selection.parent:
+        duplicate("parent", name)
+    parent = parse_classid(name)
+    if parent is None:
+        invalid("invalid parent ID", name)
+    selection.parent = parent
+
+
+def _block(words: Words, complaint: str) -> int:
+    number = words.next()
+    block = unsigned(number)
+    if not block:
+        invalid(complaint, number)
+    return block
+
+
+def _check_kind_options(kind: str, words: Words) -> None:
+    """parse_qopt() of the kind; none that is supported has options."""
+    if kind in OTHER_QDISCS:
+        raise UnsupportedKind("qdisc", kind, _SUPPORTED)
+    if kind == "ingress":
+        # An old spelling, `ingress handle ffff:`, whose value nobody looks at.
+        while words.at("handle"):
+            words.next()
+            words.skip()
+    if not words:
+        return
+    word = words.current
+    if kind in _SINGLETON:
+        raise CommandError(f'What is "{word}"?', word=word, usage=usage.QDISC)
+    raise CommandError(f'Unknown qdisc "{kind}", hence option "{word}" is unparsable', word=word)
+
+
+def _list(words: Words, lookups: Lookups, options: Options) -> Command:
+    """tc_qdisc_list(): a dump of all; the kernel selects nothing but the device, tc the rest."""
+    device = ""
+    selection = _Selection()
+    invisible = False
+    while words:
+        word = words.current
+        if word == "dev":
+            device = cut(words.next(), DEVICE_NAME_BYTES)  # given twice, the last counts
+        elif word in ("root", "ingress", "clsact"):
+            if selection.parent:
+                invalid("parent is already specified", word)
+            selection.parent = TC_H_ROOT if word == "root" else TC_H_INGRESS
+        elif matches(word, "parent"):
+            if selection.parent:
+                invalid("parent is already specified", word)
+            name = words.next()
+            parent = parse_classid(name)
+            if parent is None:
+                invalid("invalid parent ID", name)
+            selection.parent = parent
+        elif matches(word, "handle"):
+            if selection.handle:
+                invalid("handle is already specified", word)
+            name = words.next()
+            handle = parse_qdisc_handle(name)
+            if handle is None:
+                invalid("invalid qdisc ID", name)
+            selection.handle = handle
+        elif matches(word, "help"):
+            raise _Help
+        elif word == "invisible":
+            invisible = True
+        else:
+            raise CommandError(f'What is "{word}"? Try "tc qdisc help".', 255, word=word)
+        words.skip()
+
+    ifindex = lookups.ifindex(device) if device else 0
+    attrs = [nla.flag(Tca.DUMP_INVISIBLE)] if invisible else []
+    message = tc_message(Rtm.GETQDISC, TcMsg(0, ifindex), attrs, flags=Reply.DUMP.flags)
+    view = View(ifindex, selection.parent, selection.handle, options=options)
+    return Command((Request(message, Reply.DUMP),), view, tuple(lookups.devices))

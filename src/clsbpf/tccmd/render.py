@@ -1,0 +1,306 @@
+"""Replies to text and JSON: what `tc filter show`, `tc qdisc show` and `tc monitor` print.
+
+One function a kind of message (print_filter() of tc/tc_filter.c, print_qdisc() of tc/tc_qdisc.c), one
+a kind of options.  Trailing blanks are tc's.  What the command line selects is left out of the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from ..bpf.classic import OP_BYTES, decode_ops
+from ..errors import ClsbpfError
+from ..netlink.attr import Attr, iter_attrs
+from ..netlink.message import NLM_F_CREATE, NLM_F_EXCL, Message
+from ..netlink.schema import TCA_BPF_FLAG_ACT_DIRECT, ClsFlag, Rtm, Tca, TcaBpf
+from ..netlink.tcmsg import TCMSG_LEN, TcMsg
+from .ids import CLSACT_EGRESS, CLSACT_INGRESS, TC_H_ROOT, format_classid, format_protocol
+from .printer import Printer
+from .render_actions import print_actions
+from .request import View
+from .stats import print_stats2
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramInfo:
+    """What struct bpf_prog_info says of a program, as far as tc shows it.
+
+    `tag` are its 8 bytes, `load_time` nanoseconds since boot (0: not known), `btf_id` 0 for none.
+    """
+
+    name: str
+    tag: bytes
+    jited: bool
+    load_time: int = 0
+    created_by_uid: int = 0
+    btf_id: int = 0
+
+
+def _no_device(ifindex: int) -> str:
+    return f"if{ifindex}"
+
+
+def _no_program(id: int) -> ProgramInfo | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What numbers in replies stand for.
+
+    `device` gives a name for an ifindex, `program` what is known of a program id, None if nothing is;
+    `classes` are the names of classids (tc -nm).
+    """
+
+    device: Callable[[int], str] = _no_device
+    program: Callable[[int], ProgramInfo | None] = _no_program
+    classes: Mapping[int, str] = field(default_factory=dict)
+
+    def classid(self, classid: int) -> str:
+        """The classid as tc writes it, with its name if it has one."""
+        return format_classid(classid, self.classes)
+
+    def device_name(self, ifindex: int) -> str:
+        """ll_index_to_name(): `*` for none."""
+        return self.device(ifindex) if ifindex else "*"
+
+
+NO_NAMES = Names()
+
+_FILTERS = (Rtm.NEWTFILTER, Rtm.GETTFILTER, Rtm.DELTFILTER)
+_CHAINS = (Rtm.NEWCHAIN, Rtm.GETCHAIN, Rtm.DELCHAIN)
+_QDISCS = (Rtm.NEWQDISC, Rtm.DELQDISC)
+
+
+def print_message(out: Printer, message: Message, view: View, names: Names = NO_NAMES) -> None:
+    """One message of a reply, if it is a qdisc's, a filter's or a chain's and selected.
+
+    ClsbpfError when it is cut or lacks what tc cannot do without.
+    """
+    if message.type in _FILTERS or message.type in _CHAINS:
+        _print_filter(out, message, view, names)
+    elif message.type in _QDISCS:
+        _print_qdisc(out, message, view, names)
+    else:
+        raise ClsbpfError(f"Not a filter(cmd {message.type})")
+
+
+def _attrs(data: bytes) -> dict[int, Attr]:
+    """parse_rtattr(): by type; of one that repeats, the first counts."""
+    found: dict[int, Attr] = {}
+    for attr in iter_attrs(data):
+        found.setdefault(attr.type, attr)
+    return found
+
+
+def _print_change(
+    out: Printer, message: Message, deleting: tuple[Rtm, ...], creating: tuple[Rtm, ...]
+) -> None:
+    """What a notification says before the object itself."""
+    if message.type in deleting:
+        out.both("deleted", "deleted ", True)
+    if message.type in creating and message.flags & NLM_F_CREATE:
+        word = "added" if message.flags & NLM_F_EXCL else "replaced"
+        out.both(word, f"{word} ", True)
+
+
+# -- Filters and chains
+
+
+def _print_filter(out: Printer, message: Message, view: View, names: Names) -> None:
+    """print_filter()."""
+    header = TcMsg.decode(message.payload)
+    attrs = _attrs(message.payload[TCMSG_LEN:])
+    is_filter = message.type in _FILTERS
+    kind = attrs.get(Tca.KIND)
+    if is_filter and kind is None:
+        raise ClsbpfError("print_filter: NULL kind")
+    with out.object():
+        _print_change(out, message, (Rtm.DELTFILTER, Rtm.DELCHAIN), (Rtm.NEWTFILTER, Rtm.NEWCHAIN))
+        out.say("filter " if is_filter else "chain ")
+        _print_place(out, header, view, names)
+        if is_filter:
+            _print_info(out, header, view)
+        if kind is not None:
+            out.both("kind", f"{kind.string} ", kind.string)
+        if Tca.CHAIN in attrs:
+            chain = attrs[Tca.CHAIN].u32
+            if view.chain != chain:
+                out.both("chain", f"chain {chain} ", chain)
+        if kind is not None and Tca.OPTIONS in attrs:
+            with out.object("options"):
+                if kind.string == "bpf":
+                    _print_bpf(out, attrs[Tca.OPTIONS], header.handle, view, names)
+                else:
+                    _print_unknown_options(out, attrs[Tca.OPTIONS], header.handle)
+        out.end_line()
+        if view.options.stats and (Tca.STATS in attrs or Tca.STATS2 in attrs):
+            _print_stats(out, attrs, view)
+            out.end_line()
+
+
+def _print_place(out: Printer, header: TcMsg, view: View, names: Names) -> None:
+    """The block, or the device and the parent."""
+    if header.is_block:
+        if view.block != header.block_index:
+            out.both("block", f"block {header.block_index} ", header.block_index)
+        return
+    if view.ifindex == 0 or view.ifindex != header.ifindex:
+        device = names.device_name(header.ifindex)
+        out.both("dev", f"dev {device} ", device)
+    if view.parent == 0 or view.parent != header.parent:
+        word = _PARENT_WORDS.get(header.parent)
+        if word is not None:
+            out.both(word, f"{word} ", True)
+        else:
+            parent = names.classid(header.parent)
+            out.both("parent", f"parent {parent} ", parent)
+
+
+_PARENT_WORDS = {TC_H_ROOT: "root", CLSACT_INGRESS: "ingress", CLSACT_EGRESS: "egress"}
+
+
+def _print_info(out: Printer, header: TcMsg, view: View) -> None:
+    """The protocol and the prio, unless 0 or selected."""
+    if header.protocol and header.protocol != view.protocol:
+        protocol = format_protocol(header.protocol, numeric=bool(view.options.numeric))
+        out.both("protocol", f"protocol {protocol} ", protocol)
+    if header.prio and header.prio != view.prio:
+        out.both("pref", f"pref {header.prio} ", header.prio)
+
+
+def _print_unknown_options(out: Printer, options: Attr, handle: int) -> None:
+    """print_nofopt(): a classifier whose options are not known here."""
+    if options.payload:
+        out.say(f"fh {handle:08x} [Unknown filter, optlen={len(options.payload)}] ")
+    elif handle:
+        out.say(f"fh {handle:08x} ")
+
+
+_BPF_FLAGS = ((ClsFlag.SKIP_HW, "skip_hw"), (ClsFlag.SKIP_SW, "skip_sw"))
+
+
+def _print_bpf(out: Printer, options: Attr, handle: int, view: View, names: Names) -> None:
+    """bpf_print_opt() of tc/f_bpf.c."""
+    attrs = _attrs(options.payload)
+    if handle:
+        out.both("handle", f"handle {handle:#x} ", f"{handle:#x}")
+    if TcaBpf.CLASSID in attrs:
+        classid = names.classid(attrs[TcaBpf.CLASSID].u32)
+        out.both("flowid", f"flowid {classid} ", classid)
+    if TcaBpf.NAME in attrs:
+        name = attrs[TcaBpf.NAME].string
+        out.both("bpf_name", f"{name} ", name)
+    if TcaBpf.FLAGS in attrs and attrs[TcaBpf.FLAGS].u32 & TCA_BPF_FLAG_ACT_DIRECT:
+        out.both("direct-action", "direct-action ", True)
+    if TcaBpf.FLAGS_GEN in attrs:
+        flags = attrs[TcaBpf.FLAGS_GEN].u32
+        for flag, word in _BPF_FLAGS:
+            if flags & flag:
+                out.both(word, f"{word} ", True)
+        if flags & ClsFlag.IN_HW:
+            out.both("in_hw", "in_hw ", True)
+        elif flags & ClsFlag.NOT_IN_HW:
+            out.both("not_in_hw", "not_in_hw ", True)
+    if TcaBpf.OPS in attrs and TcaBpf.OPS_LEN in attrs:
+        _print_ops(out, attrs[TcaBpf.OPS].payload, attrs[TcaBpf.OPS_LEN].u16)
+    known = TcaBpf.ID in attrs and _print_program(out, attrs[TcaBpf.ID].u32, view, names)
+    if not known and TcaBpf.TAG in attrs:
+        tag = attrs[TcaBpf.TAG].payload.hex()
+        out.both("tag", f"tag {tag} ", tag)
+    if TcaBpf.ACT in attrs:
+        print_actions(out, attrs[TcaBpf.ACT], view.options, names.device_name)
+
+
+def _print_ops(out: Printer, ops: bytes, count: int) -> None:
+    """bpf_print_ops(): the text that `bytecode` takes."""
+    if count == 0:
+        return
+    insns = decode_ops(ops[: min(count * OP_BYTES, len(ops) // OP_BYTES * OP_BYTES)])
+    with out.object("bytecode"):
+        out.both("length", f"bytecode '{count},", count)
+        with out.array("insns"):
+            for index, insn in enumerate(insns):
+                with out.object():
+                    out.both("code", f"{insn.code} ", insn.code)
+                    out.both("jt", f"{insn.jt} ", insn.jt)
+                    out.both("jf", f"{insn.jf} ", insn.jf)
+                    out.both("k", f"{insn.k}" + ("'" if index == count - 1 else ","), insn.k)
+
+
+def _print_program(out: Printer, id: int, view: View, names: Names) -> bool:
+    """bpf_dump_prog_info(); was more than the id known?"""
+    info = names.program(id)
+    with out.object("prog"):
+        out.both("id", f"id {id} ", id)
+        if info is None:
+            return False
+        out.both("name", f"name {info.name} ", info.name)
+        out.both("tag", f"tag {info.tag.hex()} ", info.tag.hex())
+        out.value("jited", int(info.jited))
+        if info.jited:
+            out.say("jited ")
+        if view.options.details:
+            if info.load_time:
+                out.both("load_time", f"load_time {info.load_time} ", info.load_time)
+                out.both("created_by_uid", f"created_by_uid {info.created_by_uid} ", info.created_by_uid)
+            if info.btf_id:
+                out.both("btf_id", f"btf_id {info.btf_id} ", info.btf_id)
+    return True
+
+
+# -- Qdiscs
+
+
+def _print_qdisc(out: Printer, message: Message, view: View, names: Names) -> None:
+    """print_qdisc()."""
+    header = TcMsg.decode(message.payload)
+    selected = ((view.ifindex, header.ifindex), (view.handle, header.handle), (view.parent, header.parent))
+    if any(wanted and wanted != has for wanted, has in selected):
+        return
+    attrs = _attrs(message.payload[TCMSG_LEN:])
+    if Tca.KIND not in attrs:
+        raise ClsbpfError("print_qdisc: NULL kind")
+    kind = attrs[Tca.KIND].string
+    with out.object():
+        _print_change(out, message, (Rtm.DELQDISC,), (Rtm.NEWQDISC,))
+        out.both("kind", f"qdisc {kind}", kind)
+        handle = f"{header.handle >> 16:x}:"
+        out.both("handle", f" {handle}", handle)
+        out.say(f"[{header.handle:08x}] " if view.options.raw else " ")
+        if view.ifindex == 0:
+            device = names.device_name(header.ifindex)
+            out.both("dev", f"dev {device} ", device)
+        if header.parent == TC_H_ROOT:
+            out.both("root", "root ", True)
+        elif header.parent:
+            parent = names.classid(header.parent)
+            out.both("parent", f"parent {parent} ", parent)
+        if header.info != 1:
+            out.both("refcnt", f"refcnt {header.info} ", header.info)
+        if Tca.HW_OFFLOAD in attrs and attrs[Tca.HW_OFFLOAD].u8:
+            out.both("offloaded", "offloaded ", True)
+        for number, word in ((Tca.INGRESS_BLOCK, "ingress_block"), (Tca.EGRESS_BLOCK, "egress_block")):
+            if number in attrs and attrs[number].u32:
+                out.both(word, f"{word} {attrs[number].u32} ", attrs[number].u32)
+        with out.object("options"):
+            if Tca.OPTIONS in attrs:
+                _print_qdisc_options(out, kind, attrs[Tca.OPTIONS])
+        out.end_line()
+        if view.options.stats and (Tca.STATS in attrs or Tca.STATS2 in attrs or Tca.XSTATS in attrs):
+            _print_stats(out, attrs, view)
+            out.end_line()
+
+
+def _print_qdisc_options(out: Printer, kind: str, options: Attr) -> None:
+    if kind == "ingress":
+        out.say("---------------- ")
+    elif kind != "clsact" and options.payload:
+        out.say(f"[Unknown qdisc, optlen={len(options.payload)}] ")
+
+
+def _print_stats(out: Printer, attrs: Mapping[int, Attr], view: View) -> None:
+    """print_tcstats_attr(), of TCA_STATS2; the older TCA_STATS says nothing more."""
+    if Tca.STATS2 in attrs:
+        print_stats2(out, attrs[Tca.STATS2], " ", iec=bool(view.options.iec))
