@@ -1,0 +1,152 @@
+"""What a reply says of a filter or a qdisc: values of the engine to attributes, in the kernel's order.
+
+Mirrors tcf_fill_node() of net/sched/cls_api.c, cls_bpf_dump() of net/sched/cls_bpf.c, tc_fill_qdisc()
+of net/sched/sch_api.c and the statistics of net/core/gen_stats.c.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from ..engine.devices import Device, QdiscStats, RootQdisc
+from ..engine.programs import LoadedProgram
+from ..netlink import attr as nla
+from ..netlink.attr import Attr
+from ..netlink.message import Message
+from ..netlink.schema import TCA_BPF_FLAG_ACT_DIRECT, Tca, TcaBpf, TcaStats
+from ..netlink.tcmsg import TcMsg, tc_message
+from ..profile import KernelProfile
+from ..tc.chain import Block
+from ..tc.filter import Classifier, Filter
+from ..tc.hook import Qdisc
+from .request import Request
+
+U32 = 0xFFFFFFFF
+
+_BASIC = struct.Struct("=QI4x")  # struct gnet_stats_basic
+_RATE_EST = struct.Struct("=II")  # struct gnet_stats_rate_est: bytes/s, packets/s
+_QUEUE = struct.Struct("=IIIII")  # struct gnet_stats_queue: qlen, backlog, drops, requeues, overlimits
+_TC_STATS = struct.Struct("=QIIIIIII4x")  # struct tc_stats
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a filter is: its block, and the device and parent that a message names (None: a shared block)."""
+
+    block: Block
+    device: Device | None
+    parent: int
+
+    def header(self, classifier: Classifier, handle: int) -> TcMsg:
+        """struct tcmsg of a message about a classifier or one of its filters."""
+        prio, protocol = classifier.prio, classifier.protocol
+        if self.device is None:
+            return TcMsg.of_block(self.block.index, prio=prio, protocol=protocol, handle=handle)
+        return TcMsg.of_filter(self.device.ifindex, self.parent, prio=prio, protocol=protocol, handle=handle)
+
+
+def filter_message(
+    request: Request,
+    type: int,
+    flags: int,
+    place: Place,
+    classifier: Classifier,
+    each: Filter | None,
+    *,
+    warning: str | None = None,
+) -> Message:
+    """tcf_fill_node(): a message about a filter, or with None about its classifier."""
+    attrs = [nla.string(Tca.KIND, classifier.kind), nla.u32(Tca.CHAIN, classifier.chain.index)]
+    if each is not None:
+        classifier.offload.update_stats(each)
+        attrs.append(nla.nest(Tca.OPTIONS, _filter_options(each, place.block.profile)))
+    if warning is not None:
+        attrs.append(nla.string(Tca.EXT_WARN_MSG, warning))
+    header = place.header(classifier, each.handle if each is not None else 0)
+    return tc_message(type, header, attrs, flags=flags, seq=request.message.seq, pid=request.portid)
+
+
+def _filter_options(each: Filter, profile: KernelProfile) -> list[Attr]:
+    """cls_bpf_dump(): what is inside TCA_OPTIONS."""
+    attrs: list[Attr] = []
+    if each.classid:
+        attrs.append(nla.u32(TcaBpf.CLASSID, each.classid))
+    attrs += _ebpf_info(each, profile) if each.ops is None else _bpf_info(each.ops)
+    if each.direct_action:
+        attrs.append(nla.u32(TcaBpf.FLAGS, TCA_BPF_FLAG_ACT_DIRECT))
+    if each.gen_flags:
+        attrs.append(nla.u32(TcaBpf.FLAGS_GEN, each.gen_flags))
+    return attrs
+
+
+def _bpf_info(ops: bytes) -> list[Attr]:
+    """cls_bpf_dump_bpf_info(): a classic program."""
+    return [nla.u16(TcaBpf.OPS_LEN, len(ops) // 8), nla.binary(TcaBpf.OPS, ops)]
+
+
+def _ebpf_info(each: Filter, profile: KernelProfile) -> list[Attr]:
+    """cls_bpf_dump_ebpf_info(): a loaded program."""
+    program = each.program
+    attrs: list[Attr] = []
+    if each.name is not None:
+        attrs.append(nla.string(TcaBpf.NAME, each.name))
+    if isinstance(program, LoadedProgram):
+        if profile.dumps_id and program.id is not None:
+            attrs.append(nla.u32(TcaBpf.ID, program.id))
+        if program.tag is not None:
+            attrs.append(nla.binary(TcaBpf.TAG, program.tag))
+    return attrs
+
+
+def qdisc_message(
+    request: Request,
+    type: int,
+    flags: int,
+    device: Device,
+    qdisc: Qdisc | RootQdisc,
+    *,
+    parent: int | None = None,
+    gone: bool = False,
+    warning: str | None = None,
+) -> Message:
+    """tc_fill_qdisc(): a message about a qdisc.
+
+    `parent` is the one that the request named, by default the qdisc's own; `gone`: it has just been
+    taken out, and no one holds it any more.
+    """
+    attrs = [nla.string(Tca.KIND, qdisc.kind)]
+    stats, estimator = QdiscStats(), False
+    if isinstance(qdisc, Qdisc):
+        for number, block in zip((Tca.INGRESS_BLOCK, Tca.EGRESS_BLOCK), qdisc.blocks, strict=False):
+            if block.index:
+                attrs.append(nla.u32(number, block.index))
+        attrs.append(nla.nest(Tca.OPTIONS, ()))
+        if qdisc is device.ingress:
+            stats, estimator = device.ingress_stats, device.ingress_estimator
+    attrs.append(nla.u8(Tca.HW_OFFLOAD, 0))
+    attrs += _stats(stats, estimator)
+    if warning is not None:
+        attrs.append(nla.string(Tca.EXT_WARN_MSG, warning))
+    references = qdisc.references if isinstance(qdisc, RootQdisc) else 1
+    header = TcMsg(
+        0,
+        device.ifindex,
+        qdisc.handle,
+        qdisc.parent if parent is None else parent,
+        0 if gone else references,
+    )
+    return tc_message(type, header, attrs, flags=flags, seq=request.message.seq, pid=request.portid)
+
+
+def _stats(stats: QdiscStats, estimator: bool) -> list[Attr]:
+    """gnet_stats_*: TCA_STATS2, then the same again as struct tc_stats for old readers."""
+    packets, drops, overlimits = stats.packets & U32, stats.drops & U32, stats.overlimits & U32
+    inner = [nla.binary(TcaStats.BASIC, _BASIC.pack(stats.bytes, packets))]
+    if stats.packets > U32:
+        inner.append(nla.u64(TcaStats.PKT64, stats.packets))
+    if estimator:
+        inner.append(nla.binary(TcaStats.RATE_EST, _RATE_EST.pack(0, 0)))
+    inner.append(nla.binary(TcaStats.QUEUE, _QUEUE.pack(0, 0, drops, 0, overlimits)))
+    old = _TC_STATS.pack(stats.bytes, packets, drops, overlimits, 0, 0, 0, 0)
+    return [nla.nest(Tca.STATS2, inner), nla.binary(Tca.STATS, old)]

@@ -1,0 +1,283 @@
+"""Requests about filters: add, change, replace, delete, flush, get, dump.
+
+A request names a place (a device and parent, or a shared block), a chain in it, a prio and protocol
+there, and a handle.  What is not there yet is made on the way down when NLM_F_CREATE allows it, and
+taken away again when the rest fails.  The order of the checks is the kernel's, for it decides which
+of several errors a user sees.
+
+Mirrors tc_new_tfilter(), tc_del_tfilter(), tc_get_tfilter() and tc_dump_tfilter() of
+net/sched/cls_api.c.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+
+from ..engine.devices import Device, Network
+from ..errors import NetlinkError
+from ..netlink.message import NLM_F_CREATE, NLM_F_EXCL, NLM_F_MULTI, Message
+from ..netlink.policy import BPF, PolicyError, parse_attrs
+from ..netlink.schema import TCA_BPF_MAX, TCA_DUMP_FLAGS_TERSE, Rtm, Tca, TcaBpf
+from ..tc import ids
+from ..tc.chain import Block, Chain
+from ..tc.filter import BpfOptions, Classifier
+from ..tc.hook import Qdisc
+from .fill import Place, filter_message
+from .request import IFNAMSIZ, Datagram, Request
+
+CHAIN_MAX = 0x0FFFFFFF
+"""TC_ACT_EXT_VAL_MASK: a `goto chain` verdict has no room for more."""
+
+
+def new_filter(network: Network, request: Request) -> list[Datagram]:
+    """tc_new_tfilter(): add, change or replace a filter."""
+    prio, protocol = request.tcm.prio, request.tcm.protocol
+    allocate = prio == 0
+    if allocate and not request.has(NLM_F_CREATE):
+        raise NetlinkError(errno.ENOENT, "Invalid filter command with priority of zero")
+    place = _find_place(network, request)
+    place.block.classid = place.parent
+    chain = place.block.get_chain(_chain_index(request))
+    try:
+        if allocate:
+            prio = chain.auto_prio()
+        found = None if allocate else chain.find(prio, protocol)
+        classifier = found if found is not None else _new_classifier(request, chain, prio)
+        try:
+            return _change(request, place, classifier)
+        except BaseException:
+            if found is None:
+                chain.remove_empty(classifier)
+            raise
+    finally:
+        place.block.put_chain(chain)
+
+
+def _new_classifier(request: Request, chain: Chain, prio: int) -> Classifier:
+    """tcf_proto_create(), and what has to be said for it."""
+    if request.kind is None or not request.tcm.protocol:
+        raise NetlinkError(errno.EINVAL, "Filter kind and protocol must be specified")
+    if not request.has(NLM_F_CREATE):
+        raise _must_create()
+    # Unlike kind_is, the look-up ends at a NUL inside the name; _change then finds the mismatch.
+    if request.kind.payload.split(b"\0", 1)[0] != Classifier.kind.encode():
+        raise NetlinkError(errno.ENOENT, "TC classifier not found")
+    return chain.insert(prio, request.tcm.protocol)
+
+
+def _change(request: Request, place: Place, classifier: Classifier) -> list[Datagram]:
+    """The part of tc_new_tfilter() that knows its classifier."""
+    _check_same_kind(request, classifier)
+    old = classifier.get(request.tcm.handle)
+    if old is None and not request.has(NLM_F_CREATE):
+        raise _must_create()
+    if old is not None and request.has(NLM_F_EXCL):
+        raise NetlinkError(errno.EEXIST, "Filter already exists")
+    new = classifier.change(
+        _bpf_options(request),
+        request.tcm.handle,
+        old,
+        parent=place.parent,
+        override=not request.has(NLM_F_CREATE),
+    )
+    if not request.echo:
+        return []
+    flags, warning = request.message.flags, request.warning
+    return [(filter_message(request, Rtm.NEWTFILTER, flags, place, classifier, new, warning=warning),)]
+
+
+def _must_create() -> NetlinkError:
+    return NetlinkError(errno.ENOENT, "Need both RTM_NEWTFILTER and NLM_F_CREATE to create a new filter")
+
+
+def _bpf_options(request: Request) -> BpfOptions:
+    """What cls_bpf_change() takes of the attributes; it parses them without extack, so errors have no words."""
+    nest = request.attrs.get(Tca.OPTIONS)
+    if nest is None:
+        raise NetlinkError(errno.EINVAL)
+    try:
+        found = parse_attrs(nest.payload, BPF, TCA_BPF_MAX).attrs
+    except PolicyError as refused:
+        raise NetlinkError(refused.errno or errno.EINVAL) from refused
+    number = {key: attr.u32 for key, attr in found.items() if key in _U32}
+    payload = {key: attr.payload for key, attr in found.items()}
+    return BpfOptions(
+        ops_len=found[TcaBpf.OPS_LEN].u16 if TcaBpf.OPS_LEN in found else None,
+        ops=payload.get(TcaBpf.OPS),
+        fd=number.get(TcaBpf.FD),
+        name=found[TcaBpf.NAME].string if TcaBpf.NAME in found else None,
+        flags=number.get(TcaBpf.FLAGS),
+        flags_gen=number.get(TcaBpf.FLAGS_GEN),
+        classid=number.get(TcaBpf.CLASSID),
+        actions=payload.get(TcaBpf.ACT),
+        police=payload.get(TcaBpf.POLICE),
+        rate=request.attrs[Tca.RATE].payload if Tca.RATE in request.attrs else None,
+    )
+
+
+_U32 = frozenset({TcaBpf.FD, TcaBpf.FLAGS, TcaBpf.FLAGS_GEN, TcaBpf.CLASSID})
+
+
+def delete_filter(network: Network, request: Request) -> list[Datagram]:
+    """tc_del_tfilter(): a filter by handle, a whole prio without one, a whole chain without a prio."""
+    tcm = request.tcm
+    if not tcm.prio and (tcm.protocol or tcm.handle or request.kind is not None):
+        raise NetlinkError(errno.ENOENT, "Cannot flush filters with protocol, handle or kind set")
+    place = _find_place(network, request)
+    chain = place.block.chains.get(_chain_index(request))
+    if chain is None:
+        if not tcm.prio:
+            return []
+        raise NetlinkError(errno.ENOENT, "Cannot find specified filter chain")
+    if not tcm.prio:
+        gone = [_deleted(request, place, classifier) for classifier in chain.classifiers]
+        chain.flush()
+        return [datagram for datagrams in gone for datagram in datagrams]
+    classifier = _find_classifier(request, chain)
+    if not tcm.handle:
+        chain.remove(classifier)
+        return _deleted(request, place, classifier)
+    each = classifier.get(tcm.handle)
+    if each is None:
+        raise NetlinkError(errno.ENOENT, "Specified filter handle not found")
+    told = _deleted(request, place, classifier, tcm.handle)
+    if classifier.delete(each):
+        chain.remove_empty(classifier)
+    return told
+
+
+def _deleted(request: Request, place: Place, classifier: Classifier, handle: int = 0) -> list[Datagram]:
+    """tfilter_notify() of what is gone, for who asked for an echo; without a handle about the classifier."""
+    if not request.echo:
+        return []
+    each = classifier.get(handle) if handle else None
+    flags, warning = request.message.flags, request.warning
+    return [(filter_message(request, Rtm.DELTFILTER, flags, place, classifier, each, warning=warning),)]
+
+
+def get_filter(network: Network, request: Request) -> list[Datagram]:
+    """tc_get_tfilter(): one filter."""
+    if not request.tcm.prio:
+        raise NetlinkError(errno.ENOENT, "Invalid filter command with priority of zero")
+    place = _find_place(network, request)
+    chain = place.block.chains.get(_chain_index(request))
+    if chain is None:
+        # EINVAL here, ENOENT where a filter is deleted: so it is in the kernel.
+        raise NetlinkError(errno.EINVAL, "Cannot find specified filter chain")
+    classifier = _find_classifier(request, chain)
+    each = classifier.get(request.tcm.handle)
+    if each is None:
+        raise NetlinkError(errno.ENOENT, "Specified filter handle not found")
+    return [(filter_message(request, Rtm.NEWTFILTER, request.message.flags, place, classifier, each),)]
+
+
+def dump_filters(network: Network, request: Request) -> Iterator[Message]:
+    """tc_dump_tfilter(): the filters of a place, each classifier's own message before its filters'.
+
+    A chain, prio and protocol other than 0 select.  What is not there has nothing to show, which is no
+    error.
+    """
+    place = _dump_place(network, request)
+    if place is None:
+        return
+    tcm, only_chain = request.tcm, request.number(Tca.CHAIN)
+    terse = Tca.DUMP_FLAGS in request.attrs and bool(request.attrs[Tca.DUMP_FLAGS].u32 & TCA_DUMP_FLAGS_TERSE)
+    for chain in place.block.chains.values():
+        if chain.held_by_actions_only or only_chain not in (None, chain.index):
+            continue
+        for classifier in chain.classifiers:
+            if tcm.prio not in (0, classifier.prio) or tcm.protocol not in (0, classifier.protocol):
+                continue
+            yield filter_message(request, Rtm.NEWTFILTER, NLM_F_MULTI, place, classifier, None)
+            if terse and len(classifier):
+                # cls_bpf has no terse form; the kernel gives up as if it had found no room.
+                raise NetlinkError(errno.EMSGSIZE)
+            for each in classifier:
+                yield filter_message(request, Rtm.NEWTFILTER, NLM_F_MULTI, place, classifier, each)
+
+
+# Finding the place: device and qdisc, class, block, chain.
+
+
+def _find_place(network: Network, request: Request) -> Place:
+    """__tcf_qdisc_find(), __tcf_qdisc_cl_find(), __tcf_block_find(); the check of the kind comes between."""
+    tcm = request.tcm
+    if tcm.is_block:
+        _check_kind_length(request)
+        block = network.shared_block(tcm.block_index)
+        if block is None:
+            raise NetlinkError(errno.EINVAL, "Block of given index was not found")
+        return Place(block, None, tcm.parent)
+    device = network.devices.get(tcm.ifindex)
+    if device is None:
+        raise NetlinkError(errno.ENODEV)
+    qdisc = _find_qdisc(device, tcm.parent)
+    _check_kind_length(request)
+    class_ = 0
+    if ids.minor(tcm.parent):
+        class_ = qdisc.find(tcm.parent)
+        if not class_:
+            raise NetlinkError(errno.ENOENT, "Specified class doesn't exist")
+    own = qdisc.block(class_)
+    if own is None:
+        raise NetlinkError(errno.EINVAL)
+    if own.index:
+        raise NetlinkError(
+            errno.EOPNOTSUPP,
+            "This filter block is shared. Please use the block index to manipulate the filters",
+        )
+    return Place(own, device, tcm.parent)
+
+
+def _find_qdisc(device: Device, parent: int) -> Qdisc:
+    """The qdisc that owns a parent; the root qdisc (which has no classes) without one."""
+    if not parent:
+        raise NetlinkError(errno.EINVAL, "Qdisc not classful")
+    qdisc = device.qdisc(ids.major(parent))
+    if qdisc is None:
+        raise NetlinkError(errno.EINVAL, "Parent Qdisc doesn't exists")
+    return qdisc
+
+
+def _dump_place(network: Network, request: Request) -> Place | None:
+    """The same for a dump, which shows the parent that the last new filter had, and a shared block as one."""
+    tcm = request.tcm
+    block: Block | None
+    if tcm.is_block:
+        block = network.shared_block(tcm.block_index)
+        return Place(block, None, 0) if block is not None else None
+    device = network.devices.get(tcm.ifindex)
+    qdisc = device.qdisc(ids.major(tcm.parent)) if device is not None else None
+    block = qdisc.block_of(tcm.parent) if qdisc is not None else None
+    if block is None:
+        return None
+    return Place(block, None if block.index else device, block.classid)
+
+
+def _chain_index(request: Request) -> int:
+    """TCA_CHAIN, 0 by default."""
+    index = request.number(Tca.CHAIN) or 0
+    if index > CHAIN_MAX:
+        raise NetlinkError(errno.EINVAL, "Specified chain index exceeds upper limit")
+    return index
+
+
+def _find_classifier(request: Request, chain: Chain) -> Classifier:
+    """The classifier of the request's prio, which its protocol (if any) and kind (if any) must fit."""
+    classifier = chain.find(request.tcm.prio, request.tcm.protocol)
+    if classifier is None:
+        raise NetlinkError(errno.ENOENT, "Filter with specified priority/protocol not found")
+    _check_same_kind(request, classifier)
+    return classifier
+
+
+def _check_same_kind(request: Request, classifier: Classifier) -> None:
+    if request.kind is not None and not request.kind_is(classifier.kind):
+        raise NetlinkError(errno.EINVAL, "Specified filter kind does not match existing one")
+
+
+def _check_kind_length(request: Request) -> None:
+    """tcf_proto_check_kind(): a kind has at most 15 bytes, not counting one NUL at its end."""
+    if request.kind is not None and len(request.kind.payload.removesuffix(b"\0")) >= IFNAMSIZ:
+        raise NetlinkError(errno.EINVAL, "Specified TC filter name too long")

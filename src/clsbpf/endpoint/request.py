@@ -1,0 +1,67 @@
+"""One traffic-control request, decoded: what every handler is given.
+
+Decoding is the kernel's nlmsg_parse_deprecated() with the policy of the message type, so that bad
+attributes are refused here, before any handler looks at them.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+
+from ..errors import NetlinkError
+from ..netlink.attr import Attr
+from ..netlink.message import NLM_F_ECHO, Message
+from ..netlink.policy import Policy, parse_attrs
+from ..netlink.schema import TCA_MAX, Tca
+from ..netlink.tcmsg import ATTRS_OFFSET, TCMSG_LEN, TcMsg
+
+IFNAMSIZ = 16
+
+Datagram = tuple[Message, ...]
+"""Messages that go out in one datagram."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """struct nlmsghdr, struct tcmsg and the attributes of a request, and the address of who asks.
+
+    `warning` is an extack message that came up without refusing anything.
+    """
+
+    message: Message
+    tcm: TcMsg
+    attrs: dict[int, Attr]
+    warning: str | None
+    portid: int
+
+    def has(self, flags: int) -> bool:
+        """Are all of these NLM_F_* bits set?"""
+        return self.message.flags & flags == flags
+
+    @property
+    def echo(self) -> bool:
+        """NLM_F_ECHO: does the asker want the notification too?"""
+        return self.has(NLM_F_ECHO)
+
+    def number(self, attr: Tca) -> int | None:
+        """A u32 attribute, None when it is not there."""
+        found = self.attrs.get(attr)
+        return found.u32 if found is not None else None
+
+    @property
+    def kind(self) -> Attr | None:
+        """TCA_KIND, as it came; `kind_is` compares it."""
+        return self.attrs.get(Tca.KIND)
+
+    def kind_is(self, name: str) -> bool:
+        """nla_strcmp() with TCA_KIND: trailing NULs do not count, one inside does."""
+        return self.kind is not None and self.kind.payload.rstrip(b"\0") == name.encode()
+
+
+def parse_request(message: Message, policy: Policy, portid: int) -> Request:
+    """The request in a message; NetlinkError when it is cut or an attribute fails its policy."""
+    if len(message.payload) < TCMSG_LEN:
+        raise NetlinkError(errno.EINVAL, "Invalid header length")
+    parsed = parse_attrs(message.payload[TCMSG_LEN:], policy, TCA_MAX, offset=ATTRS_OFFSET)
+    return Request(message, TcMsg.decode(message.payload), parsed.attrs, parsed.warning, portid)

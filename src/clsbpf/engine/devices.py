@@ -1,0 +1,253 @@
+"""The network that an engine stands for: devices, their qdiscs, shared blocks.  No packets here.
+
+A `Network` is one network namespace.  Each device has a root qdisc, which for now is `noqueue` (a
+device without a queue, as veth or loopback have it), and a place for a clsact or ingress qdisc.  A
+shared block belongs to no device: it exists while a qdisc is bound to it.
+
+Every change is made under `Network.lock`, which stands for the kernel's rtnl.  Mirrors what
+net/sched/sch_api.c (qdisc_lookup, qdisc_create, qdisc_graft) and net/sched/cls_api.c
+(tcf_block_get_ext, tcf_block_put_ext) keep.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from ..errors import ClsbpfError, NetlinkError
+from ..link import ETHERNET, LinkLayer
+from ..profile import CURRENT, KernelProfile
+from ..tc import ids
+from ..tc.actions import ActionSource
+from ..tc.chain import Block
+from ..tc.hook import CLSACT, Qdisc
+from ..tc.offload import OffloadDriver
+from ..tc.program import ProgramSource
+from .actions import NoActionKinds
+from .programs import ProgramTable
+
+IFNAMSIZ = 16
+FIRST_IFINDEX = 2
+"""Given to the first device that names none: 1 is the loopback device in every network namespace."""
+MAX_IFINDEX = 0x7FFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class RootQdisc:
+    """struct Qdisc at a device's root: `noqueue`, which is there by default and cannot be addressed."""
+
+    kind: str = "noqueue"
+    handle: int = 0
+    parent: int = ids.TC_H_ROOT
+    references: int = 2
+    """The device's, and one for its only queue; what tc shows as refcnt."""
+
+
+@dataclass(slots=True, eq=False)
+class QdiscStats:
+    """struct gnet_stats_basic and gnet_stats_queue of a qdisc: what passed it and what it dropped."""
+
+    bytes: int = 0
+    packets: int = 0
+    drops: int = 0
+    overlimits: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Device:
+    """struct net_device.  `link`: what its frames begin with; `driver`: what offloads filters, or None."""
+
+    name: str
+    ifindex: int
+    link: LinkLayer = ETHERNET
+    driver: OffloadDriver | None = None
+    root: RootQdisc = field(default_factory=RootQdisc)
+    ingress: Qdisc | None = None
+    """Its clsact or ingress qdisc.  Changed by `Network.attach` and `Network.detach` only."""
+    ingress_stats: QdiscStats = field(default_factory=QdiscStats)
+    ingress_estimator: bool = False
+    """Does `ingress` have a rate estimator (TCA_RATE)?"""
+    has_ingress_queue: bool = False
+    """dev_ingress_queue(): did a request ever ask for a qdisc there?  Errors tell it apart from never."""
+
+    @property
+    def hatype(self) -> int:
+        """ARPHRD_*."""
+        return self.link.hatype
+
+    def qdisc(self, handle: int) -> Qdisc | None:
+        """qdisc_lookup(): the qdisc with a handle (`major:`); one with handle 0 is not found."""
+        qdisc = self.ingress
+        return qdisc if handle and qdisc is not None and qdisc.handle == handle else None
+
+
+@dataclass(slots=True, eq=False)
+class _SharedBlock:
+    """A block that qdiscs share, and which: `ports` has each by ifindex (tcf_block.ports)."""
+
+    block: Block
+    ports: set[int] = field(default_factory=set)
+
+
+class Network:
+    """struct net, as far as traffic control sees it: devices by ifindex, shared blocks by number.
+
+    `programs` makes the programs of new filters and `actions` their actions, for every block.
+    """
+
+    def __init__(
+        self,
+        *,
+        profile: KernelProfile = CURRENT,
+        programs: ProgramSource | None = None,
+        actions: ActionSource | None = None,
+    ) -> None:
+        self.profile = profile
+        self.programs = programs if programs is not None else ProgramTable(profile=profile)
+        self.actions = actions if actions is not None else NoActionKinds()
+        self.lock = threading.RLock()
+        """rtnl: held by whoever changes something."""
+        self.generation = 0
+        """Grows with every device and qdisc that comes or goes (filters: `Block.generation`)."""
+        self._devices: dict[int, Device] = {}
+        self._shared: dict[int, _SharedBlock] = {}
+
+    # devices
+
+    @property
+    def devices(self) -> Mapping[int, Device]:
+        """The devices by ifindex, in the order in which they were added."""
+        return MappingProxyType(self._devices)
+
+    def add_device(
+        self,
+        name: str,
+        ifindex: int | None = None,
+        *,
+        link: LinkLayer = ETHERNET,
+        driver: OffloadDriver | None = None,
+    ) -> Device:
+        """A new device, by default with the next free ifindex; ClsbpfError where Linux would refuse it."""
+        if not _valid_name(name):
+            raise ClsbpfError(
+                f"{name!r} cannot name a device: 1 to {IFNAMSIZ - 1} bytes without white space, '/' and ':'"
+            )
+        with self.lock:
+            if self.device(name) is not None:
+                raise ClsbpfError(f"there is a device {name!r} already")
+            if ifindex is None:
+                ifindex = max((FIRST_IFINDEX - 1, *self._devices)) + 1
+            if not 0 < ifindex <= MAX_IFINDEX:
+                raise ClsbpfError(f"ifindex {ifindex} is not within 1 to {MAX_IFINDEX}")
+            if ifindex in self._devices:
+                raise ClsbpfError(f"ifindex {ifindex} is {self._devices[ifindex].name!r} already")
+            device = Device(name, ifindex, link, driver)
+            self._devices[ifindex] = device
+            self.generation += 1
+            return device
+
+    def device(self, name: str) -> Device | None:
+        """__dev_get_by_name()."""
+        return next((device for device in self._devices.values() if device.name == name), None)
+
+    def ifindex(self, name: str) -> int | None:
+        """if_nametoindex(): what a command line asks before it builds its request."""
+        device = self.device(name)
+        return device.ifindex if device is not None else None
+
+    # qdiscs
+
+    def attach(self, device: Device, kind: str, *, ingress_block: int = 0, egress_block: int = 0) -> Qdisc:
+        """clsact_init() and qdisc_graft(): a new clsact or ingress qdisc in the place of what was there.
+
+        A block number other than 0 asks for that shared block.  NetlinkError EBUSY when the device is
+        bound to it already, be it by the qdisc that would go; then nothing has changed.
+        """
+        with self.lock:
+            self.check_ports(device, ingress_block, egress_block)
+            qdisc = Qdisc(
+                kind,
+                self._bind(device, ingress_block),
+                self._bind(device, egress_block) if kind == CLSACT else None,
+            )
+            if device.ingress is not None:
+                self.detach(device)
+            device.ingress = qdisc
+            device.has_ingress_queue = True
+            self.generation += 1
+            return qdisc
+
+    def detach(self, device: Device) -> None:
+        """qdisc_destroy(): the device's clsact or ingress qdisc goes, with the filters of its own blocks."""
+        with self.lock:
+            qdisc, device.ingress = device.ingress, None
+            assert qdisc is not None
+            device.ingress_stats, device.ingress_estimator = QdiscStats(), False
+            self.generation += 1
+            qdisc.destroy()
+            for block in qdisc.blocks:
+                self._unbind(device, block.index)
+
+    # shared blocks
+
+    def shared_block(self, index: int) -> Block | None:
+        """tcf_block_lookup()."""
+        shared = self._shared.get(index)
+        return shared.block if shared is not None else None
+
+    def shared_blocks(self) -> Iterator[Block]:
+        """All of them, in the order of their creation."""
+        return (shared.block for shared in tuple(self._shared.values()))
+
+    def ports(self, index: int) -> frozenset[int]:
+        """The ifindexes of the devices that are bound to a shared block."""
+        shared = self._shared.get(index)
+        return frozenset(shared.ports if shared is not None else ())
+
+    def check_ports(self, device: Device, ingress_block: int, egress_block: int) -> None:
+        """NetlinkError EBUSY where a device would be bound twice to a shared block (0: no shared block)."""
+        wanted = [index for index in (ingress_block, egress_block) if index]
+        if len(set(wanted)) < len(wanted) or any(device.ifindex in self.ports(index) for index in wanted):
+            raise NetlinkError(errno.EBUSY, "block dev insert failed")
+
+    def _bind(self, device: Device, index: int) -> Block:
+        """tcf_block_get_ext(): the shared block `index`, made if need be; a block of one's own for 0."""
+        if not index:
+            return self._new_block(device)
+        shared = self._shared.get(index)
+        if shared is None:
+            shared = self._shared[index] = _SharedBlock(self._new_block(device, index))
+        shared.ports.add(device.ifindex)
+        return shared.block
+
+    def _new_block(self, device: Device, index: int = 0) -> Block:
+        return Block(
+            self.programs,
+            profile=self.profile,
+            index=index,
+            driver=device.driver,
+            action_source=self.actions,
+        )
+
+    def _unbind(self, device: Device, index: int) -> None:
+        """tcf_block_put_ext(): a shared block that no device is bound to any more goes, with its filters."""
+        if not index:
+            return
+        shared = self._shared[index]
+        shared.ports.remove(device.ifindex)
+        if not shared.ports:
+            del self._shared[index]
+            shared.block.flush()
+
+
+def _valid_name(name: str) -> bool:
+    """dev_valid_name()."""
+    raw = name.encode(errors="surrogateescape")
+    return (
+        0 < len(raw) < IFNAMSIZ
+        and name not in (".", "..")
+        and not any(each.isspace() or each in "/:" or each == "\0" for each in name)
+    )
