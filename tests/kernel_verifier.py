@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import pytest
 
 from clsbpf.bpf.insn import Insn, encode
 from clsbpf.kernel.bpf import SYSCALL_NUMBERS, prog_info
-from judges import need_kernel
+from judges import REQUIRED, need_kernel
 
 BPF_MAP_CREATE = 0
 BPF_PROG_LOAD = 5
@@ -35,6 +36,17 @@ class Opinion:
         return self.errno == 0
 
 
+def need_current_kernel() -> None:
+    """Skips (or fails, where judges are required) but on a kernel that the profile `current` describes."""
+    need_kernel()
+    release = os.uname().release
+    version = tuple(int(part) for part in re.findall(r"\d+", release)[:2])
+    if version < (6, 18):
+        (pytest.fail if REQUIRED else pytest.skip)(
+            f"Linux {release} is older than the profile `current`, 6.18"
+        )
+
+
 def _bpf(command: int, attr: bytes) -> int:
     buffer = ctypes.create_string_buffer(attr.ljust(144, b"\0"), 144)
     result = _libc.syscall(SYSCALL_NUMBERS[platform.machine()], command, buffer, 144)
@@ -44,8 +56,8 @@ def _bpf(command: int, attr: bytes) -> int:
 def opinion(
     insns: Iterable[Insn], *, kind: int = SCHED_CLS, log_level: int = 1, map_fds: tuple[int, ...] = ()
 ) -> Opinion:
-    """Load the program, look at it, and let it go again.  Skips where there is no such kernel."""
-    need_kernel()
+    """Load the program, look at it, and let it go again.  Skips where there is no current kernel."""
+    need_current_kernel()
     code = ctypes.create_string_buffer(encode(insns))
     terms = ctypes.create_string_buffer(b"GPL")
     log = ctypes.create_string_buffer(LOG_BYTES)
@@ -73,7 +85,7 @@ def opinion(
 @pytest.fixture
 def array_maps() -> Iterable[tuple[int, int]]:
     """Two BPF_MAP_TYPE_ARRAY maps with one value of 8 bytes: their descriptors."""
-    need_kernel()
+    need_current_kernel()
     fds = tuple(_bpf(BPF_MAP_CREATE, struct.pack("=IIIII", 2, 4, 8, 1, 0)) for _ in range(2))
     assert min(fds) >= 0
     yield fds[0], fds[1]

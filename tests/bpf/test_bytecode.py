@@ -111,7 +111,7 @@ def test_what_is_printed_is_read_back() -> None:
 
 @given(st.text(alphabet="0123456789 ,\n-+x", max_size=60))
 def test_any_text_is_a_program_or_an_error(text: str) -> None:
-    """Whatever the text, parse_bytecode returns the announced number of instructions or raises BytecodeError."""
+    """Whatever the text, parse_bytecode returns as many instructions as announced or raises BytecodeError."""
     try:
         program = parse_bytecode(text)
     except BytecodeError:

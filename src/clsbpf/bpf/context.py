@@ -81,6 +81,21 @@ def field_at(offset: int) -> Field | None:
     return _AT.get(offset)
 
 
+def may_access(offset: int, size: int, *, write: bool) -> bool:
+    """May a tc program read, or write, `size` bytes (1, 2, 4 or 8) at `offset`?
+
+    Accesses are aligned and stay in one field.  A read may be narrower than its field, unless that is a
+    pointer or 8 bytes wide; a write may not, but in `cb` both have any width (`tc_cls_act_is_valid_access`).
+    """
+    field = field_at(offset)
+    if field is None or not (field.writable if write else field.readable):
+        return False
+    if offset % size or offset + size > field.end:
+        return False
+    whole = write or field.pointer or field.size == 8
+    return size == field.size if whole and field.name != "cb" else True
+
+
 def offset_of(name: str) -> int:
     """offsetof(struct __sk_buff, name), of a field that is there."""
     return BY_NAME[name].offset

@@ -6,10 +6,12 @@ Since Linux 3.15 there is one machine.  A classic program becomes an extended on
     the context  r6           M[i]         *(u32 *)(r10 - 4 * (i + 1))
     scratch      r2           packet loads LD_ABS, LD_IND (result in r0, context in r6)
 
-A and X start as 0.  eBPF registers are 64 bits wide and A and X are 32; every instruction here leaves
-the upper halves 0, so 64-bit comparisons compare what was meant.  What classic programs load at
-`SKF_AD_OFF` is a field of `struct __sk_buff` where there is one (the kernel's own translation reads
-struct sk_buff; the values are the same), else the result of one of the internal functions in `helpers`.
+A and X start as 0: by moves, where the kernel has `w0 ^= w0`, which its verifier would refuse, so that a
+translation is a program like any other.  eBPF registers are 64 bits wide and A and X are 32; every
+instruction here leaves the upper halves 0, so 64-bit comparisons compare what was meant.  What classic
+programs load at `SKF_AD_OFF` is a field of `struct __sk_buff` where there is one (the kernel's own
+translation reads struct sk_buff; the values are the same), else the result of one of the internal
+functions in `helpers`.
 
 Where a classic instruction has two targets and neither is the next, two eBPF jumps do it.
 """
@@ -81,8 +83,8 @@ _Piece = Insn | _Jump
 def translate(program: CheckedClassic, profile: KernelProfile = CURRENT) -> TranslatedClassic:
     """The eBPF program that does what `program` does."""
     pieces: list[_Piece] = [
-        e.alu32_reg(Alu.XOR, REG_A, REG_A),
-        e.alu32_reg(Alu.XOR, REG_X, REG_X),
+        e.mov32_imm(REG_A, 0),
+        e.mov32_imm(REG_X, 0),
         e.mov64_reg(REG_CTX, R1),
     ]
     source = [PROLOGUE] * len(pieces)
@@ -217,7 +219,7 @@ def _arithmetic(insn: SockFilter, pc: int, profile: KernelProfile) -> list[_Piec
     return [
         e.mov32_reg(REG_X, REG_X),
         e.jmp_imm(Jmp.JNE, REG_X, 0, 2),
-        e.alu32_reg(Alu.XOR, REG_A, REG_A),
+        e.mov32_imm(REG_A, 0),
         e.exit_(),
         *divide,
     ]
