@@ -1,0 +1,261 @@
+"""Where a capture's bytes come from: windows of memory that move along a file or a stream.
+
+A consumer (a reader in Python, or native code that gets the address) looks at one window, says how many
+bytes it is done with and how many it has to see to get on, and gets the next window, which begins where
+it stopped:
+
+    ├────────── window ──────────┤
+    ├─ done with ──┤             │
+                   ├─────────── next window ────────────┤      at least `need` bytes, unless `final`
+
+So memory stays bounded by the window, however large the capture, and a record never lies across two.
+
+A regular file is read into one buffer again and again, of a size that stays in the processor's cache:
+measured, that is as fast as `cat`, and the walk over the records then finds them in the cache.  A
+mapping (`mapped.py`) saves the copy and may lose more, for each record's header then has to come from
+memory before the next one's place is known; it is for consumers that fetch ahead.  A stream (a pipe, a
+terminal, a gzip file) goes through the same buffer as it comes, without waiting for it to fill.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import mmap
+import os
+import select
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol
+
+from ..errors import CaptureError
+from .gzip import GZIP_MAGIC, GzipFeed
+from .mapped import LeaseBroken, MappedFile, take_lease
+
+BUFFER_BYTES = 512 << 10
+"""Half of a usual second-level cache.  Smaller: more calls; larger: the walk misses the cache."""
+STDIN = "-"
+STDIN_NAME = "standard input"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """`length` bytes of a capture, `offset` bytes from its beginning, in memory at `address`.
+
+    `view` is the same bytes for Python.  Both are good until the next window is asked for.  `final`
+    says that nothing follows.
+    """
+
+    view: memoryview
+    address: int
+    length: int
+    offset: int
+    final: bool
+
+
+class Feed(Protocol):
+    """What fills the buffer."""
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Put at least one byte into `buffer`, return how many; 0 at the end.  CaptureError otherwise."""
+
+
+class FileFeed:
+    """An unbuffered file, pipe or terminal."""
+
+    def __init__(self, raw: io.FileIO, name: str) -> None:
+        self._raw = raw
+        self._name = name
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """read(2), waiting where a non-blocking descriptor has nothing yet."""
+        try:
+            while (count := self._raw.readinto(buffer)) is None:
+                select.select([self._raw], [], [])
+        except OSError as error:
+            raise CaptureError(f"{self._name}: cannot be read: {error.strerror}") from None
+        return count
+
+
+class Buffer:
+    """Memory of its own address that grows by moving; it keeps `content` between `start` and `end`."""
+
+    def __init__(self, capacity: int) -> None:
+        self.start = self.end = 0
+        self._allocate(capacity)
+
+    def _allocate(self, capacity: int) -> None:
+        memory = mmap.mmap(-1, capacity)
+        self.address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        self.view = memoryview(memory)
+
+    @property
+    def count(self) -> int:
+        """Bytes that are there."""
+        return self.end - self.start
+
+    def room(self, need: int) -> memoryview:
+        """Memory to fill behind what is there, which moves to the front; enough that `need` bytes fit."""
+        old, start, count = self.view, self.start, self.count
+        if need > len(old) or count == len(old):
+            self._allocate(max(need, 2 * len(old)))
+        if start or self.view is not old:
+            self.view[:count] = old[start : self.end]
+        self.start, self.end = 0, count
+        return self.view[count:]
+
+
+class Source:
+    """The windows of one capture, in order.  Made by `open_source`; a context manager.
+
+    `name` is what messages call it.  `size` is a regular file's when it was opened, else None; for a
+    compressed one it is that of the file, not of the capture.
+    """
+
+    def __init__(self, raw: io.FileIO, name: str, *, mapped: bool = False) -> None:
+        self.name = name
+        self._raw = raw
+        self._offset = 0
+        self._need = 1
+        self._buffer = Buffer(BUFFER_BYTES)
+        self._feed: Feed = FileFeed(raw, name)
+        self._at_end = False
+        self._shown_end = False
+        self._failure: CaptureError | None = None
+        self._mapped: MappedFile | None = None
+        self.size = regular_size(raw)
+        self.is_compressed = self._starts_with(GZIP_MAGIC)
+        if self.is_compressed:
+            self._feed = GzipFeed(self._feed, bytes(self._buffer.view[: self._buffer.end]), name)
+            self._buffer.end = 0
+            self._at_end = False
+        elif mapped and self.size and take_lease(raw.fileno()):
+            # Only now, under the lease, can the size not change any more.
+            self.size = os.fstat(raw.fileno()).st_size
+            self._mapped = MappedFile(raw.fileno(), self.size)
+
+    @property
+    def is_mapped(self) -> bool:
+        """Are the windows the file's own pages?"""
+        return self._mapped is not None
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._raw.fileno()
+
+    def windows(self) -> Iterator[Window]:
+        """The windows, up to the final one.  `advance` must be called before the next is asked for.
+
+        It may be called again, after a consumer stopped early, and goes on where that one stopped.
+        """
+        while not self._shown_end:
+            window = self.next_window()
+            self._shown_end = window.final
+            yield window
+
+    def advance(self, done: int, need: int) -> None:
+        """Be done with `done` bytes of the window; to get on, `need` bytes after them must be seen."""
+        assert done >= 0
+        assert need > 0
+        if self._mapped is None:
+            assert done <= self._buffer.count
+            self._buffer.start += done
+        self._offset += done
+        self._need = need
+        self._shown_end = False
+
+    def next_window(self) -> Window:
+        """The window at the present place.
+
+        CaptureError where the capture cannot be read on: it shrank, the disk failed, it does not unpack.
+        Whatever came before has then been in a window.
+        """
+        if self._mapped is not None:
+            try:
+                view, address, final = self._mapped.window(self._offset, self._need)
+                return Window(view, address, len(view), self._offset, final)
+            except LeaseBroken:
+                self._mapped = None
+                self._buffer.start = self._buffer.end = 0
+                self._raw.seek(self._offset)
+        buffer = self._buffer
+        self._fill(self._need)
+        start, end = buffer.start, buffer.end
+        return Window(buffer.view[start:end], buffer.address + start, end - start, self._offset, self._at_end)
+
+    def _fill(self, need: int) -> None:
+        """Read until `need` bytes are there, or no more can be had."""
+        buffer = self._buffer
+        before = buffer.count
+        while buffer.count < need and not self._at_end:
+            try:
+                self._read(need)
+            except CaptureError as failure:
+                self._failure = failure
+            if self._failure is not None:
+                if buffer.count > before:
+                    return
+                raise self._failure
+
+    def _read(self, need: int) -> None:
+        if self._failure is not None:
+            return
+        count = self._feed.readinto(self._buffer.room(need))
+        self._buffer.end += count
+        if count:
+            return
+        end = self._offset + self._buffer.count
+        if self.size is not None and not self.is_compressed and end < self.size:
+            raise CaptureError(
+                f"{self.name}: shrank while it was read, from {self.size} bytes to {end} or fewer"
+            )
+        self._at_end = True
+
+    def _starts_with(self, magic: bytes) -> bool:
+        self._fill(len(magic))
+        return bytes(self._buffer.view[: min(len(magic), self._buffer.end)]) == magic
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._mapped is not None:
+            self._mapped.close()
+            self._mapped = None
+        self._raw.close()
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def regular_size(raw: io.FileIO) -> int | None:
+    """The size of a regular file that is read from its beginning; None for anything else."""
+    status = os.fstat(raw.fileno())
+    if not stat.S_ISREG(status.st_mode) or raw.tell():
+        return None
+    return status.st_size
+
+
+def open_source(path: str, *, mapped: bool = False) -> Source:
+    """Open a capture: a file, a named pipe, or "-" for standard input.
+
+    `mapped` asks for windows of the file's own pages where that is safe (`mapped.py`); the consumer
+    must then be done with each window well within the lease-break time.  CaptureError where the file
+    cannot be opened or its beginning not be read.
+    """
+    name = STDIN_NAME if path == STDIN else path
+    try:
+        raw = io.FileIO(0, closefd=False) if path == STDIN else io.FileIO(path)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise CaptureError(f"{name}: cannot be opened: {reason}") from None
+    try:
+        return Source(raw, name, mapped=mapped)
+    except BaseException:
+        raw.close()
+        raise
