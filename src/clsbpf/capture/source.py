@@ -122,7 +122,6 @@ class Source:
         self._buffer = Buffer(BUFFER_BYTES)
         self._feed: Feed = FileFeed(raw, name)
         self._at_end = False
-        self._shown_end = False
         self._failure: CaptureError | None = None
         self._mapped: MappedFile | None = None
         self.size = regular_size(raw)
@@ -146,14 +145,16 @@ class Source:
         return self._raw.fileno()
 
     def windows(self) -> Iterator[Window]:
-        """The windows, up to the final one.  `advance` must be called before the next is asked for.
+        """The windows, until the final one has been shown and what is left of it does not help.
 
-        It may be called again, after a consumer stopped early, and goes on where that one stopped.
+        `advance` must be called before the next is asked for.  A consumer may stop early; another call
+        goes on where it stopped.
         """
-        while not self._shown_end:
+        while True:
             window = self.next_window()
-            self._shown_end = window.final
             yield window
+            if window.final and window.offset + window.length - self._offset < self._need:
+                return
 
     def advance(self, done: int, need: int) -> None:
         """Be done with `done` bytes of the window; to get on, `need` bytes after them must be seen."""
@@ -164,7 +165,6 @@ class Source:
             self._buffer.start += done
         self._offset += done
         self._need = need
-        self._shown_end = False
 
     def next_window(self) -> Window:
         """The window at the present place.
