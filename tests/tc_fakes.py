@@ -201,8 +201,9 @@ class Lab:
 
 def returns(value: int, *, da: bool = False, **options: Any) -> BpfOptions:
     """Options of a classic filter that returns `value`."""
-    flags = {"flags": 1} if da else {}
-    return BpfOptions(ops_len=1, ops=ret_ops(value & 0xFFFFFFFF), **flags, **options)
+    if da:
+        options["flags"] = 1
+    return BpfOptions(ops_len=1, ops=ret_ops(value & 0xFFFFFFFF), **options)
 
 
 FRAME = bytes.fromhex("0200000000020200000000010800") + bytes(range(46))

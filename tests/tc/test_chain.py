@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 
 import pytest
 
@@ -101,10 +102,13 @@ MEETS = [
 @by_profile
 @pytest.mark.parametrize(("skb", "meets"), [case[1:] for case in MEETS], ids=[case[0] for case in MEETS])
 def test_protocols(skb: Skb, meets: list[int], profile: KernelProfile) -> None:
-    lab, met = Lab(profile), []
-    protocols = [0x0800, 0x0806, 0x8100, 0x86DD, 4, 1, ETH_P_ALL]
-    for prio, protocol in enumerate(protocols, 1):
-        lab.classifier(prio, protocol).change(lab.runs(lambda skb, each=protocol: met.append(each) or 0))  # type: ignore[func-returns-value]
+    lab, met = Lab(profile), list[int]()
+
+    def note(protocol: int) -> Callable[[Skb], int]:
+        return lambda skb: met.append(protocol) or 0  # type: ignore[func-returns-value]
+
+    for prio, protocol in enumerate([0x0800, 0x0806, 0x8100, 0x86DD, 4, 1, ETH_P_ALL], 1):
+        lab.classifier(prio, protocol).change(lab.runs(note(protocol)))
     assert lab.block.classify(skb, ClassifyResult()) == TcAct.UNSPEC
     assert met == meets
 
