@@ -31,7 +31,7 @@ from ..netlink.message import (
 from ..netlink.policy import RTM_TCA, TFILTER_DUMP, Policy, PolicyError, describe
 from ..netlink.schema import RTM_MAX, Rtm
 from ..netlink.tcmsg import TCMSG_LEN
-from . import filters, qdiscs
+from . import chains, filters, qdiscs
 from .request import Datagram, Request, parse_request
 
 DUMP_ROOM = 32448
@@ -61,10 +61,14 @@ _DOIT: dict[int, Doit] = {
     Rtm.NEWTFILTER: filters.new_filter,
     Rtm.DELTFILTER: filters.delete_filter,
     Rtm.GETTFILTER: filters.get_filter,
+    Rtm.NEWCHAIN: chains.new_chain,
+    Rtm.DELCHAIN: chains.delete_chain,
+    Rtm.GETCHAIN: chains.get_chain,
 }
 _DUMPIT: dict[int, _Dump] = {
     Rtm.GETQDISC: _Dump(qdiscs.dump_qdiscs, RTM_TCA, short_is_empty=False),
     Rtm.GETTFILTER: _Dump(filters.dump_filters, TFILTER_DUMP, short_is_empty=True),
+    Rtm.GETCHAIN: _Dump(chains.dump_chains, RTM_TCA, short_is_empty=True),
 }
 _KIND_MASK, _KIND_DEL, _KIND_GET = 3, 1, 2
 """rtnetlink's types come in fours: NEW, DEL, GET, SET (rtnl_msgtype_kind)."""
@@ -129,9 +133,7 @@ class Endpoint:
         )
         return [(said,)]
 
-    def _refused(
-        self, message: Message, portid: int, refusal: ClsbpfError, warning: str | None
-    ) -> Datagram:
+    def _refused(self, message: Message, portid: int, refusal: ClsbpfError, warning: str | None) -> Datagram:
         """netlink_ack() of an error."""
         code, extack = self._explain(refusal, warning)
         return (

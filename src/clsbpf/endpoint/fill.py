@@ -7,19 +7,20 @@ of net/sched/sch_api.c and the statistics of net/core/gen_stats.c.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from ..engine.devices import Device, QdiscStats, RootQdisc
 from ..engine.programs import LoadedProgram
 from ..netlink import attr as nla
 from ..netlink.attr import Attr
-from ..netlink.message import Message
+from ..netlink.message import NLM_F_MULTI, Message
 from ..netlink.schema import TCA_BPF_FLAG_ACT_DIRECT, Tca, TcaBpf, TcaStats
 from ..netlink.tcmsg import TcMsg, tc_message
 from ..profile import KernelProfile
-from ..tc.chain import Block
+from ..tc import ids
+from ..tc.chain import Chain
 from ..tc.filter import Classifier, Filter
 from ..tc.hook import Qdisc
+from .places import Place
 from .request import Request
 
 U32 = 0xFFFFFFFF
@@ -28,22 +29,6 @@ _BASIC = struct.Struct("=QI4x")  # struct gnet_stats_basic
 _RATE_EST = struct.Struct("=II")  # struct gnet_stats_rate_est: bytes/s, packets/s
 _QUEUE = struct.Struct("=IIIII")  # struct gnet_stats_queue: qlen, backlog, drops, requeues, overlimits
 _TC_STATS = struct.Struct("=QIIIIIII4x")  # struct tc_stats
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a filter is: its block, and the device and parent that a message names (None: a shared block)."""
-
-    block: Block
-    device: Device | None
-    parent: int
-
-    def header(self, classifier: Classifier, handle: int) -> TcMsg:
-        """struct tcmsg of a message about a classifier or one of its filters."""
-        prio, protocol = classifier.prio, classifier.protocol
-        if self.device is None:
-            return TcMsg.of_block(self.block.index, prio=prio, protocol=protocol, handle=handle)
-        return TcMsg.of_filter(self.device.ifindex, self.parent, prio=prio, protocol=protocol, handle=handle)
 
 
 def filter_message(
@@ -97,6 +82,18 @@ def _ebpf_info(each: Filter, profile: KernelProfile) -> list[Attr]:
         if program.tag is not None:
             attrs.append(nla.binary(TcaBpf.TAG, program.tag))
     return attrs
+
+
+def chain_message(request: Request, type: int, flags: int, place: Place, chain: Chain) -> Message:
+    """tc_chain_fill_node(): a message about a chain; of a device's block the parent is its qdisc."""
+    if place.device is None:
+        header = TcMsg.of_block(place.block.index)
+    else:
+        header = TcMsg(0, place.device.ifindex, 0, ids.major(place.parent))
+    attrs = [nla.u32(Tca.CHAIN, chain.index)]
+    if request.warning is not None and not flags & NLM_F_MULTI:
+        attrs.append(nla.string(Tca.EXT_WARN_MSG, request.warning))
+    return tc_message(type, header, attrs, flags=flags, seq=request.message.seq, pid=request.portid)
 
 
 def qdisc_message(

@@ -14,20 +14,16 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 
-from ..engine.devices import Device, Network
+from ..engine.devices import Network
 from ..errors import NetlinkError
 from ..netlink.message import NLM_F_CREATE, NLM_F_EXCL, NLM_F_MULTI, Message
 from ..netlink.policy import BPF, PolicyError, parse_attrs
 from ..netlink.schema import TCA_BPF_MAX, TCA_DUMP_FLAGS_TERSE, Rtm, Tca, TcaBpf
-from ..tc import ids
-from ..tc.chain import Block, Chain
-from ..tc.filter import BpfOptions, Classifier
-from ..tc.hook import Qdisc
-from .fill import Place, filter_message
-from .request import IFNAMSIZ, Datagram, Request
-
-CHAIN_MAX = 0x0FFFFFFF
-"""TC_ACT_EXT_VAL_MASK: a `goto chain` verdict has no room for more."""
+from ..tc.chain import Chain
+from ..tc.filter import BpfOptions, Classifier, Filter
+from .fill import filter_message
+from .places import Place, chain_index, dump_place, find_place
+from .request import Datagram, Request
 
 
 def new_filter(network: Network, request: Request) -> list[Datagram]:
@@ -36,9 +32,9 @@ def new_filter(network: Network, request: Request) -> list[Datagram]:
     allocate = prio == 0
     if allocate and not request.has(NLM_F_CREATE):
         raise NetlinkError(errno.ENOENT, "Invalid filter command with priority of zero")
-    place = _find_place(network, request)
+    place = find_place(network, request)
     place.block.classid = place.parent
-    chain = place.block.get_chain(_chain_index(request))
+    chain = place.block.get_chain(chain_index(request))
     try:
         if allocate:
             prio = chain.auto_prio()
@@ -92,7 +88,7 @@ def _must_create() -> NetlinkError:
 
 
 def _bpf_options(request: Request) -> BpfOptions:
-    """What cls_bpf_change() takes of the attributes; it parses them without extack, so errors have no words."""
+    """What cls_bpf_change() takes of the attributes; it parses without an extack, so errors have no words."""
     nest = request.attrs.get(Tca.OPTIONS)
     if nest is None:
         raise NetlinkError(errno.EINVAL)
@@ -124,34 +120,42 @@ def delete_filter(network: Network, request: Request) -> list[Datagram]:
     tcm = request.tcm
     if not tcm.prio and (tcm.protocol or tcm.handle or request.kind is not None):
         raise NetlinkError(errno.ENOENT, "Cannot flush filters with protocol, handle or kind set")
-    place = _find_place(network, request)
-    chain = place.block.chains.get(_chain_index(request))
+    place = find_place(network, request)
+    chain = place.block.chains.get(chain_index(request))
     if chain is None:
         if not tcm.prio:
             return []
         raise NetlinkError(errno.ENOENT, "Cannot find specified filter chain")
     if not tcm.prio:
-        gone = [_deleted(request, place, classifier) for classifier in chain.classifiers]
-        chain.flush()
-        return [datagram for datagrams in gone for datagram in datagrams]
+        return flush_chain(request, place, chain)
     classifier = _find_classifier(request, chain)
     if not tcm.handle:
         chain.remove(classifier)
-        return _deleted(request, place, classifier)
+        return _deleted(request, place, classifier, None)
     each = classifier.get(tcm.handle)
     if each is None:
         raise NetlinkError(errno.ENOENT, "Specified filter handle not found")
-    told = _deleted(request, place, classifier, tcm.handle)
+    told = _deleted(request, place, classifier, each)
     if classifier.delete(each):
         chain.remove_empty(classifier)
     return told
 
 
-def _deleted(request: Request, place: Place, classifier: Classifier, handle: int = 0) -> list[Datagram]:
-    """tfilter_notify() of what is gone, for who asked for an echo; without a handle about the classifier."""
+def flush_chain(request: Request, place: Place, chain: Chain) -> list[Datagram]:
+    """tfilter_notify_chain() and tcf_chain_flush(): all classifiers go, one message each."""
+    told = [
+        datagram
+        for classifier in chain.classifiers
+        for datagram in _deleted(request, place, classifier, None)
+    ]
+    chain.flush()
+    return told
+
+
+def _deleted(request: Request, place: Place, classifier: Classifier, each: Filter | None) -> list[Datagram]:
+    """tfilter_notify() of a filter that goes, or of a classifier with all of its; for who wants an echo."""
     if not request.echo:
         return []
-    each = classifier.get(handle) if handle else None
     flags, warning = request.message.flags, request.warning
     return [(filter_message(request, Rtm.DELTFILTER, flags, place, classifier, each, warning=warning),)]
 
@@ -160,8 +164,8 @@ def get_filter(network: Network, request: Request) -> list[Datagram]:
     """tc_get_tfilter(): one filter."""
     if not request.tcm.prio:
         raise NetlinkError(errno.ENOENT, "Invalid filter command with priority of zero")
-    place = _find_place(network, request)
-    chain = place.block.chains.get(_chain_index(request))
+    place = find_place(network, request)
+    chain = place.block.chains.get(chain_index(request))
     if chain is None:
         # EINVAL here, ENOENT where a filter is deleted: so it is in the kernel.
         raise NetlinkError(errno.EINVAL, "Cannot find specified filter chain")
@@ -178,7 +182,7 @@ def dump_filters(network: Network, request: Request) -> Iterator[Message]:
     A chain, prio and protocol other than 0 select.  What is not there has nothing to show, which is no
     error.
     """
-    place = _dump_place(network, request)
+    place = dump_place(network, request)
     if place is None:
         return
     tcm, only_chain = request.tcm, request.number(Tca.CHAIN)
@@ -197,72 +201,6 @@ def dump_filters(network: Network, request: Request) -> Iterator[Message]:
                 yield filter_message(request, Rtm.NEWTFILTER, NLM_F_MULTI, place, classifier, each)
 
 
-# Finding the place: device and qdisc, class, block, chain.
-
-
-def _find_place(network: Network, request: Request) -> Place:
-    """__tcf_qdisc_find(), __tcf_qdisc_cl_find(), __tcf_block_find(); the check of the kind comes between."""
-    tcm = request.tcm
-    if tcm.is_block:
-        _check_kind_length(request)
-        block = network.shared_block(tcm.block_index)
-        if block is None:
-            raise NetlinkError(errno.EINVAL, "Block of given index was not found")
-        return Place(block, None, tcm.parent)
-    device = network.devices.get(tcm.ifindex)
-    if device is None:
-        raise NetlinkError(errno.ENODEV)
-    qdisc = _find_qdisc(device, tcm.parent)
-    _check_kind_length(request)
-    class_ = 0
-    if ids.minor(tcm.parent):
-        class_ = qdisc.find(tcm.parent)
-        if not class_:
-            raise NetlinkError(errno.ENOENT, "Specified class doesn't exist")
-    own = qdisc.block(class_)
-    if own is None:
-        raise NetlinkError(errno.EINVAL)
-    if own.index:
-        raise NetlinkError(
-            errno.EOPNOTSUPP,
-            "This filter block is shared. Please use the block index to manipulate the filters",
-        )
-    return Place(own, device, tcm.parent)
-
-
-def _find_qdisc(device: Device, parent: int) -> Qdisc:
-    """The qdisc that owns a parent; the root qdisc (which has no classes) without one."""
-    if not parent:
-        raise NetlinkError(errno.EINVAL, "Qdisc not classful")
-    qdisc = device.qdisc(ids.major(parent))
-    if qdisc is None:
-        raise NetlinkError(errno.EINVAL, "Parent Qdisc doesn't exists")
-    return qdisc
-
-
-def _dump_place(network: Network, request: Request) -> Place | None:
-    """The same for a dump, which shows the parent that the last new filter had, and a shared block as one."""
-    tcm = request.tcm
-    block: Block | None
-    if tcm.is_block:
-        block = network.shared_block(tcm.block_index)
-        return Place(block, None, 0) if block is not None else None
-    device = network.devices.get(tcm.ifindex)
-    qdisc = device.qdisc(ids.major(tcm.parent)) if device is not None else None
-    block = qdisc.block_of(tcm.parent) if qdisc is not None else None
-    if block is None:
-        return None
-    return Place(block, None if block.index else device, block.classid)
-
-
-def _chain_index(request: Request) -> int:
-    """TCA_CHAIN, 0 by default."""
-    index = request.number(Tca.CHAIN) or 0
-    if index > CHAIN_MAX:
-        raise NetlinkError(errno.EINVAL, "Specified chain index exceeds upper limit")
-    return index
-
-
 def _find_classifier(request: Request, chain: Chain) -> Classifier:
     """The classifier of the request's prio, which its protocol (if any) and kind (if any) must fit."""
     classifier = chain.find(request.tcm.prio, request.tcm.protocol)
@@ -275,9 +213,3 @@ def _find_classifier(request: Request, chain: Chain) -> Classifier:
 def _check_same_kind(request: Request, classifier: Classifier) -> None:
     if request.kind is not None and not request.kind_is(classifier.kind):
         raise NetlinkError(errno.EINVAL, "Specified filter kind does not match existing one")
-
-
-def _check_kind_length(request: Request) -> None:
-    """tcf_proto_check_kind(): a kind has at most 15 bytes, not counting one NUL at its end."""
-    if request.kind is not None and len(request.kind.payload.removesuffix(b"\0")) >= IFNAMSIZ:
-        raise NetlinkError(errno.EINVAL, "Specified TC filter name too long")

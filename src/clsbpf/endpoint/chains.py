@@ -1,0 +1,94 @@
+"""Requests about chains: make one before it has filters, delete it with them, get, dump.
+
+A chain usually comes with its first filter and goes with its last.  One that a request made stays until
+a request deletes it.  A chain can have a template, which bpf filters do not know.
+
+Mirrors tc_ctl_chain() and tc_dump_chain() of net/sched/cls_api.c.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+
+from ..engine.devices import Network
+from ..errors import NetlinkError
+from ..netlink.message import NLM_F_CREATE, NLM_F_MULTI, Message
+from ..netlink.schema import Rtm, Tca
+from ..tc.chain import Block, Chain
+from ..tc.filter import Classifier
+from .fill import chain_message
+from .filters import flush_chain
+from .places import Place, chain_index, dump_place, find_place
+from .request import IFNAMSIZ, Datagram, Request
+
+
+def new_chain(network: Network, request: Request) -> list[Datagram]:
+    """tc_ctl_chain() for RTM_NEWCHAIN.  Nobody is told: the kernel's notification is for listeners only."""
+    place = find_place(network, request, for_filter=False)
+    index = chain_index(request)
+    if _visible(place.block, index) is not None:
+        raise NetlinkError(errno.EEXIST, "Filter chain already exists")
+    if index not in place.block.chains and not request.has(NLM_F_CREATE):
+        raise NetlinkError(errno.ENOENT, "Need both RTM_NEWCHAIN and NLM_F_CREATE to create a new chain")
+    _refuse_template(request)
+    place.block.get_chain(index).explicitly_created = True
+    return []
+
+
+def delete_chain(network: Network, request: Request) -> list[Datagram]:
+    """tc_ctl_chain() for RTM_DELCHAIN: the chain's filters go, and what made it no longer holds it."""
+    place, chain = _find(network, request)
+    # Held while it is emptied, for it may go with its last filter.
+    place.block.get_chain(chain.index)
+    told = flush_chain(request, place, chain)
+    if chain.explicitly_created:
+        chain.explicitly_created = False
+        place.block.put_chain(chain)
+    place.block.put_chain(chain)
+    return told
+
+
+def get_chain(network: Network, request: Request) -> list[Datagram]:
+    """tc_ctl_chain() for RTM_GETCHAIN.  The answer has the type of the question, not RTM_NEWCHAIN."""
+    place, chain = _find(network, request)
+    return [(chain_message(request, Rtm.GETCHAIN, request.message.flags, place, chain),)]
+
+
+def dump_chains(network: Network, request: Request) -> Iterator[Message]:
+    """tc_dump_chain(): the chains of a place, or the one that TCA_CHAIN names."""
+    place = dump_place(network, request)
+    if place is None:
+        return
+    # Unlike a dump of filters this one shows the qdisc, whatever parent was last named.
+    place = Place(place.block, place.device, request.tcm.parent)
+    only = request.number(Tca.CHAIN)
+    for chain in tuple(place.block.chains.values()):
+        if only in (None, chain.index) and not chain.held_by_actions_only:
+            yield chain_message(request, Rtm.NEWCHAIN, NLM_F_MULTI, place, chain)
+
+
+def _find(network: Network, request: Request) -> tuple[Place, Chain]:
+    place = find_place(network, request, for_filter=False)
+    chain = _visible(place.block, chain_index(request))
+    if chain is None:
+        raise NetlinkError(errno.EINVAL, "Cannot find specified filter chain")
+    return place, chain
+
+
+def _visible(block: Block, index: int) -> Chain | None:
+    """The chain, unless it is there only because actions go to it."""
+    chain = block.chains.get(index)
+    return chain if chain is not None and not chain.held_by_actions_only else None
+
+
+def _refuse_template(request: Request) -> None:
+    """tc_chain_tmplt_add(): no kind of filter here has templates."""
+    if request.kind is None:
+        return
+    name = request.kind.payload.removesuffix(b"\0")
+    if len(name) >= IFNAMSIZ:
+        raise NetlinkError(errno.EINVAL, "Specified TC chain template name too long")
+    if name.split(b"\0", 1)[0] != Classifier.kind.encode():
+        raise NetlinkError(errno.ENOENT, "TC classifier not found")
+    raise NetlinkError(errno.EOPNOTSUPP, "Chain templates are not supported with specified classifier")

@@ -1,0 +1,242 @@
+"""Two ends for the same request bytes: the kernel's AF_NETLINK socket in a namespace, and our endpoint.
+
+A `Twin` has both with the same devices (lo, v0, v1 by the same ifindex; v0 and v1 are a veth pair that
+is up).  `ask` sends a request to both and asserts that the replies are equal, datagram by datagram and
+byte by byte, with the one exception that `comparable` takes out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from clsbpf.endpoint import Endpoint
+from clsbpf.engine.devices import Network
+from clsbpf.netlink import attr as nla
+from clsbpf.netlink import message as nl
+from clsbpf.netlink import schema as tca
+from clsbpf.netlink.attr import Attr
+from clsbpf.netlink.message import Message
+from clsbpf.netlink.schema import Rtm, Tca, TcaBpf
+from clsbpf.netlink.tcmsg import TcMsg, tc_message
+from judges import inside, need_kernel, network_namespace
+
+SOL_NETLINK = 270
+NETLINK_CAP_ACK = 10
+NETLINK_EXT_ACK = 11
+CLSACT = 0xFFFFFFF1
+INGRESS = 0xFFFFFFF2
+EGRESS = 0xFFFFFFF3
+ROOT = 0xFFFFFFFF
+ETH_P_ALL = 3
+RETURN_ALL = bytes.fromhex("06000000ffffffff")
+
+ADD = nl.NLM_F_REQUEST | nl.NLM_F_ACK | nl.NLM_F_CREATE | nl.NLM_F_EXCL
+REPLACE = nl.NLM_F_REQUEST | nl.NLM_F_ACK | nl.NLM_F_CREATE | nl.NLM_F_REPLACE
+CHANGE = DELETE = nl.NLM_F_REQUEST | nl.NLM_F_ACK
+GET = nl.NLM_F_REQUEST
+DUMP = nl.NLM_F_REQUEST | nl.NLM_F_DUMP
+ECHO = nl.NLM_F_ECHO
+
+
+def readable(datagram: bytes) -> list[Any]:
+    """A datagram as values that a failing test can show."""
+    out: list[Any] = []
+    for message in nl.iter_messages(datagram):
+        if message.type in (nl.NLMSG_ERROR, nl.NLMSG_DONE):
+            out.append((hex(message.flags), nl.read_acknowledgement(message)))
+            continue
+        schema = tca.QDISC if message.type in (Rtm.NEWQDISC, Rtm.DELQDISC) else tca.BPF_FILTER
+        header, attrs = TcMsg.decode(message.payload), list(nla.iter_attrs(message.payload[20:]))
+        out.append((message.type, hex(message.flags), message.seq, header, tca.to_named(attrs, schema)))
+    return out
+
+
+def comparable(datagram: bytes) -> bytes:
+    """The datagram with tcm_info 0 in messages about chains, where the kernel leaves what was in memory."""
+    messages = list(nl.iter_messages(datagram))
+    if not any(message.type in (Rtm.NEWCHAIN, Rtm.DELCHAIN, Rtm.GETCHAIN) for message in messages):
+        return datagram
+    return b"".join(
+        Message(m.type, m.flags, m.seq, m.pid, m.payload[:16] + bytes(4) + m.payload[20:]).encode()
+        for m in messages
+    )
+
+
+@dataclass
+class KernelSocket:
+    """A netlink socket of the kernel's, in a namespace."""
+
+    socket: socket.socket
+
+    @classmethod
+    def open(cls, namespace: str, *, ext_ack: bool = True, cap_ack: bool = False) -> KernelSocket:
+        with inside(namespace):
+            opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        if ext_ack:
+            opened.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
+        if cap_ack:
+            opened.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
+        opened.bind((0, 0))
+        opened.settimeout(5)
+        return cls(opened)
+
+    @property
+    def portid(self) -> int:
+        return int(self.socket.getsockname()[0])
+
+    def ask(self, request: bytes) -> list[bytes]:
+        """All replies: those up to the answer to a marker that is sent after it, and the rest of a dump."""
+        self.socket.send(request)
+        self.socket.send(MARKER.encode())
+        replies: list[bytes] = []
+        marked = dumping = False
+        while dumping or not marked:
+            datagram = self.socket.recv(1 << 20)
+            messages = list(nl.iter_messages(datagram))
+            if messages[0].seq == MARKER.seq:
+                marked = True
+                continue
+            replies.append(datagram)
+            if messages[-1].flags & nl.NLM_F_MULTI:
+                dumping = messages[-1].type != nl.NLMSG_DONE
+        return replies
+
+
+MARKER = Message(nl.NLMSG_MIN_TYPE - 1, nl.NLM_F_REQUEST | nl.NLM_F_ACK, seq=0x7FFF0001)
+"""A control message: acknowledged at once, and nothing else."""
+
+
+@dataclass
+class Twin:
+    """The kernel and our endpoint, asked the same."""
+
+    kernel: KernelSocket
+    network: Network
+    ours: Endpoint
+    namespace: str
+    v0: int
+    v1: int
+    asked: list[str] = field(default_factory=list)
+
+    def ask(self, request: Message | bytes) -> list[Any]:
+        """Both are asked; their replies, which are the same, as values."""
+        data = request if isinstance(request, bytes) else request.encode()
+        theirs = [comparable(reply) for reply in self.kernel.ask(data)]
+        ours = self.ours.handle(data, self.kernel.portid)
+        self.asked.append(data.hex())
+        if theirs != ours:
+            shown = "\n".join(str(readable(d)) for d in theirs), "\n".join(str(readable(d)) for d in ours)
+            raise AssertionError(
+                f"request {len(self.asked)}: {data.hex()}\nkernel:\n{shown[0]}\nours:\n{shown[1]}"
+            )
+        return [value for datagram in ours for value in readable(datagram)]
+
+    def dump(self) -> list[Any]:
+        """Everything there is: qdiscs, and the filters of every place."""
+        out = self.ask(qdisc(0, type=Rtm.GETQDISC, flags=DUMP, parent=0, handle=0, kind=None))
+        chains = {**ALL, "type": Rtm.GETCHAIN}
+        for device in (self.v0, self.v1):
+            for parent in (INGRESS, EGRESS):
+                out += self.ask(bpf(device, parent=parent, **ALL))
+                out += self.ask(bpf(device, parent=parent, **chains))
+        for index in (5, 6):
+            out += self.ask(bpf(TcMsg.of_block(0).ifindex, parent=index, **ALL))
+            out += self.ask(bpf(TcMsg.of_block(0).ifindex, parent=index, **chains))
+        return out
+
+
+ALL: dict[str, Any] = {
+    "type": Rtm.GETTFILTER,
+    "flags": DUMP,
+    "prio": 0,
+    "protocol": 0,
+    "kind": None,
+    "options": None,
+}
+
+
+@contextlib.contextmanager
+def twin(*, clsact: bool = True, ext_ack: bool = True, cap_ack: bool = False) -> Iterator[Twin]:
+    """A twin; with clsact on v0 unless told otherwise."""
+    need_kernel()
+    with network_namespace() as namespace:
+        # Without IPv6 nothing is sent by itself, so that the kernel's qdiscs count nothing either.
+        setup = """
+            netns exec NS sysctl -qw net.ipv6.conf.default.disable_ipv6=1
+            -n NS link add v0 type veth peer name v1
+            -n NS link set v0 up
+            -n NS link set v1 up
+        """
+        for line in setup.replace("NS", namespace).strip().splitlines():
+            subprocess.run(["ip", *line.split()], check=True)
+        with inside(namespace):
+            order = sorted(item for item in socket.if_nameindex() if item[1] in ("lo", "v0", "v1"))
+        network = Network()
+        for ifindex, name in order:
+            network.add_device(name, ifindex)
+        kernel = KernelSocket.open(namespace, ext_ack=ext_ack, cap_ack=cap_ack)
+        try:
+            by_name = {name: ifindex for ifindex, name in order}
+            both = Twin(
+                kernel,
+                network,
+                Endpoint(network, ext_ack=ext_ack, cap_ack=cap_ack),
+                namespace,
+                by_name["v0"],
+                by_name["v1"],
+            )
+            if clsact:
+                both.ask(qdisc(both.v0))
+            yield both
+        finally:
+            kernel.socket.close()
+
+
+def qdisc(
+    ifindex: int,
+    kind: str | None = "clsact",
+    *,
+    type: int = Rtm.NEWQDISC,
+    flags: int = ADD,
+    parent: int = CLSACT,
+    handle: int = 0xFFFF0000,
+    attrs: Iterable[Attr] = (),
+) -> Message:
+    """A request about a qdisc; by default `qdisc add dev … clsact`."""
+    kinds = [nla.string(Tca.KIND, kind)] if kind is not None else []
+    return tc_message(type, TcMsg(0, ifindex, handle, parent), [*kinds, *attrs], flags=flags, seq=7)
+
+
+def bpf(
+    ifindex: int,
+    *,
+    type: int = Rtm.NEWTFILTER,
+    flags: int = ADD,
+    parent: int = INGRESS,
+    prio: int = 1,
+    protocol: int = ETH_P_ALL,
+    handle: int = 0,
+    kind: str | None = "bpf",
+    options: Iterable[Attr] | None = (
+        nla.u16(TcaBpf.OPS_LEN, 1),
+        nla.binary(TcaBpf.OPS, RETURN_ALL),
+        nla.u32(TcaBpf.CLASSID, 0x10001),
+    ),
+    attrs: Iterable[Attr] = (),
+) -> Message:
+    """A request about a filter; by default `add … ingress prio 1 bpf bytecode '1,6 0 0 -1' flowid 1:1`."""
+    kinds = [nla.string(Tca.KIND, kind)] if kind is not None else []
+    nests = [nla.nest(Tca.OPTIONS, options)] if options is not None else []
+    header = TcMsg.of_filter(ifindex, parent, prio=prio, protocol=protocol, handle=handle)
+    return tc_message(type, header, [*kinds, *attrs, *nests], flags=flags, seq=9)
+
+
+def program(*more: Attr, ops: bytes = RETURN_ALL, count: int | None = None) -> list[Attr]:
+    """Filter options with a classic program and more."""
+    count = len(ops) // 8 if count is None else count
+    return [nla.u16(TcaBpf.OPS_LEN, count), nla.binary(TcaBpf.OPS, ops), *more]
