@@ -7,11 +7,15 @@
 from .file import Capture, open_capture
 from .record import Block, Interface, Reader, Record
 from .source import Source, Window, open_source
+from .writer import Budget, PcapngWriter, PcapWriter
 
 __all__ = [
     "Block",
+    "Budget",
     "Capture",
     "Interface",
+    "PcapWriter",
+    "PcapngWriter",
     "Reader",
     "Record",
     "Source",

@@ -308,3 +308,51 @@ def resolution(value: int) -> int:
     if power > limit:
         raise Damage(f"a time resolution of {base}^-{power} seconds; at most {base}^-{limit} can be read")
     return int(base**power)
+
+
+def resolution_octet(ticks_per_second: int) -> int:
+    """The if_tsresol octet for a number of ticks per second, which must be a power of 10 or of 2."""
+    for first, limit in ((0, MAX_DECIMAL_RESOLUTION), (BINARY_RESOLUTION, MAX_BINARY_RESOLUTION)):
+        for octet in range(first, first + limit + 1):
+            if resolution(octet) == ticks_per_second:
+                return octet
+    raise AssertionError(f"no if_tsresol says {ticks_per_second} ticks per second")
+
+
+def format_block(kind: int, body: bytes, order: ByteOrder) -> bytes:
+    """A block: its body, padded, in its frame."""
+    codec = CODECS[order]
+    size = BLOCK_OVERHEAD + len(body) + (-len(body) & 3)
+    return codec.header.pack(kind, size) + body.ljust(size - BLOCK_OVERHEAD, b"\0") + codec.size.pack(size)
+
+
+def format_section(order: ByteOrder = "little", version: tuple[int, int] = (1, 0)) -> bytes:
+    """A section header that leaves the section's length open."""
+    return format_block(SECTION_HEADER, CODECS[order].section.pack(SECTION_MAGIC, *version, -1), order)
+
+
+def format_option(code: int, value: bytes, codec: Codec) -> bytes:
+    """One option, padded."""
+    return codec.option.pack(code, len(value)) + value + bytes(-len(value) & 3)
+
+
+def format_interface(interface: Interface, order: ByteOrder = "little") -> bytes:
+    """An interface block; options only for what is not as it would be without."""
+    codec = CODECS[order]
+    body = codec.interface.pack(interface.link_type, 0, interface.snap_len)
+    told = {
+        OPTION_IF_NAME: interface.name.encode(),
+        OPTION_IF_TSRESOL: bytes([resolution_octet(interface.ticks_per_second)]),
+        OPTION_IF_FCSLEN: b"" if interface.fcs_len is None else bytes([interface.fcs_len]),
+        OPTION_IF_TSOFFSET: codec.offset.pack(interface.offset_seconds) if interface.offset_seconds else b"",
+    }
+    written = [format_option(code, value, codec) for code, value in told.items() if value]
+    return format_block(INTERFACE, body + b"".join(written) + codec.option.pack(OPTION_END, 0), order)
+
+
+def format_packet(
+    number: int, ticks: int, data: bytes | memoryview, length: int, order: ByteOrder = "little"
+) -> bytes:
+    """An enhanced packet block; `ticks` is its interface's time stamp, 64 bits, unsigned."""
+    fields = CODECS[order].enhanced.pack(number, ticks >> 32, ticks & 0xFFFFFFFF, len(data), length)
+    return format_block(ENHANCED_PACKET, fields + bytes(data), order)
