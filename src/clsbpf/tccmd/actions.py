@@ -129,6 +129,7 @@ def parse_actions(words: Words, lookups: Lookups) -> list[Attr]:
     """
     actions: list[Attr] = []
     expects_more = False
+    cookie = b""
     while words:
         word = words.current
         if word == "action":
@@ -140,7 +141,8 @@ def parse_actions(words: Words, lookups: Lookups) -> list[Attr]:
         if word == "help":
             raise CommandError('Illegal "action"', word=word, usage=f"{GACT_USAGE}\n{MIRRED_USAGE}")
         expects_more = False
-        actions.append(nla.nest(len(actions) + 1, _parse_one(words, lookups)))
+        attrs, cookie = _parse_one(words, lookups, cookie)
+        actions.append(nla.nest(len(actions) + 1, attrs))
     if expects_more:
         raise _bad(["bad action empty 1"], words.left, "(null)")
     return actions
@@ -152,7 +154,8 @@ def _bad(lines: list[str], left: int, word: str) -> CommandError:
     return CommandError("\n".join(lines), word=word)
 
 
-def _parse_one(words: Words, lookups: Lookups) -> list[Attr]:
+def _parse_one(words: Words, lookups: Lookups, cookie: bytes) -> tuple[list[Attr], bytes]:
+    """One action's attributes, and the cookie for the next: tc goes on giving the last one it read."""
     left, first = words.left, words.current
     kind = "gact" if _control(first) is not None else cut(first, KIND_BYTES)
     if kind in _UNSUPPORTED:
@@ -167,8 +170,10 @@ def _parse_one(words: Words, lookups: Lookups) -> list[Attr]:
         nla.nest(TcaAct.OPTIONS, options, flagged=True),
     ]
     if words.at("cookie"):
-        attrs.append(nla.binary(TcaAct.COOKIE, _cookie(words.next())))
+        cookie = _cookie(words.next())
         words.skip()
+    if cookie:
+        attrs.append(nla.binary(TcaAct.COOKIE, cookie))
     if words.at_prefix_of("hw_stats"):
         word = words.next()
         bits = next((bits for name, bits in HW_STATS.items() if matches(word, name)), None)
@@ -179,7 +184,7 @@ def _parse_one(words: Words, lookups: Lookups) -> list[Attr]:
     flags = _parse_flags(words)
     if flags:
         attrs.append(nla.binary(TcaAct.FLAGS, _bitfield32(flags, flags)))
-    return attrs
+    return attrs, cookie
 
 
 class _Illegal(Exception):
@@ -304,8 +309,10 @@ def _parse_random(words: Words) -> bytes:
     if not words:
         incomplete(word)  # tc reads past its last word here and crashes
     value = unsigned(words.current, U16, 10)
-    if value is None or value > 10000:
+    if value is None:
         raise _Illegal(f"Illegal probability val {words.current}")
+    if value > 10000:
+        raise _Illegal(f"Illegal probability val  {value:#x}")
     words.skip()
     return GACT_PROB.pack(kind, value, control)
 

@@ -95,8 +95,9 @@ def parse_bpf_options(words: Words, lookups: Lookups, ifindex: int) -> list[Attr
         else:
             raise CommandError(f'What is "{word}"?', word=word, usage=usage.BPF)
 
-    if program is not None:
-        attrs += _program_attrs(program, lookups, ifindex if gen_flags & ClsFlag.SKIP_SW else 0)
+    # No program is a classic one without instructions, which the kernel refuses: tc's mode 0 is bytecode.
+    offloaded = ifindex if gen_flags & ClsFlag.SKIP_SW else 0
+    attrs += _program_attrs(program or _Bytecode(()), lookups, offloaded)
     if gen_flags:
         attrs.append(nla.u32(TcaBpf.FLAGS_GEN, gen_flags))
     if flags:
@@ -167,11 +168,11 @@ def _object_source(words: Words, lookups: Lookups, *, pinned: bool) -> ObjectSou
     return ObjectSource(path, pinned, section, program, export, verbose)
 
 
-_MODES: tuple[tuple[tuple[str, ...], str, Callable[[Words, Lookups], _Program]], ...] = (
+_MODES: tuple[tuple[tuple[str, ...], str | None, Callable[[Words, Lookups], _Program]], ...] = (
     (("bytecode",), "bc", _parse_bytecode),
     (("bytecode-file",), "bcf", _parse_bytecode_file),
     (("object-file",), "obj", _parse_object),
-    (("object-pinned", "pinned", "fd"), "", _parse_pinned),
+    (("object-pinned", "pinned", "fd"), None, _parse_pinned),
 )
 """In tc's order: what matches by prefix, what matches exactly, and how the rest is read."""
 

@@ -29,24 +29,20 @@ def parse_classid(text: str) -> int | None:
     """get_tc_classid(): 32 bits, None when `text` is no classid."""
     if text in ("root", "none"):
         return TC_H_ROOT if text == "root" else TC_H_UNSPEC
-    value, rest = strtoul(text, 16)
-    major = value & U32  # kept in 32 bits before it is looked at: 100000001 is 1
+    major, rest = strtoul(text, 16)
     if rest == text and not text.startswith(":"):
         return None
     if not rest.startswith(":"):
-        return major if rest == "" else None
-    minor, rest = strtoul(rest[1:], 16) if rest[1:] else (0, "")
-    if major > U16 or rest or minor & U32 > U16:
-        return None
-    return major << 16 | minor & U16
+        return major & U32 if rest == "" else None  # without a colon, what is above 32 bits is lost
+    minor, rest = strtoul(rest[1:], 16)
+    return None if rest or major > U16 or minor > U16 else major << 16 | minor
 
 
 def parse_qdisc_handle(text: str) -> int | None:
     """get_qdisc_handle(): the major in the upper half; what follows a colon is not looked at."""
     if text == "none":
         return TC_H_UNSPEC
-    value, rest = strtoul(text, 16)
-    major = value & U32
+    major, rest = strtoul(text, 16)
     if rest == text or major > U16 or (rest and not rest.startswith(":")):
         return None
     return major << 16

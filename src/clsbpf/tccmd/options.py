@@ -81,9 +81,9 @@ def parse_options(words: Sequence[str]) -> tuple[Options, tuple[str, ...]]:
         if name.endswith("="):
             at += 1
             if at == len(words):
-                if name == "batch=":
-                    return replace(options, help=True), ()  # tc shows its usage and calls it a success
-                incomplete(word)
+                if name == "netns=":
+                    incomplete(word)
+                return replace(options, help=True), ()  # tc shows its usage and calls it a success
             value: Any = words[at]
         elif name == "color":
             value = word.partition("=")[2] or "always"

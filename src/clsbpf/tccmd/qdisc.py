@@ -7,6 +7,7 @@ either is an error after `root` or `parent`.  Their filters may live in blocks t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..netlink import attr as nla
@@ -149,21 +150,22 @@ def _device(words: Words, selection: _Selection) -> None:
 def _handle(words: Words, selection: _Selection) -> None:
     if selection.handle:
         duplicate("handle", words.current)  # looked at before the next word is
-    name = words.next()
-    handle = parse_qdisc_handle(name)
-    if handle is None:
-        invalid("invalid qdisc ID", name)
-    selection.handle = handle
+    selection.handle = _id(parse_qdisc_handle, words.next(), "invalid qdisc ID")
 
 
 def _parent(words: Words, selection: _Selection) -> None:
     name = words.next()
     if selection.parent:
         duplicate("parent", name)
-    parent = parse_classid(name)
-    if parent is None:
-        invalid("invalid parent ID", name)
-    selection.parent = parent
+    selection.parent = _id(parse_classid, name, "invalid parent ID")
+
+
+def _id(parse: Callable[[str], int | None], word: str, complaint: str) -> int:
+    """The handle or classid that `word` spells."""
+    number = parse(word)
+    if number is None:
+        invalid(complaint, word)
+    return number
 
 
 def _block(words: Words, complaint: str) -> int:
@@ -194,32 +196,21 @@ def _check_kind_options(kind: str, words: Words) -> None:
 def _list(words: Words, lookups: Lookups, options: Options) -> Command:
     """tc_qdisc_list(): a dump of all; the kernel selects nothing but the device, tc the rest."""
     device = ""
-    selection = _Selection()
+    parent, handle = 0, 0
     invisible = False
     while words:
         word = words.current
         if word == "dev":
             device = cut(words.next(), DEVICE_NAME_BYTES)  # given twice, the last counts
         elif word in ("root", "ingress", "clsact"):
-            if selection.parent:
-                invalid("parent is already specified", word)
-            selection.parent = TC_H_ROOT if word == "root" else TC_H_INGRESS
+            _only_one(parent, handle, word)
+            parent = TC_H_ROOT if word == "root" else TC_H_INGRESS
         elif matches(word, "parent"):
-            if selection.parent:
-                invalid("parent is already specified", word)
-            name = words.next()
-            parent = parse_classid(name)
-            if parent is None:
-                invalid("invalid parent ID", name)
-            selection.parent = parent
+            _only_one(parent, handle, word)
+            parent = _id(parse_classid, words.next(), "invalid parent ID")
         elif matches(word, "handle"):
-            if selection.handle:
-                invalid("handle is already specified", word)
-            name = words.next()
-            handle = parse_qdisc_handle(name)
-            if handle is None:
-                invalid("invalid qdisc ID", name)
-            selection.handle = handle
+            _only_one(parent, handle, word)
+            handle = _id(parse_qdisc_handle, words.next(), "invalid handle ID")
         elif matches(word, "help"):
             raise _Help
         elif word == "invisible":
@@ -231,5 +222,13 @@ def _list(words: Words, lookups: Lookups, options: Options) -> Command:
     ifindex = lookups.ifindex(device) if device else 0
     attrs = [nla.flag(Tca.DUMP_INVISIBLE)] if invisible else []
     message = tc_message(Rtm.GETQDISC, TcMsg(0, ifindex), attrs, flags=Reply.DUMP.flags)
-    view = View(ifindex, selection.parent, selection.handle, options=options)
+    view = View(ifindex, parent, handle, options=options)
     return Command((Request(message, Reply.DUMP),), view, tuple(lookups.devices))
+
+
+def _only_one(parent: int, handle: int, word: str) -> None:
+    """A listing is selected by a parent or by a handle, once."""
+    if parent:
+        invalid("parent is already specified", word)
+    if handle:
+        invalid("handle is already specified", word)
