@@ -200,11 +200,7 @@ def payload_offset(skb: int) -> int:
             start = header(skb, at, 8)
             if start and load_be16(start) == 0x1100:
                 ppp = load_be16(start + 6)
-                if ppp & 0x0100:  # the protocol field is compressed to its low byte
-                    ppp = ppp >> 8
-                    at += 7
-                else:
-                    at += 8
+                at += 8
                 step = PROTO_AGAIN
                 if ppp == PPP_IP:
                     proto = ETH_P_IP
@@ -215,6 +211,7 @@ def payload_offset(skb: int) -> int:
                 elif ppp == PPP_MPLS_MC:
                     proto = ETH_P_MPLS_MC
                 else:
+                    # Valid (RFC 1661) but unknown; a compressed one-byte field looks invalid and is not read.
                     step = GOOD if ppp & 0x0101 == 0x0001 else BAD
         elif proto == ETH_P_TIPC:
             if header(skb, at, 16):

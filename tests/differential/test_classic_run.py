@@ -1,0 +1,240 @@
+"""Classic programs against the kernel: what a socket filter lets through is what our run returns.
+
+A filter's result is the number of bytes that stay of the packet, so a receiver sees
+min(result, length), and nothing for 0.  Programs here end in a random byte of A, plus one: 257 bytes of
+packet tell every outcome apart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import socket
+import struct
+import subprocess
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from random import Random
+
+from classic_programs import likely_valid
+from clsbpf.bpf import classic as c
+from clsbpf.bpf.check import check
+from clsbpf.bpf.classic import SKF_AD_OFF, Ancillary, SockFilter, encode_ops
+from clsbpf.bpf.isa import Alu, Class
+from clsbpf.errors import BytecodeError
+from clsbpf.skb import Skb, receive
+from clsbpf.verifier.program import VerifiedProgram
+from clsbpf.vm.interp import run
+from frames import frame
+from judges import inside, network_namespace
+from running import NativePrograms, outcome
+
+SO_ATTACH_FILTER = 26
+ETH_P_ALL = 3
+PACKET_BYTES = 300
+COMPILED = 60
+"""Programs that also run as machine code: compiling takes most of the time."""
+
+NOT_REPEATABLE = {SKF_AD_OFF + Ancillary.RANDOM, SKF_AD_OFF + Ancillary.CPU}
+
+
+def attach(sock: socket.socket, program: Sequence[SockFilter]) -> None:
+    ops = ctypes.create_string_buffer(encode_ops(program))
+    sock.setsockopt(
+        socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("@HP", len(program), ctypes.addressof(ops))
+    )
+
+
+def received(sock: socket.socket) -> int:
+    """The length of the packet that waits, or 0."""
+    try:
+        return len(sock.recv(65536, socket.MSG_DONTWAIT))
+    except BlockingIOError:
+        return 0
+
+
+def one_byte_of_a(program: Sequence[SockFilter], random: Random) -> list[SockFilter]:
+    """The program, but it returns one more than a random byte of what it would have returned."""
+    shift = 8 * random.randrange(4)
+    ending = [c.alu_k(Alu.RSH, shift), c.alu_k(Alu.AND, 0xFF), c.alu_k(Alu.ADD, 1), c.ret_a()]
+    result: list[SockFilter] = []
+    for at, insn in enumerate(program):
+        if insn.code == Class.RET:
+            insn = c.ret_k((insn.k >> shift & 0xFF) + 1)
+        elif insn == c.ret_a():
+            insn = c.ja(len(program) - at - 1)
+        result.append(insn)
+    return [*result, *ending]
+
+
+def random_programs(random: Random, count: int) -> Iterator[list[SockFilter]]:
+    """Programs that the checker takes and that do the same each time."""
+    while count:
+        program = one_byte_of_a(likely_valid(random), random)
+        if any(insn.k in NOT_REPEATABLE for insn in program):
+            continue
+        try:
+            check(program)
+        except BytecodeError:
+            continue
+        yield program
+        count -= 1
+
+
+def verified(program: Sequence[SockFilter]) -> VerifiedProgram:
+    return VerifiedProgram.from_classic(check(program))
+
+
+def seen(result: int, length: int) -> int:
+    """What a receiver sees of a packet of `length` bytes when the filter returns `result`."""
+    return min(result, length)
+
+
+def as_unix_socket_has_it(packet: bytes) -> Skb:
+    """A datagram between local sockets: no device, no protocol, no headers."""
+    skb = Skb.from_frame(packet)
+    skb.protocol = 0
+    skb.ifindex = 0
+    return skb
+
+
+def without_header_offsets(program: Sequence[SockFilter]) -> bool:
+    """Local datagrams have no headers to count from, and the kernel leaves the offsets as they were."""
+    return all(insn.k < c.SKF_LL_OFF or insn.k >= SKF_AD_OFF for insn in program if insn.code & 7 < 2)
+
+
+def test_random_programs_on_random_bytes() -> None:
+    """For any valid program and any packet, our result is the kernel's."""
+    random = Random(1)
+    programs = [p for p in random_programs(random, 1500) if without_header_offsets(p)]
+    compiled = NativePrograms([verified(program) for program in programs[:COMPILED]])
+    nonzero = 0
+    with network_namespace() as name, inside(name):
+        sender, receiver = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with sender, receiver:
+            for at, program in enumerate(programs):
+                attach(receiver, program)
+                insns = verified(program).insns
+                for _ in range(2):
+                    packet = random.randbytes(random.choice((PACKET_BYTES, random.randrange(1, 80))))
+                    sender.send(packet)
+                    theirs = received(receiver)
+                    skb = as_unix_socket_has_it(packet)
+                    assert seen(run(insns, skb), len(packet)) == theirs, program
+                    nonzero += theirs > 0
+                    if at < COMPILED:
+                        native = outcome(lambda s, e: compiled.run(at, s, e), skb)  # noqa: B023
+                        assert seen(native.result, len(packet)) == theirs, program
+    assert nonzero > len(programs), "most packets pass, or nothing was compared"
+
+
+FAR_ADDRESS = bytes((2, 0, 0, 0, 0, 7))
+DESTINATIONS = (FAR_ADDRESS, b"\xff" * 6, bytes((1, 0, 0x5E, 0, 0, 1)))
+MARK = 0x01020304
+
+
+class Wire:
+    """A veth pair in the namespace entered: raw frames in at one end, filtered out at the other."""
+
+    def __init__(self) -> None:
+        Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("1")
+        for line in (
+            "link add near type veth peer name far",
+            "link set far address " + ":".join(f"{byte:02x}" for byte in FAR_ADDRESS),
+            "link set near up",
+            "link set far up",
+        ):
+            subprocess.run(["ip", *line.split()], check=True)
+        self.ifindex = socket.if_nametoindex("far")
+        self.sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        self.sender.bind(("near", 0))
+        self.sender.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, MARK)
+        # The socket opened last sees a packet first; when the first has it, the other has done with it.
+        self.everything = self.far_end()
+        self.everything.settimeout(5)
+        self.filtered = self.far_end()
+        self.queue_mapping = 0
+        self.queue_mapping = (
+            self.run([c.ld_ad(Ancillary.QUEUE), c.alu_k(Alu.ADD, 1), c.ret_a()], bytes(60)) - 1
+        )
+
+    def far_end(self) -> socket.socket:
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        sock.bind(("far", ETH_P_ALL))
+        return sock
+
+    def close(self) -> None:
+        for sock in (self.sender, self.everything, self.filtered):
+            sock.close()
+
+    def run(self, program: Sequence[SockFilter], sent: bytes) -> int:
+        """The kernel's result for a frame, as a receiver sees it."""
+        attach(self.filtered, program)
+        self.sender.send(sent)
+        self.everything.recv(65536)
+        return received(self.filtered)
+
+    def skb(self, sent: bytes) -> Skb | None:
+        """The frame as the far end's packet sockets have it; None when it is dropped before them."""
+        skb = receive(sent)
+        if skb is not None:
+            skb.push(skb.mac_len)
+            skb.ifindex = self.ifindex
+            skb.mark = MARK
+            skb.queue_mapping = self.queue_mapping
+        return skb
+
+
+@contextlib.contextmanager
+def a_wire() -> Iterator[Wire]:
+    with network_namespace() as name, inside(name):
+        wire = Wire()
+        try:
+            yield wire
+        finally:
+            wire.close()
+
+
+def test_random_programs_on_frames() -> None:
+    """For any valid program and any frame that arrives at a device, our result is the kernel's."""
+    random = Random(2)
+    programs = list(random_programs(random, 1500))
+    compiled = NativePrograms([verified(program) for program in programs[:COMPILED]])
+    nonzero = 0
+    with a_wire() as wire:
+        for at, program in enumerate(programs):
+            sent = frame(random, random.choice(DESTINATIONS)).ljust(PACKET_BYTES, b"\x5a")
+            skb = wire.skb(sent)
+            assert skb is not None
+            theirs = wire.run(program, sent)
+            assert seen(run(verified(program).insns, skb), skb.len) == theirs, (program, sent.hex())
+            nonzero += theirs > 0
+            if at < COMPILED:
+                native = outcome(lambda s, e: compiled.run(at, s, e), skb)  # noqa: B023
+                assert seen(native.result, skb.len) == theirs, program
+    assert nonzero > len(programs) // 2, "most packets pass, or nothing was compared"
+
+
+PAYLOAD_OFFSET = [c.ld_ad(Ancillary.PAY_OFFSET), c.alu_k(Alu.ADD, 1), c.ret_a()]
+
+
+def test_the_payload_offset_of_frames() -> None:
+    """For any frame, whole, cut or damaged, the payload offset is the kernel's."""
+    random = Random(3)
+    program = verified(PAYLOAD_OFFSET)
+    compiled = NativePrograms([program])
+    offsets: Counter[int] = Counter()
+    with a_wire() as wire:
+        for _ in range(2000):
+            sent = frame(random, FAR_ADDRESS)
+            skb = wire.skb(sent)
+            if skb is None:
+                continue
+            theirs = wire.run(PAYLOAD_OFFSET, sent)
+            interpreted = outcome(lambda s, e: run(program.insns, s, environment=e), skb)
+            assert seen(interpreted.result, skb.len) == theirs, sent.hex()
+            assert outcome(lambda s, e: compiled.run(0, s, e), skb) == interpreted
+            offsets[theirs] += 1
+    assert len(offsets) > 50, "the frames no longer differ"
+    assert offsets[1] < sum(offsets.values()) // 2, "most frames can be dissected"
