@@ -17,7 +17,7 @@ from ..errors import BytecodeError
 from .forms import FORMS, WIDE_FORMS, Form, shape_of
 from .helpers import BY_NAME
 from .insn import INSN_BYTES, Insn, call, decode, ld_imm64, s32
-from .isa import PSEUDO_CALL, REGISTERS, Class, Jmp
+from .isa import PSEUDO_CALL, PSEUDO_KFUNC_CALL, Class, Jmp
 
 _BY_SHAPE: dict[str, Form] = {form.shape: form for form in FORMS}
 
@@ -28,7 +28,10 @@ _LABEL_LINE = re.compile(rf"\s*({_LABEL}):(?=\s|$)|\s*[0-9a-f]+ <({_LABEL})>:\s*
 _BRANCH = re.compile(rf"(?P<verb>.*\b(?:goto|gotol|may_goto))\s+(?:pc(?=[-+])|(?P<label>{_LABEL})$)")
 _CALL = re.compile(rf"call\s+(?:(?P<name>bpf_\w+|{_LABEL})(?:#(?P<number>[0-9]+))?)$")
 _QUAD = re.compile(r"\.(?:quad|8byte)\s+(0x[0-9a-fA-F]+|[0-9]+)$")
-_WIDE = re.compile(r"r(?P<dst>[0-9]+)\s*=\s*(?P<value>.*)$")
+_WIDE = re.compile(r"r(?P<dst>10|[0-9])\s*=\s*(?P<value>.*)$")
+
+_TOO_MUCH = 1 << 200
+"""Stands for any number that is so long that it fits nowhere."""
 
 _WIDE_PATTERNS = tuple((form, form.pattern) for form in WIDE_FORMS)
 
@@ -84,7 +87,7 @@ def _resolved(statements: list[_Statement], labels: dict[str, int]) -> Iterator[
 
 def _statement(line: int, at: int, text: str) -> _Statement:
     if match := _QUAD.match(text):
-        value = _within(int(match[1], 0), 0, 0xFFFFFFFFFFFFFFFF, "the number", line, at)
+        value = _within(_number(match[1]), 0, 0xFFFFFFFFFFFFFFFF, "the number", line, at)
         return _Statement(line, decode(value.to_bytes(INSN_BYTES, "little")))
     if match := _CALL.match(text):
         return _call(line, at, match)
@@ -107,10 +110,10 @@ def _call(line: int, at: int, match: re.Match[str]) -> _Statement:
     """`call bpf_redirect`, `call bpf_redirect#23`, or `call label`, a function of the same program."""
     name = match["name"].removeprefix("bpf_")
     if match["name"] == "kfunc" and match["number"]:
-        imm = _within(int(match["number"]), 0, 0x7FFFFFFF, "the function's BTF id", line, at)
-        return _Statement(line, (Insn(Class.JMP | Jmp.CALL, src=2, imm=imm),))
+        imm = _within(_number(match["number"]), 0, 0x7FFFFFFF, "the function's BTF id", line, at)
+        return _Statement(line, (Insn(Class.JMP | Jmp.CALL, src=PSEUDO_KFUNC_CALL, imm=imm),))
     if match["number"]:
-        number = _within(int(match["number"]), 0, 0x7FFFFFFF, "the helper's number", line, at)
+        number = _within(_number(match["number"]), 0, 0x7FFFFFFF, "the helper's number", line, at)
         if name in BY_NAME and BY_NAME[name].number != number:
             raise BytecodeError(
                 f"line {line}: helper {match['name']!r} is number {BY_NAME[name].number}, not {number}", at
@@ -124,7 +127,7 @@ def _call(line: int, at: int, match: re.Match[str]) -> _Statement:
 def _wide(line: int, at: int, text: str) -> _Statement | None:
     """A 64-bit immediate load, or None if it is none."""
     target = _WIDE.match(text)
-    if target is None or int(target["dst"]) >= REGISTERS:
+    if target is None:
         return None
     for form, pattern in _WIDE_PATTERNS:
         if match := pattern.fullmatch(target["value"].strip()):
@@ -166,7 +169,7 @@ def _filled(form: Form, taken: list[str], text: str, line: int, at: int) -> Insn
 def _number(text: str) -> int:
     """A number with any signs before it: `+ -0x5`."""
     digits = text.lstrip("+- \t")
-    value = int(digits, 16 if digits.startswith("0x") else 10)
+    value = _TOO_MUCH if len(digits) > 40 else int(digits, 16 if digits.startswith("0x") else 10)
     return -value if text[: -len(digits)].count("-") % 2 else value
 
 
@@ -177,5 +180,6 @@ def _imm(text: str, line: int, at: int) -> int:
 
 def _within(value: int, least: int, most: int, what: str, line: int, at: int) -> int:
     if not least <= value <= most:
-        raise BytecodeError(f"line {line}: {what} is {value}; {least} to {most} are allowed", at)
+        shown = value if abs(value) < _TOO_MUCH else "far too long"
+        raise BytecodeError(f"line {line}: {what} is {shown}; {least} to {most} are allowed", at)
     return value
