@@ -68,9 +68,9 @@ def by_tc(namespace: str, *mode: str) -> tuple[str | None, str]:
     if added.returncode == 1:
         return None, added.stderr
     assert added.returncode == 0, added.stderr
-    show = subprocess.run(
-        [*tc, "-j", "filter", "show", "dev", "lo", "ingress"], capture_output=True, check=True
-    )
+    shown = subprocess.run(
+        [*tc, "-j", "filter", "show", "dev", "lo", "ingress"], capture_output=True, check=True, timeout=30
+    ).stdout
     subprocess.run([*tc, "filter", "del", "dev", "lo", "ingress"], check=True, timeout=30)
     insns = json.loads(shown)[1]["options"]["bytecode"]["insns"]
     fields = (" ".join(str(insn[name]) for name in ("code", "jt", "jf", "k")) for insn in insns)
