@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from .errors import CommandError
 from .numbers import U16, U32, strtoul, unsigned
 
 TC_H_UNSPEC = 0
@@ -71,20 +72,24 @@ _NAME_LINE = re.compile(
 )
 
 
-def parse_class_names(text: str) -> dict[int, str]:
-    """read_id_name(): the class names file, lines of `MAJ:MIN NAME`; reading stops at a line that is none."""
+def parse_class_names(text: str, filename: str) -> dict[int, str]:
+    """db_names_load(): the class names file (tc -nm), lines of `MAJ:MIN NAME`, `0xN NAME` or `N NAME`.
+
+    CommandError for a line that is none.  (tc says the same, and goes on without any names.)
+    """
     names: dict[int, str] = {}
     for line in text.splitlines():
         if line.strip(" \t") == "" or line.lstrip(" \t").startswith("#"):
             continue
         found = _NAME_LINE.match(line)
         if found is None:
-            break
+            raise CommandError(f"Database {filename} is corrupted at {line.lstrip()}", word=line)
         if found["major"]:
             number = int(found["major"], 16) << 16 | int(found["minor"], 16)
         else:
             number = int(found["hex"], 16) if found["hex"] else int(found["dec"])
-        names[number & U32] = found["name"]
+        if number < 0x80000000:  # tc holds them in a signed int, and never finds 8000: and above again
+            names[number] = found["name"]
     return names
 
 

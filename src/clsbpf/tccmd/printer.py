@@ -94,11 +94,11 @@ def json_text(value: Any, *, pretty: bool = False, depth: int = 0) -> str:
     return _quoted(value) if isinstance(value, str) else str(value)
 
 
-_ESCAPES = str.maketrans(
+_ESCAPES = {control: f"\\u{control:04x}" for control in range(0x20)} | str.maketrans(
     {"\t": "\\t", "\n": "\\n", "\r": "\\r", "\f": "\\f", "\b": "\\b", "\\": "\\\\", '"': '\\"'}
 )
 
 
 def _quoted(text: str) -> str:
-    """jsonw_puts(): control characters without a letter of their own, and all else, as they are."""
+    """jsonw_puts(), but control characters that it leaves as they are, which is no JSON, are escaped."""
     return f'"{text.translate(_ESCAPES)}"'
