@@ -337,7 +337,7 @@ def format_option(code: int, value: bytes, codec: Codec) -> bytes:
 
 
 def format_interface(interface: Interface, order: ByteOrder = "little") -> bytes:
-    """An interface block; options only for what is not as it would be without."""
+    """An interface block, with its time resolution and what else there is to say as options."""
     codec = CODECS[order]
     body = codec.interface.pack(interface.link_type, 0, interface.snap_len)
     told = {

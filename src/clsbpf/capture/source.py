@@ -114,12 +114,14 @@ class Source:
     compressed one it is that of the file, not of the capture.
     """
 
-    def __init__(self, raw: io.FileIO, name: str, *, mapped: bool = False) -> None:
+    def __init__(
+        self, raw: io.FileIO, name: str, *, mapped: bool = False, buffer_bytes: int = BUFFER_BYTES
+    ) -> None:
         self.name = name
         self._raw = raw
         self._offset = 0
         self._need = 1
-        self._buffer = Buffer(BUFFER_BYTES)
+        self._buffer = Buffer(buffer_bytes)
         self._feed: Feed = FileFeed(raw, name)
         self._at_end = False
         self._failure: CaptureError | None = None
@@ -139,6 +141,11 @@ class Source:
     def is_mapped(self) -> bool:
         """Are the windows the file's own pages?"""
         return self._mapped is not None
+
+    @property
+    def position(self) -> int:
+        """How far into the file reading has come, in bytes of the file: what is `size` at its end."""
+        return self._raw.tell() if self.size is not None and self._mapped is None else self._offset
 
     def fileno(self) -> int:
         """The descriptor."""
