@@ -65,7 +65,8 @@ class Batch:
 
     `packet` (uint64, from 0), `time` (int64, ns), `length` (uint32, wire), `verdict` (int32),
     `classid`, `chain`, `pref`, `handle` (uint32; 0 where no filter decided).  `offset` (int64) and
-    `captured` (uint32) say where the packet's bytes lie in the window that `data` views.
+    `captured` (uint32) say where the packet's bytes lie in `data`, which is good until the callback
+    returns; it is None unless the run was asked for data.
     """
 
     packet: npt.NDArray[np.uint64]
@@ -79,7 +80,7 @@ class Batch:
     offset: npt.NDArray[np.int64]
     captured: npt.NDArray[np.uint32]
     link_type: int
-    data: memoryview
+    data: memoryview | None
 
     COLUMNS = ("packet", "time", "length", "verdict", "classid", "chain", "pref", "handle")
 

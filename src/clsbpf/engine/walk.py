@@ -46,7 +46,6 @@ from .walk_state import (
     TimeRule,
 )
 
-
 # Counting -----------------------------------------------------------------------------------------
 
 
@@ -329,6 +328,7 @@ def walk_pcapng(state: int) -> int:
         if captured > load_i64(port + Port.MAX_CAPTURED) or captured > size - start - 4:
             break
         if load_i64(port + Port.LINK_TYPE) != link_type:
+            store_i64(state + State.NEXT_LINK_TYPE, load_i64(port + Port.LINK_TYPE))
             stop = Stop.LINK_CHANGE
             break
         stop = stop_before(state)

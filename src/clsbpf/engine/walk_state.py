@@ -106,6 +106,8 @@ class State(_Layout):
     BLOCK_LIMIT = enum.auto()
     # how frames are prepared: the plan's link type and hook
     LINK_TYPE = enum.auto()
+    NEXT_LINK_TYPE = enum.auto()
+    """At Stop.LINK_CHANGE: the next packet's."""
     UNTAG = enum.auto()
     """Is a VLAN tag taken out of the data?"""
     MINIMUM = enum.auto()
@@ -143,6 +145,10 @@ class Cells:
 
     def __setitem__(self, cell: _Layout, value: int) -> None:
         self._cells[cell >> 3] = value
+
+    def put(self, offset: int, value: int) -> None:
+        """Set the cell at a byte offset, where there are several of a layout."""
+        self._cells[offset >> 3] = value
 
 
 class Counters:

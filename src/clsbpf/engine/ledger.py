@@ -1,0 +1,145 @@
+"""Where a walk writes: its state, counters and rows in native memory, and the way out of there.
+
+One `Ledger` serves a whole run.  It is bound to one plan at a time; `flush_rows` turns rows into a
+`Batch` of columns by the plan's numbers of filters, `settle` hands counts to the tally.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from ..capture.record import MAX_CAPTURED
+from .plan import Plan
+from .results import Batch
+from .tally import Tally
+from .walk_state import (
+    CLASS_ENTRY,
+    CLASS_SLOTS,
+    CLASSID_MASK,
+    FILTER_ENTRY,
+    FILTER_SHIFT,
+    VERDICT_MASK,
+    VERDICT_SHIFT,
+    Cells,
+    Counters,
+    State,
+)
+
+ROWS = 1 << 16
+SCRATCH_BYTES = MAX_CAPTURED + 64
+
+OnBatch = Callable[[Batch], None]
+
+
+class Rows:
+    """The row arrays of a walk: one entry a packet."""
+
+    def __init__(self, state: Cells) -> None:
+        self.time = np.zeros(ROWS, np.int64)
+        self.length = np.zeros(ROWS, np.uint32)
+        self.outcome = np.zeros(ROWS, np.int64)
+        self.address = np.zeros(ROWS, np.int64)
+        self.captured = np.zeros(ROWS, np.uint32)
+        state[State.ROW_CAPACITY] = ROWS
+        for cell, array in (
+            (State.ROW_TIME, self.time),
+            (State.ROW_LENGTH, self.length),
+            (State.ROW_OUTCOME, self.outcome),
+            (State.ROW_ADDRESS, self.address),
+            (State.ROW_CAPTURED, self.captured),
+        ):
+            state[cell] = array.ctypes.data
+
+
+class Ledger:
+    """State, counters and rows of a run.
+
+    `on_batch` gets the rows, if anyone wants them; with `with_data` a batch never spans windows, so
+    that its packets' bytes can be had.
+    """
+
+    def __init__(self, tally: Tally, *, on_batch: OnBatch | None = None, with_data: bool = False) -> None:
+        self.tally = tally
+        self.with_data = with_data
+        self.state = Cells(State)
+        self._on_batch = on_batch
+        self._rows = Rows(self.state) if on_batch else None
+        self._verdicts = Counters(VERDICT_MASK + 1)
+        self._classes = Counters(CLASS_SLOTS * CLASS_ENTRY // 8)
+        self._filters = Counters(2)
+        self._scratch = Counters(SCRATCH_BYTES // 8)
+        self.state[State.SCRATCH] = self._scratch.address
+        self.state[State.VERDICTS] = self._verdicts.address
+        self._plan: Plan | None = None
+        self._numbers: list[npt.NDArray[np.uint32]] = []
+        self._packets = 0
+        self._window: tuple[memoryview, int] | None = None
+
+    @property
+    def packets(self) -> int:
+        """Packets so far, over the whole run."""
+        return self.tally.packets + self.state[State.PACKETS]
+
+    def bind(self, plan: Plan) -> None:
+        """Count for this plan from now on."""
+        self.settle()
+        self._plan = plan
+        self.tally.expect(plan)
+        self._filters = Counters((len(plan.filters) + 1) * FILTER_ENTRY // 8)
+        state = self.state
+        state[State.FILTERS] = self._filters.address
+        state[State.CLASSES] = self._classes.address if plan.counts_classes else 0
+        state[State.LINK_TYPE] = plan.view.link.number
+        state[State.UNTAG] = plan.view.untags
+        state[State.MINIMUM] = plan.view.link.header_len if plan.view.at_ingress else 0
+        rows = [(0, 0, 0)]
+        rows += [(each.chain, each.classifier.prio, each.filter.handle) for each in plan.filters]
+        self._numbers = [np.array(column, np.uint32) for column in zip(*rows, strict=True)]
+
+    def show(self, view: memoryview, address: int) -> None:
+        """The window that row addresses lie in, from now on."""
+        self._window = view, address
+
+    def settle(self) -> None:
+        """Hand out all rows and counts."""
+        if self._plan is None:
+            return
+        self.flush_rows()
+        self.tally.drain(self._plan, self.state, self._filters, self._verdicts, self._classes)
+
+    def settle_classes(self) -> None:
+        """Empty the class table, which is full."""
+        self.tally.drain_classes(self.state, self._classes)
+
+    def flush_rows(self) -> None:
+        """Hand out the rows."""
+        count = self.state[State.ROW]
+        if not count or self._rows is None or self._plan is None or self._on_batch is None:
+            return
+        rows = self._rows
+        outcome = rows.outcome[:count]
+        number = outcome >> FILTER_SHIFT
+        chain, pref, handle = (column[number] for column in self._numbers)
+        first = self._packets
+        data, base = self._window if self.with_data and self._window else (None, 0)
+        self._packets += count
+        self.state[State.ROW] = 0
+        self._on_batch(
+            Batch(
+                packet=np.arange(first, first + count, dtype=np.uint64),
+                time=rows.time[:count].copy(),
+                length=rows.length[:count].copy(),
+                verdict=((outcome >> VERDICT_SHIFT & VERDICT_MASK) - 1).astype(np.int32),
+                classid=(outcome & CLASSID_MASK).astype(np.uint32),
+                chain=chain,
+                pref=pref,
+                handle=handle,
+                offset=rows.address[:count] - base,
+                captured=rows.captured[:count].copy(),
+                link_type=self._plan.view.link.number,
+                data=data,
+            )
+        )

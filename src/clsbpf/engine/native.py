@@ -1,0 +1,181 @@
+"""A capture through a native plan: window after window, Python only where a walk asks for it.
+
+    window ─▶ walk ─▶ Stop.MORE ─────────▶ next window
+               ▲  └─▶ rows or classes full ─▶ hand them out ─┐
+               │  └─▶ another link type ────▶ another plan ──┤
+               │  └─▶ a block for Python ───▶ reader.take ───┤
+               └──────────────────────────────────────────────┘
+
+The reader (capture/) judges whatever a walk does not know, so damage is told in its words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..capture import Capture, Interface, Window
+from ..capture.pcap import LengthOrder, PcapReader
+from ..capture.pcapng import PcapngReader
+from ..capture.record import NS_PER_SECOND, max_captured
+from ..link import link_layer
+from .ledger import Ledger
+from .plan import Plan
+from .plans import Plans
+from .walk_state import PORT_BYTES, Cells, Port, State, Stop, TimeRule
+
+
+def run_native(capture: Capture, plans: Plans, ledger: Ledger) -> Iterator[int]:
+    """Classify the capture's packets; yields the bytes done after each window."""
+    reader = capture.reader
+    walker = (
+        PcapRun(reader, plans, ledger) if isinstance(reader, PcapReader) else PcapngRun(reader, plans, ledger)
+    )
+    for window in capture.source.windows():
+        ledger.show(window.view, window.address)
+        state = ledger.state
+        state[State.CURSOR] = window.address
+        state[State.END] = window.address + window.length
+        try:
+            need = walker.window(window)
+        finally:
+            if ledger.with_data:
+                ledger.flush_rows()
+        done = state[State.CURSOR] - window.address
+        if window.final:
+            reader.finish(window.length - done, need, window.offset + done)
+        capture.source.advance(done, need)
+        yield window.offset + done
+
+
+class PcapRun:
+    """A pcap capture: one link type, one way that records look."""
+
+    def __init__(self, reader: PcapReader, plans: Plans, ledger: Ledger) -> None:
+        self.reader = reader
+        self.plans = plans
+        self.ledger = ledger
+        self.link = link_layer(reader.header.link_type)
+        self.plan = plans.plan(self.link)
+        self._bind()
+        header = reader.header
+        order = header.length_order
+        state = ledger.state
+        state[State.SWAPPED] = header.byte_order != "little"
+        state[State.RECORD_HEADER] = header.record_header
+        state[State.CAPTURED_AT] = 12 if order is LengthOrder.LENGTH_FIRST else 8
+        state[State.LENGTH_AT] = 8 if order is LengthOrder.LENGTH_FIRST else 12
+        state[State.SMALLER_IS_CAPTURED] = order is LengthOrder.SMALLER_IS_CAPTURED
+        state[State.FRACTION_NS] = NS_PER_SECOND // header.interface.ticks_per_second
+        state[State.MAX_CAPTURED] = header.record_limit
+        state[State.SNAP_LIMIT] = header.snap_limit
+
+    def _bind(self) -> None:
+        self.ledger.bind(self.plan)
+        self.walk = self.plans.timed(lambda: self.plan.pcap).run
+
+    def window(self, window: Window) -> int:
+        """Walk one window; returns how many bytes must be seen to get on."""
+        state = self.ledger.state
+        if self.plan.is_stale:
+            self.plan = self.plans.plan(self.link)
+            self._bind()
+        while True:
+            before = state[State.PACKETS]
+            stop = self.walk(state.address)
+            self.reader.packets += state[State.PACKETS] - before
+            if stop in (Stop.MORE, Stop.PYTHON):
+                # Python says how much more there must be, or what is wrong.
+                at = state[State.CURSOR] - window.address
+                block = self.reader.take(window.view, at, window.offset + at)
+                assert block.size > window.length - at, "the walk left a sound record"
+                return block.size
+            make_room(self.ledger, stop)
+
+
+class PcapngRun:
+    """A pcapng capture: sections and interfaces come and go, link types may differ."""
+
+    def __init__(self, reader: PcapngReader, plans: Plans, ledger: Ledger) -> None:
+        self.reader = reader
+        self.plans = plans
+        self.ledger = ledger
+        self.plan: Plan | None = None
+        self._ports = Cells(Port, 0)
+
+    def window(self, window: Window) -> int:
+        """Walk one window; returns how many bytes must be seen to get on."""
+        state = self.ledger.state
+        if self.plan is not None and self.plan.is_stale:
+            self._bind(self.plan.view.link.number)
+        while True:
+            stop = self._walk() if self.plan else Stop.PYTHON
+            if stop in (Stop.MORE, Stop.PYTHON):
+                at = state[State.CURSOR] - window.address
+                block = self.reader.take(window.view, at, window.offset + at)
+                if block.size > window.length - at:
+                    return block.size
+                assert block.record is None, "the walk left a sound packet"
+                state[State.CURSOR] += block.size
+                self._take_over_interfaces()
+            elif stop == Stop.LINK_CHANGE:
+                self._bind(state[State.NEXT_LINK_TYPE])
+            else:
+                make_room(self.ledger, stop)
+
+    def _walk(self) -> int:
+        state = self.ledger.state
+        before = state[State.PACKETS]
+        stop = int(self.walk(state.address))
+        self.reader.packets += state[State.PACKETS] - before
+        return stop
+
+    def _bind(self, link_type: int) -> None:
+        self.plan = plan = self.plans.plan(link_layer(link_type))
+        self.ledger.bind(plan)
+        self.walk = self.plans.timed(lambda: plan.pcapng).run
+
+    def _take_over_interfaces(self) -> None:
+        """Let the walk know what the reader knows: the section's byte order and interfaces."""
+        reader, state = self.reader, self.ledger.state
+        interfaces = [reader.interfaces[number] for number in reader.numbers]
+        self._ports = Cells(Port, len(interfaces))
+        for number, interface in enumerate(interfaces):
+            write_port(self._ports, number, interface)
+        assert reader.section is not None
+        state[State.SWAPPED] = reader.section.byte_order != "little"
+        state[State.PORTS] = self._ports.address
+        state[State.PORT_COUNT] = len(interfaces)
+        state[State.BLOCK_LIMIT] = reader.block_limit
+        if self.plan is None and interfaces:
+            self._bind(interfaces[0].link_type)
+
+
+def make_room(ledger: Ledger, stop: int) -> None:
+    """Empty what a walk found full."""
+    if stop == Stop.ROWS_FULL:
+        ledger.flush_rows()
+    else:
+        assert stop == Stop.CLASSES_FULL
+        ledger.settle_classes()
+
+
+def write_port(ports: Cells, number: int, interface: Interface) -> None:
+    """An interface, as the walk reads it."""
+    ticks = interface.ticks_per_second
+    if ticks <= NS_PER_SECOND and NS_PER_SECOND % ticks == 0:
+        rule, factor = TimeRule.MULTIPLY, NS_PER_SECOND // ticks
+    elif ticks % NS_PER_SECOND == 0:
+        rule, factor = TimeRule.DIVIDE, ticks // NS_PER_SECOND
+    else:
+        rule, factor = TimeRule.BINARY, ticks.bit_length() - 1
+    offset = number * PORT_BYTES
+    for cell, value in (
+        (Port.LINK_TYPE, interface.link_type),
+        (Port.MAX_CAPTURED, max_captured(interface.link_type)),
+        (Port.SNAP_LIMIT, interface.snap_limit),
+        (Port.TICKS, ticks),
+        (Port.OFFSET_SECONDS, interface.offset_seconds),
+        (Port.RULE, rule),
+        (Port.FACTOR, factor),
+    ):
+        ports.put(offset + cell, value)

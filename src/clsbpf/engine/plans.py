@@ -1,0 +1,77 @@
+"""Which plan serves a packet?  One for each link type that a run meets, made when it is first met.
+
+`Setup` is what a run classifies with.  Its block may depend on the link type, because a tcpdump
+expression compiles for one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ..link import LinkLayer
+from ..profile import CURRENT, KernelProfile
+from ..tc.chain import Block
+from ..tc.filter import Filter
+from ..vm.environment import Environment
+from .plan import Plan, View
+
+T = TypeVar("T")
+
+
+def describe_program(prio: int, each: Filter) -> str:
+    """What a filter matches, where nothing better is known than its program's size."""
+    if each.ops is None:
+        return each.name or "eBPF program"
+    return f"{len(each.ops) // 8} instructions"
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What packets meet: the block for a link type, and from which side.
+
+    `for_ethernet` says that the filters were written for Ethernet, whatever the capture has;
+    `matches` tells a reader what the filter of a prio matches.
+    """
+
+    block: Callable[[LinkLayer], Block]
+    at_ingress: bool = True
+    ifindex: int = 1
+    for_ethernet: bool = True
+    profile: KernelProfile = CURRENT
+    environment: Environment | None = None
+    matches: Callable[[int, Filter], str] = describe_program
+
+
+class Plans:
+    """The plans of a run.  `seconds` is what making them took, `links` the link types met."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.seconds = 0.0
+        self.links: dict[int, LinkLayer] = {}
+        self._environment = setup.environment or Environment()
+        self._plans: dict[int, Plan] = {}
+
+    def plan(self, link: LinkLayer) -> Plan:
+        """The plan for a link type; a new one if the block has changed."""
+        plan = self._plans.get(link.number)
+        if plan is None or plan.is_stale:
+            started = time.perf_counter()
+            self.links[link.number] = link
+            setup = self.setup
+            view = View(link, setup.at_ingress, setup.ifindex)
+            plan = Plan(setup.block(link), view, setup.profile, self._environment)
+            self._plans[link.number] = plan
+            self.seconds += time.perf_counter() - started
+        return plan
+
+    def timed(self, make: Callable[[], T]) -> T:
+        """Do something that counts as planning."""
+        started = time.perf_counter()
+        try:
+            return make()
+        finally:
+            self.seconds += time.perf_counter() - started

@@ -1,0 +1,109 @@
+"""Captures in, `Results` out: the run as a whole.
+
+Each capture goes through the plans of one `Setup`, by the native walk or packet by packet through the
+classifier.  A capture that turns out damaged has given what came before the damage; the others are
+still read, and the error comes at the end, with the results.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..capture import Capture, open_capture
+from ..errors import CaptureError
+from .inorder import run_in_order
+from .ledger import Ledger, OnBatch
+from .native import run_native
+from .plans import Plans, Setup
+from .results import Batch, Results
+from .tally import Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run has come: the capture, bytes done of how many (None: unknown), packets in all."""
+
+    capture: str
+    bytes_done: int
+    bytes_total: int | None
+    packets: int
+
+
+class IncompleteRun(CaptureError):
+    """Captures were damaged; `results` is what came before the damage, and all of the others."""
+
+    def __init__(self, errors: Sequence[CaptureError], results: Results) -> None:
+        super().__init__("\n".join(str(error) for error in errors), errors[0].packets)
+        self.errors = tuple(errors)
+        self.results = results
+
+
+Backend = Callable[[Capture, Plans, Ledger], Iterator[int]]
+
+BACKENDS: dict[str, Backend] = {"native": run_native, "jit": run_in_order, "interpreter": run_in_order}
+"""How a capture is walked; under "jit" and "interpreter" the classifier runs each program by itself."""
+
+
+def run(
+    paths: Sequence[str],
+    setup: Setup,
+    *,
+    backend: str = "native",
+    on_batch: OnBatch | None = None,
+    with_data: bool = False,
+    columns: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> Results:
+    """Classify the packets of the captures at `paths` ("-": standard input), one capture after the other.
+
+    `on_batch` gets the rows while the run goes on, with the packets' bytes if `with_data`; `columns`
+    keeps all of them in memory, for `Results.to_arrow`.  `progress` is told after each window.
+    `IncompleteRun` where a capture was damaged, CaptureError where none could be opened.
+    """
+    kept: list[Any] | None = [] if columns else None
+
+    def deliver(batch: Batch) -> None:
+        if kept is not None:
+            kept.append(batch.to_arrow())
+        if on_batch is not None:
+            on_batch(batch)
+
+    plans = Plans(setup)
+    tally = Tally()
+    ledger = Ledger(tally, on_batch=deliver if columns or on_batch else None, with_data=with_data)
+    errors: list[CaptureError] = []
+    started = time.perf_counter()
+    for path in paths:
+        try:
+            with open_capture(path) as capture:
+                for done in BACKENDS[backend](capture, plans, ledger):
+                    if progress is not None:
+                        progress(Progress(capture.name, done, capture.source.size, ledger.packets))
+        except CaptureError as error:
+            errors.append(error)
+        ledger.settle()
+    seconds = time.perf_counter() - started - plans.seconds
+    results = tally.results(
+        seconds=seconds,
+        plan_seconds=plans.seconds,
+        matches=setup.matches,
+        link_types=[link.name for link in plans.links.values()],
+        warnings=warnings_for(setup, plans),
+        batches=kept,
+    )
+    if errors:
+        raise IncompleteRun(errors, results)
+    return results
+
+
+def warnings_for(setup: Setup, plans: Plans) -> Iterator[str]:
+    """What a reader of the counts must know."""
+    for link in plans.links.values():
+        if setup.for_ethernet and not link.is_ethernet:
+            yield (
+                f"frames of link type {link.name} (LINKTYPE {link.number}) are not Ethernet: "
+                "filters that were written for Ethernet look at the wrong bytes"
+            )
