@@ -235,9 +235,9 @@ class Classifier:
     ) -> Filter:
         """cls_bpf_change(): a new filter, at the front or in the place of `old`.
 
-        `handle` 0 asks for one.  `parent` is where the filter hangs, for class binding; `override` the
-        request's NLM_F_REPLACE, for actions.  ClsbpfError with the kernel's errno when refused; then
-        nothing has changed (but the counter of HandlePolicy.HGEN).
+        `handle` 0 asks for one.  `parent` is where the filter hangs, for class binding; `override` (ovr)
+        says that actions which exist already may be changed.  ClsbpfError with the kernel's errno when
+        refused; then nothing has changed (but the counter of HandlePolicy.HGEN).
         """
         with self.chain.block.lock, ExitStack() as undo:
             assert old is None or self._by_handle.get(old.handle) is old
@@ -338,10 +338,15 @@ class Classifier:
             return not self._filters
 
     def destroy(self) -> None:
-        """cls_bpf_destroy(): take all filters out."""
+        """cls_bpf_destroy(): take all filters out, for readers at once."""
         with self.chain.block.lock:
             for each in self._filters:
-                self.delete(each)
+                self.offload.stop(each)
+            gone, self._filters = self._filters, ()
+            for each in gone:
+                self._forget(each.handle)
+                self._release(each)
+            self.chain.block.changed()
 
     def _forget(self, handle: int) -> None:
         del self._by_handle[handle]

@@ -50,6 +50,6 @@ class ActionSource(Protocol):
     def make(self, act: bytes | None, police: bytes | None, rate: bytes | None, override: bool) -> Actions:
         """The actions of TCA_BPF_ACT and TCA_BPF_POLICE (payloads), with the estimator of TCA_RATE.
 
-        `override` is the request's NLM_F_REPLACE: actions that exist already may be changed.
+        `override`: actions that exist already may be changed (a request without NLM_F_CREATE).
         """
         ...
