@@ -2,8 +2,8 @@
 
 One instruction a line.  A line may begin with labels (`out:`), and jumps and calls may name one
 (`goto out`) where the text form has a distance.  What a disassembler puts around an instruction is
-skipped: a number, the bytes or `(bf)` before it, `<LBB0_2>` and comments (`;` or `//`, lines from `#`)
-after it.  So the output of `llvm-objdump -d`, of `bpftool prog dump xlated` and the instructions of a
+skipped: a number, the bytes or `(bf)` before it, `<LBB0_2>` and comments (from `;`, `//` or ` #` on) after
+it.  So the output of `llvm-objdump -d`, of `bpftool prog dump xlated` and the instructions of a
 verifier log can be read back.
 """
 
@@ -22,7 +22,7 @@ from .isa import PSEUDO_CALL, PSEUDO_KFUNC_CALL, Class, Jmp
 _BY_SHAPE: dict[str, Form] = {form.shape: form for form in FORMS}
 
 _LABEL = r"[A-Za-z_.$][\w.$]*"
-_AROUND = re.compile(r"//.*|;.*|^\s*#.*|<[^<>]*>\s*$")
+_AROUND = re.compile(r"//.*|;.*|(?:^|\s)#.*|<[^<>]*>\s*$")
 _DUMP_PREFIX = re.compile(r"\s*[0-9]+:\s+(?:(?:[0-9a-f]{2}\s)+\s*|\([0-9a-f]{2}\)\s)?")
 _LABEL_LINE = re.compile(rf"\s*({_LABEL}):(?=\s|$)|\s*[0-9a-f]+ <({_LABEL})>:\s*$")
 _BRANCH = re.compile(rf"(?P<verb>.*\b(?:goto|gotol|may_goto))\s+(?:pc(?=[-+])|(?P<label>{_LABEL})$)")

@@ -226,7 +226,6 @@ def _jumps() -> Iterator[Form]:
     yield Form("call IMM", Class.JMP | Jmp.CALL, imm=None)
     yield Form("call pcTO32", Class.JMP | Jmp.CALL, src=PSEUDO_CALL, imm=None)
     yield Form("call kfunc#IMM", Class.JMP | Jmp.CALL, src=PSEUDO_KFUNC_CALL, imm=None)
-    yield Form("callx rD", Class.JMP | Jmp.CALL | X, dst=None)
     yield Form("exit", Class.JMP | Jmp.EXIT)
 
 
