@@ -19,33 +19,33 @@ from clsbpf.netlink.attr import Attr
 from clsbpf.netlink.message import Message
 from clsbpf.netlink.schema import Rtm, Tca, TcaBpf
 from clsbpf.netlink.tcmsg import TcMsg, tc_message
-from netlink_twin import (
+from netlink_twin import Twin, twin
+from tc_messages import (
     ADD,
     ALL,
+    BLOCK,
     CHANGE,
     CLSACT,
+    DEL,
     DELETE,
+    DELQ,
     DUMP,
     ECHO,
     EGRESS,
     GET,
+    GETF,
+    GETQ,
     INGRESS,
     REPLACE,
     RETURN_ALL,
     ROOT,
-    Twin,
     bpf,
     program,
     qdisc,
-    twin,
 )
 
 Requests = Iterable[Message | bytes]
 
-GETQ = {"type": Rtm.GETQDISC, "kind": None, "flags": GET | nl.NLM_F_ACK | ECHO, "handle": 0}
-DELQ = {"type": Rtm.DELQDISC, "kind": None, "flags": DELETE | ECHO, "handle": 0}
-DEL = {"type": Rtm.DELTFILTER, "kind": None, "options": None, "flags": DELETE | ECHO}
-GETF = {"type": Rtm.GETTFILTER, "kind": None, "options": None, "flags": GET}
 CHAIN3, CHAIN7 = nla.u32(Tca.CHAIN, 3), nla.u32(Tca.CHAIN, 7)
 ADDE, REPLACEE, CHANGEE = ADD | ECHO, REPLACE | ECHO, CHANGE | ECHO
 
@@ -111,7 +111,7 @@ def shared_blocks(t: Twin) -> Requests:
     """Blocks that two devices share, and filters in them, until the last qdisc goes."""
 
     def block(**more: object) -> Message:
-        return bpf(TcMsg.of_block(0).ifindex, **{"parent": 5, **more})  # type: ignore[arg-type]
+        return bpf(BLOCK, **{"parent": 5, **more})  # type: ignore[arg-type]
 
     index = {5: nla.u32(Tca.INGRESS_BLOCK, 5), 6: nla.u32(Tca.EGRESS_BLOCK, 6)}
     yield qdisc(t.v0, **{**DELQ, "parent": CLSACT})
@@ -455,9 +455,9 @@ def test_socket_options(ext_ack: bool, cap_ack: bool) -> None:
 
 def random_request(rng: random.Random, t: Twin) -> Message:
     """A request as someone might send it: names mostly of what there is, flags of all kinds."""
-    device = rng.choice([t.v0, t.v0, t.v0, t.v1, t.v1, TcMsg.of_block(0).ifindex, 999])
+    device = rng.choice([t.v0, t.v0, t.v0, t.v1, t.v1, BLOCK, 999])
     parent = rng.choice([INGRESS, INGRESS, EGRESS, CLSACT, 0xFFFF0000, 0xFFFF0007, 0, 0x10000])
-    if device == TcMsg.of_block(0).ifindex:
+    if device == BLOCK:
         parent = rng.choice([5, 6, 7])
     flags = nl.NLM_F_REQUEST | rng.choice([0, nl.NLM_F_ACK]) | rng.choice([0, ECHO])
     kinds = ["bpf", "bpf", "bpf", None, "nosuch"]
