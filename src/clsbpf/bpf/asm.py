@@ -3,8 +3,8 @@
 One instruction a line.  A line may begin with labels (`out:`), and jumps and calls may name one
 (`goto out`) where the text form has a distance.  What a disassembler puts around an instruction is
 skipped: a number, the bytes or `(bf)` before it, `<LBB0_2>` and comments (from `;`, `//` or ` #` on) after
-it.  So the output of `llvm-objdump -d`, of `bpftool prog dump xlated` and the instructions of a
-verifier log can be read back.
+it.  So the instructions of `llvm-objdump -d` and of a verifier log can be read back; only that the log
+shows a 64-bit immediate like any other, and a map by an address.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def assemble(text: str) -> tuple[Insn, ...]:
                 raise BytecodeError(f"line {number}: the label {label!r} is there already")
             labels[label] = at
             rest = rest[match.end() :]
-        rest = _DUMP_PREFIX.sub("", rest, count=1) if _DUMP_PREFIX.match(rest) else rest
+        if prefix := _DUMP_PREFIX.match(rest):
+            rest = rest[prefix.end() :]
         if rest.strip():
             statement = _statement(number, at, rest.strip())
             statements.append(statement)

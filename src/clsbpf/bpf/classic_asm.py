@@ -176,11 +176,11 @@ def _number(text: str, line: int) -> int:
         try:
             value = int(text, 8)
         except ValueError:
-            raise BytecodeError(f"line {line}: {text!r} begins with 0 and is not octal") from None
+            raise BytecodeError(f"line {line}: {text[:24]!r} begins with 0 and is not octal") from None
     else:
         value = int(text) if len(text) <= 20 else U32 + 1
     if not -0x80000000 <= value <= U32:
-        raise BytecodeError(f"line {line}: {text!r} does not fit 32 bits")
+        raise BytecodeError(f"line {line}: {text[:24]!r} does not fit 32 bits")
     return value
 
 
