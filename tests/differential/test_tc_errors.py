@@ -41,15 +41,16 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TcJudge]:
 def refusal(judge: TcJudge, line: str) -> CommandError:
     """Our error for the line, the kernel asked with our bytes."""
     with pytest.raises(CommandError) as caught:
-        options, words = parse_options(split_words(line))
-        command = parse_command(
-            words,
-            judge.resolve,
-            lambda path: Path(judge.directory, path).read_text(),
-            options=options,
-        )
-        perform(command, judge.ask_kernel)
+        carry_out(judge, line)
     return caught.value
+
+
+def carry_out(judge: TcJudge, line: str) -> None:
+    options, words = parse_options(split_words(line))
+    command = parse_command(
+        words, judge.resolve, lambda path: Path(judge.directory, path).read_text(), options=options
+    )
+    perform(command, judge.ask_kernel)
 
 
 EXACT: Sequence[str] = [

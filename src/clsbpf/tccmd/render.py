@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ..bpf.classic import OP_BYTES, decode_ops
 from ..errors import ClsbpfError
 from ..netlink.attr import Attr, iter_attrs
-from ..netlink.message import NLM_F_CREATE, NLM_F_EXCL, Message
+from ..netlink.message import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Message
 from ..netlink.schema import TCA_BPF_FLAG_ACT_DIRECT, ClsFlag, Rtm, Tca, TcaBpf
 from ..netlink.tcmsg import TCMSG_LEN, TcMsg
 from .ids import CLSACT_EGRESS, CLSACT_INGRESS, TC_H_ROOT, format_classid, format_protocol
@@ -94,15 +94,11 @@ def _attrs(data: bytes) -> dict[int, Attr]:
     return found
 
 
-def _print_change(
-    out: Printer, message: Message, deleting: tuple[Rtm, ...], creating: tuple[Rtm, ...]
-) -> None:
+def _print_change(out: Printer, deleted: bool, replaced: bool, added: bool) -> None:
     """What a notification says before the object itself."""
-    if message.type in deleting:
-        out.both("deleted", "deleted ", True)
-    if message.type in creating and message.flags & NLM_F_CREATE:
-        word = "added" if message.flags & NLM_F_EXCL else "replaced"
-        out.both(word, f"{word} ", True)
+    for word, applies in (("deleted", deleted), ("replaced", replaced), ("added", added)):
+        if applies:
+            out.both(word, f"{word} ", True)
 
 
 # -- Filters and chains
@@ -117,7 +113,10 @@ def _print_filter(out: Printer, message: Message, view: View, names: Names) -> N
     if is_filter and kind is None:
         raise ClsbpfError("print_filter: NULL kind")
     with out.object():
-        _print_change(out, message, (Rtm.DELTFILTER, Rtm.DELCHAIN), (Rtm.NEWTFILTER, Rtm.NEWCHAIN))
+        created = message.type in (Rtm.NEWTFILTER, Rtm.NEWCHAIN) and bool(message.flags & NLM_F_CREATE)
+        exclusive = bool(message.flags & NLM_F_EXCL)
+        deleted = message.type in (Rtm.DELTFILTER, Rtm.DELCHAIN)
+        _print_change(out, deleted, created and not exclusive, created and exclusive)
         out.say("filter " if is_filter else "chain ")
         _print_place(out, header, view, names)
         if is_filter:
@@ -143,7 +142,7 @@ def _print_filter(out: Printer, message: Message, view: View, names: Names) -> N
 def _print_place(out: Printer, header: TcMsg, view: View, names: Names) -> None:
     """The block, or the device and the parent."""
     if header.is_block:
-        if view.block != header.block_index:
+        if view.block == 0 or view.block != header.block_index:
             out.both("block", f"block {header.block_index} ", header.block_index)
         return
     if view.ifindex == 0 or view.ifindex != header.ifindex:
@@ -264,7 +263,10 @@ def _print_qdisc(out: Printer, message: Message, view: View, names: Names) -> No
         raise ClsbpfError("print_qdisc: NULL kind")
     kind = attrs[Tca.KIND].string
     with out.object():
-        _print_change(out, message, (Rtm.DELQDISC,), (Rtm.NEWQDISC,))
+        created = message.type == Rtm.NEWQDISC and bool(message.flags & NLM_F_CREATE)
+        replaced = created and bool(message.flags & NLM_F_REPLACE)
+        added = created and bool(message.flags & NLM_F_EXCL)
+        _print_change(out, message.type == Rtm.DELQDISC, replaced, added)
         out.both("kind", f"qdisc {kind}", kind)
         handle = f"{header.handle >> 16:x}:"
         out.both("handle", f" {handle}", handle)

@@ -41,15 +41,14 @@ def print_stats2(out: Printer, stats: Attr, prefix: str, *, iec: bool = False) -
         out.both("requeues", f" requeues {requeues}) ", requeues)
     rate = _rate(attrs)
     if rate is not None:
-        out.end_line()
-        out.say(prefix)
+        out.say(f"\n{prefix}")  # a newline with tc -o too
         out.both("rate", f"rate {format_rate(rate[0], iec=iec)}", rate[0])
-        out.both("pps", f" {rate[1]}pps ", rate[1])
+        out.both("pps", f" {rate[1]}pps", rate[1])
     if queue is not None:
         qlen, backlog, _, requeues, _ = queue
-        if rate is None:
+        if TcaStats.RATE_EST not in attrs:
             out.end_line()
-            out.say(prefix)
+        out.say(prefix)
         out.both("backlog", f"backlog {format_size(backlog)}", backlog)
         out.both("qlen", f" {qlen}p", qlen)
         out.say(f" requeues {requeues}")
