@@ -129,6 +129,42 @@ def test_random_programs_on_random_bytes() -> None:
     assert nonzero > len(programs), "most packets pass, or nothing was compared"
 
 
+def netlink_attributes(random: Random, room: int, depth: int = 0) -> bytes:
+    """Attributes of a few types, nested ones among them, the last perhaps of a wrong length."""
+    result = b""
+    while len(result) < room and random.random() < 0.85:
+        nested = depth < 2 and random.random() < 0.4
+        payload = netlink_attributes(random, room // 2, depth + 1) if nested else bytes(random.randrange(9))
+        length = 4 + len(payload)
+        if random.random() < 0.1:
+            length = random.choice((0, 3, length + 1, length + 40, 0xFFFF))
+        kind = random.randrange(1, 5) | random.choice((0, 0, 0x8000, 0x4000))
+        result += struct.pack("=HH", length, kind) + payload + bytes(-len(payload) % 4)
+    return result
+
+
+def test_netlink_attributes() -> None:
+    """For any attributes, offset and type, what is found is what the kernel finds."""
+    random = Random(4)
+    found: Counter[int] = Counter()
+    with network_namespace() as name, inside(name):
+        sender, receiver = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with sender, receiver:
+            for _ in range(1500):
+                what = random.choice((Ancillary.NLATTR, Ancillary.NLATTR_NEST))
+                offset = random.choice((0, 0, 4, 8, random.randrange(120), 0xFFFFFFFF))
+                program = [c.ld_imm(offset), c.ldx_imm(random.randrange(1, 6)), c.ld_ad(what)]
+                program += [c.alu_k(Alu.ADD, 1), c.ret_a()]
+                packet = netlink_attributes(random, 100) + bytes(random.randrange(1, 4))
+                attach(receiver, program)
+                sender.send(packet)
+                theirs = received(receiver)
+                ours = run(verified(program).insns, as_unix_socket_has_it(packet))
+                assert seen(ours, len(packet)) == theirs, (program, packet.hex())
+                found[theirs] += 1
+    assert len(found) > 10, "attributes are found at many offsets"
+
+
 FAR_ADDRESS = bytes((2, 0, 0, 0, 0, 7))
 DESTINATIONS = (FAR_ADDRESS, b"\xff" * 6, bytes((1, 0, 0x5E, 0, 0, 1)))
 MARK = 0x01020304

@@ -5,24 +5,16 @@
 Only what is known to be safe gets here, so nothing is checked but what the instruction set itself
 checks: LD_ABS and LD_IND against the packet's end, divisors against zero.
 
-Registers.  A register's value is tracked through straight-line code as a `Value` (an SSA name or a
-constant, 64 bits wide, 32 bits, or both); where control flow joins, it goes through a stack slot, which
-LLVM turns back into an SSA value.  Nearly all of classic BPF is 32-bit arithmetic on zero-extended
-values, so keeping both widths saves most of the conversions.
-
 Loads from the packet.  `ld [k]` is one comparison of the captured length with k + size, then an
 unaligned load and a byte swap.  A load past that end goes to one block that the whole function shares
 and that returns 0.  Negative offsets, which count from a header, are a call of a cold function.
 
-The text is made to be placed in a larger module (engine/plan.py) and inlined there, and is made by
-string formatting: building IR through an object model costs several times as much as LLVM's parser.
+The text is made to be placed in a larger module (engine/plan.py) and inlined there.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from ..bpf.insn import Insn, s32
+from ..bpf.insn import Insn
 from ..bpf.isa import (
     FP,
     PSEUDO_CALL,
@@ -46,10 +38,11 @@ from ..bpf.isa import (
 from ..errors import BytecodeError
 from ..profile import CURRENT, KernelProfile
 from ..verifier.program import VerifiedProgram
+from .function_text import FunctionText, Value, is_constant
 from .helpers import BODIES
 from .native_skb import NARROWED, NO_QUEUE_MAPPING, POINTERS, At, Narrowing
 from .packet import load_packet, note_read_past
-from .subset import Lowered, Subset, record_of
+from .subset import Lowered, record_of
 
 _BINARY = {
     Alu.ADD: "add",
@@ -84,74 +77,28 @@ def lower(program: VerifiedProgram, name: str, *, profile: KernelProfile = CURRE
     return _Lowering(program, name, profile).run()
 
 
-@dataclass(slots=True)
-class Value:
-    """What a register holds: its 64 bits, or the 32 bits that they are the zero extension of, or both.
-
-    `low` without `wide` means that the upper half is zero.  Each is an SSA name or a decimal constant.
-    """
-
-    wide: str | None = None
-    low: str | None = None
-    zero_extended: bool = False
-    """Is the upper half known to be zero?"""
-
-
-class _Lowering:
+class _Lowering(FunctionText):
     """One program's way to IR text."""
 
     def __init__(self, program: VerifiedProgram, name: str, profile: KernelProfile) -> None:
+        super().__init__()
         self.insns = program.insns
         self.program = program
         self.name = name
         self.profile = profile
-        self.lines: list[str] = []
-        self.declares: set[str] = set()
-        self.calls: dict[Subset, None] = {}
-        self.count = 0
-        self.registers: dict[int, Value] = {}
-        self.unsaved: set[int] = set()
-        self.slots: set[int] = set()
-        self.current = "entry"
         self.past: list[tuple[str, int]] = []
-        self.uses_packet = self.uses_stack = self.uses_zero = False
-
-    # text
-
-    def emit(self, line: str) -> None:
-        self.lines.append(line)
-
-    def fresh(self) -> str:
-        self.count += 1
-        return f"%t{self.count}"
-
-    def assign(self, expression: str) -> str:
-        """A new SSA name for an expression."""
-        self.count += 1
-        name = f"%t{self.count}"
-        self.lines.append(f"{name} = {expression}")
-        return name
-
-    def start(self, label: str) -> None:
-        """Begin the basic block `label`."""
-        self.lines.append(f"{label}:")
-        self.current = label
-
-    def fresh_label(self, kind: str) -> str:
-        self.count += 1
-        return f"{kind}.{self.count}"
+        self.uses_packet = self.uses_zero = False
 
     # the function
 
     def run(self) -> Lowered:
-        sources = self.jump_sources()
+        targets = {jump_target(index, insn) for index, insn in enumerate(self.insns)}
         self.registers = {R1: Value(wide="%skb.int")}
         self.unsaved = {R1}
         falls_through = True
         index = 0
         while index < len(self.insns):
-            targets = sources.get(index)
-            if targets is not None or not falls_through:
+            if index in targets or not falls_through:
                 if falls_through:
                     self.save()
                     self.emit(f"br label %i{index}")
@@ -163,14 +110,6 @@ class _Lowering:
             index += 2 if insn.is_ld_imm64 else 1
         assert not falls_through, "the last instruction is an exit or a jump"
         return Lowered("\n".join(self.text()), frozenset(self.declares), tuple(self.calls))
-
-    def jump_sources(self) -> dict[int, list[int]]:
-        """Which instructions are jumped to, and from where."""
-        sources: dict[int, list[int]] = {}
-        for index, insn in enumerate(self.insns):
-            if (target := jump_target(index, insn)) is not None:
-                sources.setdefault(target, []).append(index)
-        return sources
 
     def text(self) -> list[str]:
         """The whole definition, the parts that only some programs need included where they are."""
@@ -206,68 +145,6 @@ class _Lowering:
             text += ["zero:", "ret i32 0"]
         text.append("}")
         return text
-
-    def symbol(self, record: Subset) -> str:
-        """The symbol of a native function, which the module then needs."""
-        self.calls[record] = None
-        return f'@"{record.symbol}"'
-
-    # registers
-
-    def value(self, register: int) -> Value:
-        """The register's value in this block."""
-        found = self.registers.get(register)
-        if found is None:
-            if register == FP:
-                self.uses_stack = True
-                found = Value(wide=self.assign("ptrtoint ptr %fp to i64"))
-            else:
-                self.slots.add(register)
-                found = Value(wide=self.assign(f"load i64, ptr %r{register}"))
-            self.registers[register] = found
-        return found
-
-    def wide(self, register: int) -> str:
-        """The 64 bits of a register."""
-        value = self.value(register)
-        if value.wide is None:
-            assert value.low is not None
-            value.wide = self.zero_extend(value.low)
-        return value.wide
-
-    def low(self, register: int) -> str:
-        """The low 32 bits of a register."""
-        value = self.value(register)
-        if value.low is None:
-            assert value.wide is not None
-            value.low = (
-                str(s32(int(value.wide)))
-                if is_constant(value.wide)
-                else self.assign(f"trunc i64 {value.wide} to i32")
-            )
-        return value.low
-
-    def zero_extend(self, low: str) -> str:
-        if is_constant(low):
-            return str(int(low) & 0xFFFFFFFF)
-        return self.assign(f"zext i32 {low} to i64")
-
-    def set_wide(self, register: int, wide: str) -> None:
-        small = is_constant(wide) and 0 <= int(wide) <= 0xFFFFFFFF
-        self.registers[register] = Value(wide=wide, zero_extended=small)
-        self.unsaved.add(register)
-
-    def set_low(self, register: int, low: str) -> None:
-        """The register becomes the zero extension of 32 bits."""
-        self.registers[register] = Value(low=low, zero_extended=True)
-        self.unsaved.add(register)
-
-    def save(self) -> None:
-        """Put what this block assigned into the slots, where other blocks look for it."""
-        for register in sorted(self.unsaved):
-            self.slots.add(register)
-            self.emit(f"store i64 {self.wide(register)}, ptr %r{register}")
-        self.unsaved = set()
 
     # instructions
 
@@ -631,11 +508,6 @@ class _Lowering:
             self.set_low(register, value)
         else:
             self.set_low(register, self.assign(f"zext i{bits} {value} to i32"))
-
-
-def is_constant(value: str) -> bool:
-    """Is an operand a constant, not an SSA name?"""
-    return value[0] != "%"
 
 
 def jump_target(index: int, insn: Insn) -> int | None:
