@@ -120,13 +120,13 @@ def _create(network: Network, device: Device, request: Request) -> list[Datagram
         raise NetlinkError(errno.EOPNOTSUPP)
     # The old qdisc is still there while the new one is made: a block that it has bound is busy.
     network.check_ports(device, ingress_block, egress_block)
-    estimator = _estimator(request)
-    if estimator is False:
+    rate = request.attrs.get(Tca.RATE)
+    if rate is not None and not _valid_estimator(rate.payload):
         raise NetlinkError(errno.EINVAL, "Failed to generate new estimator")
     old = device.ingress
     told = [] if old is None else [_told(request, Rtm.DELQDISC, 0, device, old, gone=True)]
     new = network.attach(device, kind, ingress_block=ingress_block, egress_block=egress_block)
-    device.ingress_estimator = estimator is True
+    device.ingress_estimator = rate is not None
     if not request.echo:
         return []
     # What was there before was at least the noop qdisc, so that the kernel always says "replaced".
@@ -146,7 +146,9 @@ def _change(device: Device, request: Request) -> None:
     if Tca.OPTIONS in request.attrs:
         raise NetlinkError(errno.EINVAL, "Change operation not supported by specified qdisc")
     _refuse_size_table(request)
-    if _estimator(request):
+    rate = request.attrs.get(Tca.RATE)
+    if rate is not None and _valid_estimator(rate.payload):
+        # A bad one is passed over without a word: what was changed before cannot be taken back.
         device.ingress_estimator = True
 
 
@@ -155,17 +157,14 @@ def _refuse_size_table(request: Request) -> None:
         raise NetlinkError(errno.EOPNOTSUPP, "Size tables are not supported")
 
 
-def _estimator(request: Request) -> bool | None:
-    """gen_new_estimator(): is TCA_RATE well formed?  None when there is none.
+def _valid_estimator(rate: bytes) -> bool:
+    """gen_new_estimator(): is the payload of TCA_RATE well formed?
 
     struct tc_estimator is an interval (log2 of quarter seconds, -2 to 3) and an averaging constant.
     """
-    rate = request.attrs.get(Tca.RATE)
-    if rate is None:
-        return None
-    if len(rate.payload) < 2:
+    if len(rate) < 2:
         return False
-    interval, ewma_log = rate.payload[0], rate.payload[1]
+    interval, ewma_log = rate[0], rate[1]
     return (interval + 2) % 256 <= 5 and 0 < ewma_log < 31
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 import errno
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from ..bpf.check import check
 from ..bpf.classic import decode_ops
@@ -20,11 +20,7 @@ from ..errors import ClsbpfError, NetlinkError
 from ..profile import CURRENT, KernelProfile
 from ..skb import Skb
 from ..verifier.program import VerifiedProgram
-from ..vm import interp
 from ..vm.environment import Environment
-
-if TYPE_CHECKING:
-    from ..vm.jit import NativeProgram
 
 
 class Backend(enum.Enum):
@@ -43,6 +39,26 @@ def backend_by_name(name: str) -> Backend:
         raise ClsbpfError(f"no backend {name!r}; there are: {names}") from None
 
 
+Runner = Callable[[Skb], int]
+
+
+def _interpreted(program: VerifiedProgram, profile: KernelProfile, environment: Environment) -> Runner:
+    from ..vm import interp
+
+    return lambda skb: interp.run(program.insns, skb, profile=profile, environment=environment)
+
+
+def _compiled(program: VerifiedProgram, profile: KernelProfile, environment: Environment) -> Runner:
+    from ..vm.jit import jit
+
+    native = jit(program, profile)
+    return lambda skb: native.run(skb, environment)
+
+
+# What each needs is imported when it is needed: adding a filter should not wait for LLVM.
+_RUNNERS = {Backend.INTERPRETER: _interpreted, Backend.JIT: _compiled}
+
+
 class LoadedProgram:
     """struct bpf_prog: a program ready to run, what a `Filter` holds.
 
@@ -50,7 +66,7 @@ class LoadedProgram:
     eBPF; `name`, `tag` (8 bytes) and `id` are an eBPF program's.
     """
 
-    __slots__ = ("_backend", "_environment", "_native", "_profile", "id", "name", "ops", "tag", "verified")
+    __slots__ = ("_backend", "_environment", "_profile", "_runner", "id", "name", "ops", "tag", "verified")
 
     def __init__(
         self,
@@ -72,18 +88,16 @@ class LoadedProgram:
         self._backend = backend
         self._profile = profile
         self._environment = environment if environment is not None else Environment()
-        self._native: NativeProgram | None = None
+        self._runner: Runner | None = None
 
     def run(self, skb: Skb) -> int:
         """BPF_PROG_RUN(): the return value, unsigned 32 bits."""
-        if self._backend is Backend.INTERPRETER:
-            return interp.run(self.verified.insns, skb, profile=self._profile, environment=self._environment)
-        if self._native is None:
-            # Two threads may both compile; either result will do.
-            from ..vm.jit import jit
+        return (self._runner or self._prepare())(skb)
 
-            self._native = jit(self.verified, profile=self._profile)
-        return self._native.run(skb, environment=self._environment)
+    def _prepare(self) -> Runner:
+        """Make what runs it.  Two threads may both do so; either result will do."""
+        self._runner = _RUNNERS[self._backend](self.verified, self._profile, self._environment)
+        return self._runner
 
     def __repr__(self) -> str:
         return f"<LoadedProgram {self.name or 'classic'}, {len(self.verified.insns)} instructions>"
