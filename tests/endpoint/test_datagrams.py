@@ -161,7 +161,7 @@ SEEDS = [
 ]
 
 
-@settings(max_examples=500)
+@settings(max_examples=150)
 @given(st.data())
 def test_fuzz_requests(data: st.DataObject) -> None:
     """Whatever the bytes, nothing raises, and a request that wants an answer gets exactly one verdict."""
