@@ -19,7 +19,7 @@ from classic_programs import likely_valid, noise, scratch_puzzle, spoiled
 from clsbpf.bpf import classic as c
 from clsbpf.bpf.check import RULES, check
 from clsbpf.bpf.classic import SKF_AD_OFF, U32, Ancillary, SockFilter, encode_ops
-from clsbpf.bpf.isa import BPF_MAXINSNS, Jmp, Size
+from clsbpf.bpf.isa import BPF_MAXINSNS, Alu, Jmp, Size
 from clsbpf.errors import BytecodeError
 from clsbpf.profile import V4_13
 from judges import inside, network_namespace
@@ -112,44 +112,52 @@ def test_lengths_at_the_limit() -> None:
     assert taken == [1, BPF_MAXINSNS]
 
 
-LOADS = [
-    c.ld_abs(Size.B, 0),
-    c.ld_abs(Size.B, 1),
-    c.ld_abs(Size.W, 0),
-    c.ld_abs(Size.W, 0x7FFF),
-    c.ld_abs(Size.H, 0x8000),
-    c.ld_abs(Size.W, c.SKF_NET_OFF),
-    c.ld_ind(Size.W, 0),
-    c.ld_ind(Size.B, 5),
-    c.ld_ind(Size.H, U32),
-    c.ldx_msh(0),
-    c.ldx_msh(14),
-    c.ldx_msh(0x8000),
-    c.ldx_msh(c.SKF_LL_OFF),
-    c.alu_x(c.Alu.DIV),
-    c.alu_x(c.Alu.MOD),
-    c.jmp_k(Jmp.JSET, U32, 0, 1),
-    c.jmp_k(Jmp.JEQ, U32, 1, 1),
-    *(c.ld_ad(what) for what in (Ancillary.HATYPE, Ancillary.CPU)),
+TRANSLATED = [
+    *(c.ld_abs(size, k) for size in (Size.B, Size.H, Size.W) for k in (0, 1, 0x7FFF, 0x8000, c.SKF_NET_OFF)),
+    *(c.ld_ind(size, k) for size in (Size.B, Size.W) for k in (0, 5, U32)),
+    *(c.ldx_msh(k) for k in (0, 14, 0x8000, c.SKF_LL_OFF)),
+    *(c.ld_ad(what) for what in Ancillary),
+    c.ld_len(),
+    c.ldx_imm(1),
+    c.st(0),
+    c.tax(),
+    c.neg(),
+    c.ret_k(1),
+    c.ret_a(),
+    c.alu_k(Alu.DIV, 3),
+    *(c.alu_x(op) for op in (Alu.ADD, Alu.DIV, Alu.MOD)),
+    *(
+        c.jmp_k(op, k, jt, jf)
+        for op in (Jmp.JEQ, Jmp.JGT, Jmp.JGE, Jmp.JSET)
+        for k in (1, U32)
+        for jt, jf in ((0, 0), (0, 1), (1, 0), (1, 1))
+    ),
+    c.jmp_x(Jmp.JEQ, 1, 1),
+    c.ja(1),
 ]
 
 
-@pytest.mark.parametrize("load", LOADS, ids=str)
-def test_a_jump_over_too_much_translated_code(load: SockFilter) -> None:
-    """The longest `jmp` over copies of one instruction that the kernel takes is the longest that we take."""
+@pytest.mark.parametrize("insn", TRANSLATED, ids=str)
+def test_a_jump_over_too_much_translated_code(insn: SockFilter) -> None:
+    """A `jmp` whose distance in eBPF is the longest is taken, and one longer is not.
 
-    def program(copies: int) -> list[SockFilter]:
-        return [c.ld_imm(1), c.ja(copies), *[load] * copies, c.ret_a(), c.ret_a()]
+    The distance is made of 1930 loads that become 16 instructions each, of 80 of the one in question, and of
+    as many that become one as it takes until we refuse; the kernel must refuse there too, and not before.
+    """
 
-    room = BPF_MAXINSNS - 4
-    limit = bisect_left(range(room + 1), True, key=lambda copies: refusal(program(copies)) is not None)
+    def program(ones: int) -> list[SockFilter]:
+        over = [*[c.ld_abs(Size.H, 0x8000)] * 1930, *[insn] * 80, *[c.tax()] * ones]
+        return [c.ja(len(over)), *over, c.ret_a()]
+
+    most = BPF_MAXINSNS - 2012
+    limit = bisect_left(range(most), True, key=lambda ones: refusal(program(ones)) is not None)
+    assert 0 < limit < most
+    refused = refusal(program(limit))
+    assert refused is not None
+    assert refused.insn == 0
     with a_socket() as sock:
         assert kernel_takes(sock, program(limit - 1))
-        if limit <= room:
-            assert not kernel_takes(sock, program(limit))
-            refused = refusal(program(limit))
-            assert refused is not None
-            assert refused.insn == 1
+        assert not kernel_takes(sock, program(limit))
 
 
 def test_which_translated_code_is_too_much() -> None:

@@ -8,7 +8,7 @@ with 0 when it runs.
 
 Two of the kernel's rules surprise, and are kept.  An instruction that no path reaches is checked like
 any other, except that scratch memory counts as written there.  And a current kernel, which writes each
-packet load out as up to 17 eBPF instructions, refuses a `jmp` over so many of them that the distance
+packet load out as up to 21 eBPF instructions, refuses a `jmp` over so many of them that the distance
 does not fit eBPF's 16-bit offset.
 """
 
