@@ -75,16 +75,20 @@ def run(
     tally = Tally()
     ledger = Ledger(tally, on_batch=deliver if columns or on_batch else None, with_data=with_data)
     errors: list[CaptureError] = []
+    opened = 0
     started = time.perf_counter()
     for path in paths:
         try:
             with open_capture(path) as capture:
+                opened += 1
                 for done in BACKENDS[backend](capture, plans, ledger):
                     if progress is not None:
                         progress(Progress(capture.name, done, capture.source.size, ledger.packets))
         except CaptureError as error:
             errors.append(error)
         ledger.settle()
+    if not opened and errors:
+        raise CaptureError("\n".join(str(error) for error in errors))
     seconds = time.perf_counter() - started - plans.seconds
     results = tally.results(
         seconds=seconds,

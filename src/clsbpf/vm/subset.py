@@ -553,37 +553,40 @@ class _Lowering:
 
     def truth(self, node: ast.expr) -> str:
         """An i1: is the expression non-zero?"""
-        match node:
-            case ast.Compare(left=left, ops=[ast.NotIn()], comparators=comparators):
-                inside = self.truth(ast.Compare(left, [ast.In()], comparators))
-                result = self.fresh()
-                self.emit(f"{result} = xor i1 {inside}, true")
-                return result
-            case ast.Compare(left=left, ops=[ast.In()], comparators=[ast.Tuple(elts=[first, *others])]):
-                value = self.value(left)
-                result = self.compare(value, ast.Eq(), self.value(first), node)
-                for other in others:
-                    part, either = self.compare(value, ast.Eq(), self.value(other), node), self.fresh()
-                    self.emit(f"{either} = or i1 {result}, {part}")
-                    result = either
-                return result
-        if isinstance(node, ast.Compare) and len(node.ops) == 1:
-            return self.compare(self.value(node.left), node.ops[0], self.value(node.comparators[0]), node)
         if isinstance(node, ast.Compare):
-            left = self.value(node.left)
-            result = ""
-            for op, comparator in zip(node.ops, node.comparators, strict=True):
-                right = self.value(comparator)
-                part = self.compare(left, op, right, node)
-                if result:
-                    both = self.fresh()
-                    self.emit(f"{both} = and i1 {result}, {part}")
-                    part = both
-                result, left = part, right
-            return result
+            return self.comparison(node)
         value = self.value(node)
         result = self.fresh()
         self.emit(f"{result} = icmp ne i64 {value}, 0")
+        return result
+
+    def comparison(self, node: ast.Compare) -> str:
+        """`a < b`, a chain of such, `a in (b, c)` or `a not in (b, c)`."""
+        left = self.value(node.left)
+        result = ""
+        for op, comparator in zip(node.ops, node.comparators, strict=True):
+            if isinstance(op, ast.In | ast.NotIn):
+                part = self.membership(left, comparator, negated=isinstance(op, ast.NotIn))
+            else:
+                right = self.value(comparator)
+                part, left = self.compare(left, op, right, node), right
+            result = self.combine("and", result, part)
+        return result
+
+    def membership(self, value: str, choices: ast.expr, *, negated: bool) -> str:
+        if not isinstance(choices, ast.Tuple):
+            raise self.wrong(choices, "only `in (…)` with the choices written out is in the subset")
+        result = ""
+        for choice in choices.elts:
+            result = self.combine("or", result, self.compare(value, ast.Eq(), self.value(choice), choice))
+        return self.combine("xor", result, "true") if negated else result
+
+    def combine(self, operation: str, left: str, right: str) -> str:
+        """An i1 of two, the first of which may be missing."""
+        if not left:
+            return right
+        result = self.fresh()
+        self.emit(f"{result} = {operation} i1 {left}, {right}")
         return result
 
     def compare(self, left: str, op: ast.cmpop, right: str, node: ast.AST) -> str:

@@ -1,0 +1,182 @@
+"""Does what a `Request` of `clsbpf run` asks: opens the outputs, classifies, shows the result.
+
+The order matters.  Outputs are opened first, so that one that cannot be written stops the run before
+it begins.  A damaged capture still has a complete result up to the damage: it is kept and shown, and
+only then is the damage told.  After an interrupt nothing is kept but the word how far it came.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import click
+
+from ..engine.results import Batch, Results
+from .outputs import Output, Outputs, ResultFile
+from .run import Request
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+    from ..engine.run import Progress
+
+BAR_AFTER = 0.3
+"""Seconds before a progress bar appears: what is done sooner needs none."""
+PIPED_WIDTH = 200
+"""Columns of the report where no terminal says how many there are: enough that nothing is cut."""
+
+
+def execute(request: Request) -> None:
+    """Run, keep and show; raises what went wrong."""
+    from ..engine.run import IncompleteRun
+
+    damage: IncompleteRun | None = None
+    with open_outputs(request.results, request.split) as outputs, Meter() as meter:
+        try:
+            results = classify(request, outputs.write if outputs else None, meter.show)
+        except IncompleteRun as error:
+            damage, results = error, error.results
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(meter.how_far()) from None
+        outputs.commit()
+    show(request, results)
+    if damage is not None:
+        raise damage
+
+
+def open_outputs(results: str | None, split: str | None) -> Outputs:
+    """The outputs asked for; RunError where one cannot be written, and then none is begun."""
+    opened: list[Output] = []
+    try:
+        if results is not None:
+            opened.append(ResultFile(results))
+        if split is not None:
+            from .split import SplitDirectory
+
+            opened.append(SplitDirectory(split))
+    except BaseException:
+        for output in opened:
+            output.discard()
+        raise
+    return Outputs(opened)
+
+
+def show(request: Request, results: Results) -> None:
+    """Print the report or the JSON object on standard output, and warnings on standard error."""
+    for warning in results.warnings:
+        click.echo(f"clsbpf: warning: {warning}", err=True)
+    from . import report
+
+    if request.json:
+        click.echo(report.as_json(results))
+        return
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
+    place = None
+    if request.policy is not None:
+        place = f"{request.hook} of {request.dev}" if request.dev else request.hook
+    with console.capture() as captured:
+        report.print_report(console, report.Heading(request.captures, place), results)
+    encoding = sys.stdout.encoding or "utf-8"
+    click.echo(captured.get().encode(encoding, "backslashreplace").decode(encoding), nl=False)
+
+
+class Meter:
+    """Remembers how far a run came, and shows it where standard error is a terminal."""
+
+    def __init__(self) -> None:
+        self._last: Progress | None = None
+        self._started = time.monotonic()
+        self._wanted = sys.stderr.isatty()
+        self._bar: Bar | None = None
+
+    def show(self, progress: Progress) -> None:
+        """Take what `engine.run` tells."""
+        self._last = progress
+        if not self._wanted or time.monotonic() - self._started < BAR_AFTER:
+            return
+        if self._bar is None:
+            self._bar = _new_bar()
+            self._bar.start()
+            self._bar.add_task("", total=None)
+        self._bar.update(
+            self._bar.task_ids[0],
+            description=os.path.basename(progress.capture),
+            completed=progress.bytes_done,
+            total=progress.bytes_total,
+        )
+
+    def how_far(self) -> str:
+        """For a message: how many packets, and how much of which capture."""
+        from .report import human_bytes, printable
+
+        if self._last is None:
+            return "before the first packet"
+        last = self._last
+        total = "" if last.bytes_total is None else f" of {human_bytes(last.bytes_total)}"
+        done = human_bytes(last.bytes_done)
+        return f"after {last.packets:,} packets ({done}{total} of {printable(last.capture)})"
+
+    def __enter__(self) -> Meter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _new_bar() -> Bar:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def classify(
+    request: Request,
+    on_batch: Callable[[Batch], None] | None,
+    progress: Callable[[Progress], None],
+) -> Results:
+    """The run itself."""
+    from ..api import Engine, FilterText, filters_setup
+
+    with_data = request.split is not None
+    if request.policy is None:
+        from ..engine.run import run
+
+        filters = [FilterText(each.kind, each.text) for each in request.filters]
+        return run(
+            request.captures,
+            filters_setup(filters, profile=request.profile, backend=request.backend),
+            backend=request.backend,
+            on_batch=on_batch,
+            with_data=with_data,
+            progress=progress,
+        )
+    engine = Engine(profile=request.profile, backend=request.backend)
+    skipped = engine.tc_batch(request.policy, create_devices=True, skip_unsupported=request.skip_unsupported)
+    for line in skipped:
+        click.echo(f"clsbpf: warning: {line}; verdicts may differ", err=True)
+    return engine.run(
+        request.captures,
+        dev=request.dev,
+        hook=request.hook,
+        on_batch=on_batch,
+        with_data=with_data,
+        progress=progress,
+    )
