@@ -3,19 +3,19 @@
 `SKF_AD_PAY_OFFSET` loads `skb_get_poff()`: the offset after the transport header, found by walking the
 headers from the network header on: VLAN tags, PPPoE, MPLS, IPv4, IPv6 with its extension headers,
 IP-in-IP, GRE, batman-adv, HSR.  The kernel's dissector collects keys for many users on its way; with
-none of them asked for, this walk is what is left of `__skb_flow_dissect` (Linux 6.18).
+none of them asked for, this walk is what is left of `__skb_flow_dissect`, in Linux 6.18 (whatever the
+profile).
 
-The walk alternates between two kinds of step, as the kernel's two labels do: `proto_again` (an
-Ethernet type says what comes) and `ip_proto_again` (an IP protocol number does).  Each outcome is one
-of the constants below.
+The walk alternates between two kinds of step, as the kernel does between its two labels: at
+`proto_again` an Ethernet type says what comes, at `ip_proto_again` an IP protocol number.  A step says
+how it ended and where it stands now (`stand`): native functions return one number, so it is packed.
 """
 
-# ruff: noqa: SIM109  (the subset has no `in`)
 from __future__ import annotations
 
 from .native_skb import At
 from .packet import header
-from .subset import load_be16, load_i32, load_u8, load_u32, native, u16
+from .subset import load_be16, load_i32, load_u8, load_u32, native, u8, u16, u32
 
 ETH_P_IP = 0x0800
 ETH_P_ARP = 0x0806
@@ -56,6 +56,7 @@ IP_MF = 0x2000
 IP_OFFSET = 0x1FFF
 IP6_OFFSET = 0xFFF8
 
+PPPOE_VERSION_TYPE_CODE = 0x1100
 PPP_IP = 0x21
 PPP_IPV6 = 0x57
 PPP_MPLS_UC = 0x281
@@ -74,12 +75,44 @@ BATADV_COMPAT_VERSION = 15
 
 MAX_FLOW_DISSECT_HDRS = 15
 
-# What a step came to (enum flow_dissect_ret).
+# How a step ended (enum flow_dissect_ret).
 BAD = 0
 GOOD = 1
-CONTINUE = 2
-PROTO_AGAIN = 3
-IPPROTO_AGAIN = 4
+LATER_FRAGMENT = 2
+"""Good, but what follows is no transport header."""
+CONTINUE = 3
+PROTO_AGAIN = 4
+IPPROTO_AGAIN = 5
+
+
+@native(inline=True)
+def stand(step: int, at: int, proto: int, ip_proto: int) -> int:
+    """How a step ended and where: offset, the Ethernet type and IP protocol of what is there."""
+    return step << 56 | ip_proto << 48 | proto << 32 | at
+
+
+@native(inline=True)
+def step_of(standing: int) -> int:
+    """How it ended."""
+    return standing >> 56
+
+
+@native(inline=True)
+def at_of(standing: int) -> int:
+    """The offset from data."""
+    return u32(standing)
+
+
+@native(inline=True)
+def proto_of(standing: int) -> int:
+    """The Ethernet type."""
+    return u16(standing >> 32)
+
+
+@native(inline=True)
+def ip_proto_of(standing: int) -> int:
+    """The IP protocol."""
+    return u8(standing >> 48)
 
 
 @native
@@ -144,158 +177,152 @@ def after_ports(skb: int, at: int, ip_proto: int) -> int:
             return at
         length = (load_u8(offset_byte) & 0xF0) >> 2
         return at + (length if length > 20 else 20)
-    if ip_proto == IPPROTO_SCTP or ip_proto == IPPROTO_DCCP:
+    if ip_proto in (IPPROTO_SCTP, IPPROTO_DCCP):
         return at + 12
-    if (
-        ip_proto == IPPROTO_UDP
-        or ip_proto == IPPROTO_UDPLITE
-        or ip_proto == IPPROTO_ICMP
-        or ip_proto == IPPROTO_ICMPV6
-        or ip_proto == IPPROTO_IGMP
-    ):
+    if ip_proto in (IPPROTO_UDP, IPPROTO_UDPLITE, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_IGMP):
         return at + 8
     return at
 
 
 @native
+def ipv4_step(skb: int, at: int) -> int:
+    """case ETH_P_IP."""
+    start = header(skb, at, 20)
+    if start == 0:
+        return BAD
+    words = load_u8(start) & 0x0F
+    if words < 5:
+        return BAD
+    fragment = load_be16(start + 6)
+    step = CONTINUE
+    if fragment & IP_OFFSET:
+        step = LATER_FRAGMENT
+    elif fragment & IP_MF:
+        step = GOOD
+    return stand(step, at + words * 4, ETH_P_IP, load_u8(start + 9))
+
+
+@native
+def pppoe_step(skb: int, at: int) -> int:
+    """case ETH_P_PPP_SES.  A protocol field compressed to one byte looks invalid and is not read."""
+    start = header(skb, at, 8)
+    if start == 0 or load_be16(start) != PPPOE_VERSION_TYPE_CODE:
+        return BAD
+    ppp = load_be16(start + 6)
+    proto = 0
+    if ppp == PPP_IP:
+        proto = ETH_P_IP
+    elif ppp == PPP_IPV6:
+        proto = ETH_P_IPV6
+    elif ppp == PPP_MPLS_UC:
+        proto = ETH_P_MPLS_UC
+    elif ppp == PPP_MPLS_MC:
+        proto = ETH_P_MPLS_MC
+    if proto:
+        return stand(PROTO_AGAIN, at + 8, proto, 0)
+    return stand(GOOD, at + 8, 0, 0) if ppp & 0x0101 == 0x0001 else BAD
+
+
+@native
+def batman_step(skb: int, at: int) -> int:
+    """`__skb_flow_dissect_batadv`: a unicast packet carries an Ethernet frame."""
+    start = header(skb, at, 24)
+    if start == 0 or load_u8(start) != BATADV_UNICAST or load_u8(start + 1) != BATADV_COMPAT_VERSION:
+        return BAD
+    return stand(PROTO_AGAIN, at + 24, load_be16(start + 22), 0)
+
+
+@native
+def tag_step(skb: int, at: int, size: int) -> int:
+    """A header of `size` bytes that ends with the Ethernet type of what follows: a VLAN or HSR tag."""
+    start = header(skb, at, size)
+    return stand(PROTO_AGAIN, at + size, load_be16(start + size - 2), 0) if start else BAD
+
+
+@native
+def ether_step(skb: int, proto: int, at: int) -> int:
+    """proto_again: one step by an Ethernet type."""
+    if proto == ETH_P_IP:
+        return ipv4_step(skb, at)
+    if proto == ETH_P_IPV6:
+        start = header(skb, at, 40)
+        return stand(CONTINUE, at + 40, ETH_P_IPV6, load_u8(start + 6)) if start else BAD
+    if proto in (ETH_P_8021Q, ETH_P_8021AD):
+        return tag_step(skb, at, 4)
+    if proto in (ETH_P_PRP, ETH_P_HSR):
+        return tag_step(skb, at, 6)
+    if proto == ETH_P_PPP_SES:
+        return pppoe_step(skb, at)
+    if proto == ETH_P_BATMAN:
+        return batman_step(skb, at)
+    if proto in (ETH_P_MPLS_UC, ETH_P_MPLS_MC):
+        return stand(GOOD, at + 4, proto, 0)
+    if proto in (ETH_P_ARP, ETH_P_RARP, ETH_P_CFM):
+        return stand(GOOD, at, proto, 0)
+    if proto == ETH_P_TIPC:
+        return stand(GOOD, at, proto, 0) if header(skb, at, 16) else BAD
+    if proto == ETH_P_1588:
+        return stand(GOOD, at + 34, proto, 0) if header(skb, at, 34) else BAD
+    if proto == ETH_P_FCOE:
+        return stand(GOOD, at + 38, proto, 0) if at + 38 <= load_u32(skb + At.LEN) else BAD
+    return BAD
+
+
+@native
+def ip_step(skb: int, proto: int, ip_proto: int, at: int) -> int:
+    """ip_proto_again: one step by an IP protocol number; extension headers only inside IPv6."""
+    if ip_proto == IPPROTO_GRE:
+        length = gre_header_bytes(skb, at)
+        if length < 0:
+            return BAD
+        if length == 0:
+            return stand(GOOD, at, proto, ip_proto)
+        return stand(PROTO_AGAIN, at + length, gre_protocol(skb, at, length), ip_proto)
+    if proto == ETH_P_IPV6 and ip_proto in (NEXTHDR_HOP, NEXTHDR_ROUTING, NEXTHDR_DEST):
+        start = header(skb, at, 2)
+        if start == 0:
+            return BAD
+        return stand(IPPROTO_AGAIN, at + (load_u8(start + 1) + 1) * 8, proto, load_u8(start))
+    if proto == ETH_P_IPV6 and ip_proto == NEXTHDR_FRAGMENT:
+        start = header(skb, at, 8)
+        if start == 0:
+            return BAD
+        step = LATER_FRAGMENT if load_be16(start + 2) & IP6_OFFSET else GOOD
+        return stand(step, at + 8, proto, load_u8(start))
+    if ip_proto == IPPROTO_IPIP:
+        return stand(PROTO_AGAIN, at, ETH_P_IP, ip_proto)
+    if ip_proto == IPPROTO_IPV6:
+        return stand(PROTO_AGAIN, at, ETH_P_IPV6, ip_proto)
+    if ip_proto == IPPROTO_MPLS:
+        return stand(PROTO_AGAIN, at, ETH_P_MPLS_UC, ip_proto)
+    return stand(GOOD, at, proto, ip_proto)
+
+
+@native
 def payload_offset(skb: int) -> int:
     """`skb_get_poff`: the payload's offset, or 0 when the headers cannot be dissected."""
-    tagged = load_u32(skb + At.VLAN_PRESENT)
-    inner_protocol = load_be16(skb + At.PROTOCOL)
-    proto = load_be16(skb + At.VLAN_PROTO) if tagged else inner_protocol
+    proto = load_be16(skb + At.PROTOCOL)
     at = load_i32(skb + At.NET_OFF)
-    ip_proto = 0
-    vlans = 0
     headers = 0
-    later_fragment = 0
-    while True:
-        # proto_again
-        step = BAD
-        if proto == ETH_P_IP:
-            start = header(skb, at, 20)
-            if start and load_u8(start) & 0x0F >= 5:
-                at += (load_u8(start) & 0x0F) * 4
-                ip_proto = load_u8(start + 9)
-                fragment = load_be16(start + 6)
-                step = GOOD if fragment & (IP_MF | IP_OFFSET) else CONTINUE
-                later_fragment = fragment & IP_OFFSET
-        elif proto == ETH_P_IPV6:
-            start = header(skb, at, 40)
-            if start:
-                ip_proto = load_u8(start + 6)
-                at += 40
-                step = CONTINUE
-        elif proto == ETH_P_8021Q or proto == ETH_P_8021AD:
-            if vlans == 0 and tagged:
-                proto = inner_protocol
-                step = PROTO_AGAIN
-            else:
-                start = header(skb, at, 4)
-                if start:
-                    proto = load_be16(start + 2)
-                    at += 4
-                    step = PROTO_AGAIN
-            vlans += 1
-        elif proto == ETH_P_PPP_SES:
-            start = header(skb, at, 8)
-            if start and load_be16(start) == 0x1100:
-                ppp = load_be16(start + 6)
-                at += 8
-                step = PROTO_AGAIN
-                if ppp == PPP_IP:
-                    proto = ETH_P_IP
-                elif ppp == PPP_IPV6:
-                    proto = ETH_P_IPV6
-                elif ppp == PPP_MPLS_UC:
-                    proto = ETH_P_MPLS_UC
-                elif ppp == PPP_MPLS_MC:
-                    proto = ETH_P_MPLS_MC
-                else:
-                    # Valid (RFC 1661) but unknown; a compressed one-byte field looks invalid and is not read.
-                    step = GOOD if ppp & 0x0101 == 0x0001 else BAD
-        elif proto == ETH_P_TIPC:
-            if header(skb, at, 16):
-                step = GOOD
-        elif proto == ETH_P_MPLS_UC or proto == ETH_P_MPLS_MC:
-            at += 4
-            step = GOOD
-        elif proto == ETH_P_FCOE:
-            if at + 38 <= load_u32(skb + At.LEN):
-                at += 38
-                step = GOOD
-        elif proto == ETH_P_ARP or proto == ETH_P_RARP or proto == ETH_P_CFM:
-            step = GOOD
-        elif proto == ETH_P_BATMAN:
-            start = header(skb, at, 24)
-            if start and load_u8(start) == BATADV_UNICAST and load_u8(start + 1) == BATADV_COMPAT_VERSION:
-                proto = load_be16(start + 22)
-                at += 24
-                step = PROTO_AGAIN
-        elif proto == ETH_P_1588:
-            if header(skb, at, 34):
-                at += 34
-                step = GOOD
-        elif proto == ETH_P_PRP or proto == ETH_P_HSR:
-            start = header(skb, at, 6)
-            if start:
-                proto = load_be16(start + 4)
-                at += 6
-                step = PROTO_AGAIN
-
-        if step == CONTINUE:
-            step = IPPROTO_AGAIN
-            while step == IPPROTO_AGAIN:
-                # ip_proto_again
-                step = CONTINUE
-                if ip_proto == IPPROTO_GRE:
-                    length = gre_header_bytes(skb, at)
-                    if length < 0:
-                        step = BAD
-                    elif length == 0:
-                        step = GOOD
-                    else:
-                        proto = gre_protocol(skb, at, length)
-                        at += length
-                        step = PROTO_AGAIN
-                elif proto == ETH_P_IPV6 and (
-                    ip_proto == NEXTHDR_HOP or ip_proto == NEXTHDR_ROUTING or ip_proto == NEXTHDR_DEST
-                ):
-                    start = header(skb, at, 2)
-                    if start:
-                        ip_proto = load_u8(start)
-                        at += (load_u8(start + 1) + 1) << 3
-                        step = IPPROTO_AGAIN
-                    else:
-                        step = BAD
-                elif proto == ETH_P_IPV6 and ip_proto == NEXTHDR_FRAGMENT:
-                    start = header(skb, at, 8)
-                    if start:
-                        ip_proto = load_u8(start)
-                        later_fragment = load_be16(start + 2) & IP6_OFFSET
-                        at += 8
-                        step = GOOD
-                    else:
-                        step = BAD
-                elif ip_proto == IPPROTO_IPIP:
-                    proto = ETH_P_IP
-                    step = PROTO_AGAIN
-                elif ip_proto == IPPROTO_IPV6:
-                    proto = ETH_P_IPV6
-                    step = PROTO_AGAIN
-                elif ip_proto == IPPROTO_MPLS:
-                    proto = ETH_P_MPLS_UC
-                    step = PROTO_AGAIN
-                if step == IPPROTO_AGAIN:
-                    headers += 1
-                    if headers > MAX_FLOW_DISSECT_HDRS:
-                        step = GOOD
-
-        if step == BAD:
-            return 0
-        if step != PROTO_AGAIN:
-            break
-        headers += 1
-        if headers > MAX_FLOW_DISSECT_HDRS:
-            break
-    at = u16(at)
-    return at if later_fragment else after_ports(skb, at, ip_proto)
+    if load_u32(skb + At.VLAN_PRESENT) and load_be16(skb + At.VLAN_PROTO) in (ETH_P_8021Q, ETH_P_8021AD):
+        headers = 1  # the tag in the metadata is a step of its own, without bytes
+    elif load_u32(skb + At.VLAN_PRESENT):
+        proto = load_be16(skb + At.VLAN_PROTO)
+    standing = ether_step(skb, proto, at)
+    while step_of(standing) >= CONTINUE:
+        if step_of(standing) != CONTINUE:
+            headers += 1
+            if headers > MAX_FLOW_DISSECT_HDRS:
+                break
+        proto = proto_of(standing)
+        at = at_of(standing)
+        if step_of(standing) == PROTO_AGAIN:
+            standing = ether_step(skb, proto, at)
+        else:
+            standing = ip_step(skb, proto, ip_proto_of(standing), at)
+    if step_of(standing) == BAD:
+        return 0
+    at = u16(at_of(standing))
+    if step_of(standing) == LATER_FRAGMENT:
+        return at
+    return after_ports(skb, at, ip_proto_of(standing))
