@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -152,27 +153,25 @@ def classify(
     on_batch: Callable[[Batch], None] | None,
     progress: Callable[[Progress], None],
 ) -> Results:
-    """The run itself."""
+    """The run itself, through the engine."""
     from ..api import Engine, FilterText, filters_setup
+    from ..engine.run import run
 
     with_data = request.split is not None
     if request.policy is None:
-        from ..engine.run import run
-
-        filters = [FilterText(each.kind, each.text) for each in request.filters]
+        filters = [FilterText(kind, text) for kind, text in request.filters]
+        setup = filters_setup(filters, profile=request.profile, backend=request.backend)
         return run(
             request.captures,
-            filters_setup(filters, profile=request.profile, backend=request.backend),
+            setup,
             backend=request.backend,
             on_batch=on_batch,
             with_data=with_data,
             progress=progress,
         )
     engine = Engine(profile=request.profile, backend=request.backend)
-    skipped = engine.tc_batch(request.policy, create_devices=True, skip_unsupported=request.skip_unsupported)
-    for line in skipped:
-        click.echo(f"clsbpf: warning: {line}; verdicts may differ", err=True)
-    return engine.run(
+    left_out = engine.tc_batch(request.policy, create_devices=True, skip_unsupported=request.skip_unsupported)
+    results = engine.run(
         request.captures,
         dev=request.dev,
         hook=request.hook,
@@ -180,3 +179,8 @@ def classify(
         with_data=with_data,
         progress=progress,
     )
+    return replace(results, warnings=(*map(_differs, left_out), *results.warnings))
+
+
+def _differs(left_out: str) -> str:
+    return f"{left_out}; verdicts may differ from those of the whole policy"
