@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from capture_bytes import PACKETS, in_resolution, pcap, read
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from capture_bytes import PACKETS, in_resolution, pcap, read
 from clsbpf.capture.pcap import LengthOrder, PcapHeader, format_header, format_record, parse_header
 from clsbpf.capture.record import Interface
 from clsbpf.errors import CaptureError
@@ -182,9 +182,8 @@ def test_cut_at_every_byte(header: PcapHeader) -> None:
             start = ends[number]
             known = cut - start >= header.record_header
             need = len(records[number]) if known else header.record_header
-            assert error == (
-                f"test.pcap: cut at byte {cut}: record {number + 1} needs {need} bytes, {cut - start} are left"
-            )
+            missing = f"record {number + 1} needs {need} bytes, {cut - start} are left"
+            assert error == f"test.pcap: cut at byte {cut}: {missing}"
 
 
 DAMAGE = [

@@ -6,10 +6,10 @@ import struct
 from dataclasses import replace
 
 import pytest
-from capture_bytes import PACKETS, BytesSource, read
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from capture_bytes import PACKETS, BytesSource, read
 from clsbpf.capture import Capture
 from clsbpf.capture.pcapng import (
     BINARY_RESOLUTION,

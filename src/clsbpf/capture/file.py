@@ -1,7 +1,7 @@
 """A capture as a whole: which format it is, what it was taken on, and its packets one by one.
 
 `Capture` joins a source of bytes with the reader of their format.  Iterating over it is the plain way
-to the packets.  Native code takes the other: it walks `capture.source.windows()` itself, by the values
+to the packets.  Native code takes the other: it walks `capture.windows()` itself, by the values
 that `capture.reader` holds, and hands back to the reader every block that it does not want to judge.
 """
 
@@ -58,8 +58,16 @@ class Capture:
         return self.reader.interfaces
 
     def __iter__(self) -> Iterator[tuple[Record, memoryview]]:
-        for window in self.source.windows():
+        for window in self.windows():
             yield from self.records(window)
+
+    def windows(self) -> Iterator[Window]:
+        """The source's windows; a failure of the source tells how many packets came before it."""
+        try:
+            yield from self.source.windows()
+        except CaptureError as failure:
+            failure.packets = self.reader.packets
+            raise
 
     def records(self, window: Window) -> Iterator[tuple[Record, memoryview]]:
         """The packets that are wholly in a window; then the source is told what was taken.

@@ -127,8 +127,9 @@ class Source:
         self._failure: CaptureError | None = None
         self._mapped: MappedFile | None = None
         self.size = regular_size(raw)
-        self.is_compressed = self._starts_with(GZIP_MAGIC)
-        if self.is_compressed:
+        self.is_compressed = False
+        if self._starts_with(GZIP_MAGIC):
+            self.is_compressed = True
             self._feed = GzipFeed(self._feed, bytes(self._buffer.view[: self._buffer.end]), name)
             self._buffer.end = 0
             self._at_end = False
