@@ -21,7 +21,7 @@ from classic_programs import likely_valid
 from clsbpf.bpf import classic as c
 from clsbpf.bpf.check import check
 from clsbpf.bpf.classic import SKF_AD_OFF, Ancillary, SockFilter, encode_ops
-from clsbpf.bpf.isa import Alu, Class
+from clsbpf.bpf.isa import Alu, Class, Size
 from clsbpf.errors import BytecodeError
 from clsbpf.skb import Skb, receive
 from clsbpf.verifier.program import VerifiedProgram
@@ -171,9 +171,14 @@ MARK = 0x01020304
 
 
 class Wire:
-    """A veth pair in the namespace entered: raw frames in at one end, filtered out at the other."""
+    """A veth pair in the namespace entered: raw frames in at one end, filtered out at the other.
 
-    def __init__(self) -> None:
+    A filter on a SOCK_RAW socket sees a packet from its link-layer header on, on SOCK_DGRAM from its
+    network header on.
+    """
+
+    def __init__(self, kind: socket.SocketKind) -> None:
+        self.kind = kind
         Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("1")
         for line in (
             "link add near type veth peer name far",
@@ -196,7 +201,7 @@ class Wire:
         )
 
     def far_end(self) -> socket.socket:
-        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        sock = socket.socket(socket.AF_PACKET, self.kind, socket.htons(ETH_P_ALL))
         sock.bind(("far", ETH_P_ALL))
         return sock
 
@@ -215,7 +220,8 @@ class Wire:
         """The frame as the far end's packet sockets have it; None when it is dropped before them."""
         skb = receive(sent)
         if skb is not None:
-            skb.push(skb.mac_len)
+            if self.kind == socket.SOCK_RAW:
+                skb.push(skb.mac_len)
             skb.ifindex = self.ifindex
             skb.mark = MARK
             skb.queue_mapping = self.queue_mapping
@@ -223,9 +229,9 @@ class Wire:
 
 
 @contextlib.contextmanager
-def a_wire() -> Iterator[Wire]:
+def a_wire(kind: socket.SocketKind = socket.SOCK_RAW) -> Iterator[Wire]:
     with network_namespace() as name, inside(name):
-        wire = Wire()
+        wire = Wire(kind)
         try:
             yield wire
         finally:
@@ -252,6 +258,29 @@ def test_random_programs_on_frames() -> None:
     assert nonzero > len(programs) // 2, "most packets pass, or nothing was compared"
 
 
+def test_random_programs_that_see_a_packet_from_its_network_header() -> None:
+    """The same where `data` is after the link-layer header: SKF_LL_OFF then reads before it."""
+    random = Random(6)
+    programs = list(random_programs(random, 400))
+    compiled = NativePrograms([verified(program) for program in programs[:COMPILED]])
+    before_data = [c.ld_abs(Size.H, c.SKF_LL_OFF + 12), c.alu_k(Alu.RSH, 8), c.alu_k(Alu.ADD, 1), c.ret_a()]
+    with a_wire(socket.SOCK_DGRAM) as wire:
+        ipv4 = FAR_ADDRESS + bytes(6) + b"\x08\x00" + bytes(PACKET_BYTES)
+        assert wire.run(before_data, ipv4) == 9
+        skb = wire.skb(ipv4)
+        assert skb is not None
+        assert run(verified(before_data).insns, skb) == 9
+        for at, program in enumerate(programs):
+            sent = frame(random, FAR_ADDRESS).ljust(PACKET_BYTES, b"\x5a")
+            skb = wire.skb(sent)
+            assert skb is not None
+            theirs = wire.run(program, sent)
+            assert seen(run(verified(program).insns, skb), skb.len) == theirs, (program, sent.hex())
+            if at < COMPILED:
+                native = outcome(lambda s, e: compiled.run(at, s, e), skb)  # noqa: B023
+                assert seen(native.result, skb.len) == theirs, program
+
+
 PAYLOAD_OFFSET = [c.ld_ad(Ancillary.PAY_OFFSET), c.alu_k(Alu.ADD, 1), c.ret_a()]
 
 
@@ -274,3 +303,76 @@ def test_the_payload_offset_of_frames() -> None:
             offsets[theirs] += 1
     assert len(offsets) > 50, "the frames no longer differ"
     assert offsets[1] < sum(offsets.values()) // 2, "most frames can be dissected"
+
+
+LOOPBACK_HATYPE = 772
+VARYING = {SKF_AD_OFF + what for what in (Ancillary.RXHASH, Ancillary.QUEUE)}
+"""Set by the sending socket, and not told to a receiver."""
+LINEAR_ONLY = {SKF_AD_OFF + what for what in (Ancillary.NLATTR, Ancillary.NLATTR_NEST)}
+"""The kernel looks into linear packets only, and sent data is not."""
+
+
+def talk() -> None:
+    """Real traffic over the loopback device: TCP and UDP, IPv4 and IPv6, fragments, a refused port."""
+    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        with socket.socket(family, socket.SOCK_STREAM) as server:
+            server.bind((host, 0))
+            server.listen()
+            with socket.create_connection(server.getsockname()[:2], timeout=5) as client:
+                served, _ = server.accept()
+                with served:
+                    for size in (1, 100, 700):
+                        client.sendall(bytes(range(256)) * 3 + bytes(size))
+                        served.sendall(served.recv(4096)[:size])
+                        client.recv(4096)
+        with socket.socket(family, socket.SOCK_DGRAM) as udp:
+            udp.bind((host, 0))
+            for size in (0, 1, 60, 1400, 33000, 65000):
+                udp.sendto(bytes(size), udp.getsockname())
+            with contextlib.suppress(OSError):
+                udp.sendto(b"nobody is there", (host, 9))
+
+
+def test_random_programs_on_real_traffic() -> None:
+    """For any valid program and what sockets really send, our result is the kernel's."""
+    random = Random(5)
+    unknowable = VARYING | LINEAR_ONLY
+    programs = [
+        program
+        for program in random_programs(random, 60)
+        if not any(insn.k in unknowable for insn in program)
+    ]
+    with network_namespace() as name, inside(name):
+        Path("/proc/sys/net/ipv6/conf/lo/disable_ipv6").write_text("0")
+        subprocess.run(["ip", "link", "set", "lo", "mtu", "1500"], check=True)
+        with contextlib.ExitStack() as sockets:
+
+            def listener(program: Sequence[SockFilter]) -> socket.socket:
+                sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+                sockets.enter_context(sock)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+                attach(sock, program)
+                sock.bind(("lo", ETH_P_ALL))
+                return sock
+
+            filtered = [listener(program) for program in programs]
+            everything = listener([c.ret_k(0x40000)])
+            talk()
+            packets = list(arrived(everything))
+            lengths = [[len(frame) for frame, _ in arrived(sock)] for sock in filtered]
+    assert len(packets) > 100
+    for program, theirs in zip(programs, lengths, strict=True):
+        insns = verified(program).insns
+        ours = []
+        for sent, (_, protocol, pkt_type, *_) in packets:
+            skb = Skb.from_frame(sent)
+            skb.protocol, skb.pkt_type, skb.hatype = protocol, pkt_type, LOOPBACK_HATYPE
+            ours.append(seen(run(insns, skb), len(sent)))
+        assert [length for length in ours if length] == theirs, program
+
+
+def arrived(sock: socket.socket) -> Iterator[tuple[bytes, tuple[str, int, int, int, bytes]]]:
+    """The packets that wait, each with its address (device, protocol, packet type, …)."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            yield sock.recvfrom(1 << 17, socket.MSG_DONTWAIT)
