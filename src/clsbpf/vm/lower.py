@@ -7,7 +7,7 @@ checks: LD_ABS and LD_IND against the packet's end, divisors against zero.
 
 Loads from the packet.  `ld [k]` is one comparison of the captured length with k + size, then an
 unaligned load and a byte swap.  A load past that end goes to one block that the whole function shares
-and that returns 0.  Negative offsets, which count from a header, are a call of a cold function.
+and that returns 0.  Negative offsets, which count from a header, are looked up by a cold function.
 
 The text is made to be placed in a larger module (engine/plan.py) and inlined there.
 """
@@ -41,7 +41,7 @@ from ..verifier.program import VerifiedProgram
 from .function_text import FunctionText, Value, is_constant
 from .helpers import BODIES
 from .native_skb import NARROWED, NO_QUEUE_MAPPING, POINTERS, At, Narrowing
-from .packet import load_packet, note_read_past
+from .packet import NOT_CAPTURED, locate
 from .subset import Lowered, record_of
 
 _BINARY = {
@@ -87,7 +87,7 @@ class _Lowering(FunctionText):
         self.name = name
         self.profile = profile
         self.past: list[tuple[str, int]] = []
-        self.uses_packet = self.uses_zero = False
+        self.uses_packet = self.uses_zero = self.uses_locate = False
 
     # the function
 
@@ -134,12 +134,22 @@ class _Lowering(FunctionText):
         text += self.lines
         if self.past:
             origins = ", ".join(f"[ {end}, %{label} ]" for label, end in self.past)
-            note = self.symbol(record_of(note_read_past))
             text += [
                 "past:",
                 f"%past.end = phi i64 {origins}",
-                f"call void {note}(i64 %skb.int, i64 %past.end)",
-                "ret i32 0",
+                f"%length.at = getelementptr i8, ptr %skb, i64 {At.LEN:d}",
+                "%length.32 = load i32, ptr %length.at, align 4",
+                "%length = zext i32 %length.32 to i64",
+                "%past.wire = icmp ule i64 %past.end, %length",
+                "br i1 %past.wire, label %uncaptured, label %zero",
+            ]
+        if self.past or self.uses_locate:
+            self.uses_zero = True
+            text += [
+                "uncaptured:",
+                f"%past.at = getelementptr i8, ptr %skb, i64 {At.READ_PAST:d}",
+                "store i32 1, ptr %past.at, align 4",
+                "br label %zero",
             ]
         if self.uses_zero:
             text += ["zero:", "ret i32 0"]
@@ -346,8 +356,7 @@ class _Lowering(FunctionText):
             case Mode.ABS if insn.imm >= 0:
                 self.load_absolute(insn.imm, size)
             case Mode.ABS:
-                result = self.load_by_call(str(insn.imm), size)
-                self.set_low(R0, self.assign(f"trunc i64 {result} to i32"))
+                self.set_low(R0, self.load_big_endian(self.locate(str(insn.imm), size), size))
             case Mode.IND:
                 self.load_indirect(insn, size)
             case _:
@@ -373,8 +382,8 @@ class _Lowering(FunctionText):
         inside, outside, joined = (self.fresh_label(kind) for kind in ("in", "out", "ld"))
         self.emit(f"br i1 {fits}, label %{inside}, label %{outside}")
         self.start(outside)
-        found = self.load_by_call(self.assign(f"sext i32 {offset} to i64"), size)
-        slow = self.assign(f"trunc i64 {found} to i32")
+        at = self.locate(self.assign(f"sext i32 {offset} to i64"), size)
+        slow = self.load_big_endian(at, size)
         slow_end = self.current
         self.emit(f"br label %{joined}")
         self.start(inside)
@@ -392,16 +401,29 @@ class _Lowering(FunctionText):
             loaded = self.byte_swap(bits, loaded)
         return loaded if size == 4 else self.assign(f"zext i{bits} {loaded} to i32")
 
-    def load_by_call(self, offset: str, size: int) -> str:
-        """An i64: the same by `load_packet`; the program returns 0 when it is outside."""
-        symbol = self.symbol(record_of(load_packet))
-        found = self.assign(f"call i64 {symbol}(i64 %skb.int, i64 {offset}, i64 {size})")
-        outside = self.assign(f"icmp slt i64 {found}, 0")
-        following = self.fresh_label("ld")
-        self.uses_zero = True
-        self.emit(f"br i1 {outside}, label %zero, label %{following}")
+    def locate(self, offset: str, size: int) -> str:
+        """An i64: where `locate` finds the bytes; the program returns 0 when they are not there."""
+        self.uses_packet = self.uses_locate = True
+        fields = [
+            self.skb_field(at, bits)
+            for at, bits in ((At.LEN, "u32"), (At.NET_OFF, "s32"), (At.MAC_OFF, "s32"))
+        ]
+        arguments = ", ".join(f"i64 {each}" for each in ("%captured", *fields, offset, str(size)))
+        at = self.assign(f"call i64 {self.symbol(record_of(locate))}({arguments})")
+        missing = self.assign(f"icmp slt i64 {at}, 0")
+        lost, following = self.fresh_label("lost"), self.fresh_label("ld")
+        self.emit(f"br i1 {missing}, label %{lost}, label %{following}")
+        self.start(lost)
+        uncaptured = self.assign(f"icmp eq i64 {at}, {NOT_CAPTURED}")
+        self.emit(f"br i1 {uncaptured}, label %uncaptured, label %zero")
         self.start(following)
-        return found
+        return at
+
+    def skb_field(self, at: At, kind: str) -> str:
+        """An i64: a 32-bit field of the NativeSkb."""
+        address = self.context_address(at)
+        loaded = self.assign(f"load i32, ptr {address}, align 4")
+        return self.assign(f"{'zext' if kind == 'u32' else 'sext'} i32 {loaded} to i64")
 
     def address(self, register: int, offset: int) -> str:
         """A pointer: register + offset."""

@@ -4,8 +4,8 @@ LD_ABS and LD_IND load from the packet in network order; a negative offset count
 (`bpf_skb_load_helper_8/16/32`).  A capture may hold less than was on the wire: what lies between the
 captured end and the wire's end reads as outside, and `read_past` remembers that a program tried.
 
-Native functions over the address of a NativeSkb: the interpreter calls them, lowered code inlines the
-common case and calls them for the rest.
+The interpreter calls `load_packet`; lowered code has the common case written out and asks `locate` for
+the rest.
 """
 
 from __future__ import annotations
@@ -17,35 +17,55 @@ SKF_NET_OFF = -0x100000
 SKF_LL_OFF = -0x200000
 
 OUTSIDE = -1
-"""What `load_packet` returns for a load outside of the packet: the program ends with 0."""
-
-
-@native
-def header(skb: int, at: int, size: int) -> int:
-    """The address of `size` bytes at offset `at` from data, or 0 (`skb_header_pointer`)."""
-    data = load_i64(skb + At.DATA_PTR)
-    if at + size <= load_i64(skb + At.DATA_END_PTR) - data:
-        return data + at
-    if at + size <= load_u32(skb + At.LEN):
-        store_u32(skb + At.READ_PAST, 1)
-    return 0
+"""The bytes are not in the packet: the program ends with 0."""
+NOT_CAPTURED = -2
+"""They were on the wire, and the capture does not have them; the program ends with 0, too."""
 
 
 @native(cold=True)
-def load_packet(skb: int, offset: int, size: int) -> int:
-    """`size` (1, 2, 4) bytes at `offset` (32 bits, signed) in host order, or OUTSIDE.
+def locate(captured: int, length: int, net_off: int, mac_off: int, offset: int, size: int) -> int:
+    """Where, from data on, `size` bytes at `offset` (32 bits, signed) begin; OUTSIDE or NOT_CAPTURED.
 
-    Mirrors bpf_skb_load_helper_* and bpf_skb_load_helper_convert_offset.
+    Mirrors bpf_skb_load_helper_convert_offset.  It takes the skb's fields and not the skb, so that in
+    lowered code an skb that nobody else looks at need not be in memory.
     """
     at = offset
     if offset < 0:
         if offset >= SKF_NET_OFF:
-            at = offset - SKF_NET_OFF + load_i32(skb + At.NET_OFF)
+            at = offset - SKF_NET_OFF + net_off
         elif offset >= SKF_LL_OFF:
-            at = offset - SKF_LL_OFF + load_i32(skb + At.MAC_OFF)
+            at = offset - SKF_LL_OFF + mac_off
         else:
             return OUTSIDE
-    start = header(skb, at, size)
+    if at + size <= captured:
+        return at
+    return NOT_CAPTURED if at + size <= length else OUTSIDE
+
+
+@native
+def header(skb: int, offset: int, size: int) -> int:
+    """The address of `size` bytes at `offset` as `locate` takes it, or 0 (`skb_header_pointer`)."""
+    data = load_i64(skb + At.DATA_PTR)
+    at = locate(
+        load_i64(skb + At.DATA_END_PTR) - data,
+        load_u32(skb + At.LEN),
+        load_i32(skb + At.NET_OFF),
+        load_i32(skb + At.MAC_OFF),
+        offset,
+        size,
+    )
+    if at == NOT_CAPTURED:
+        store_u32(skb + At.READ_PAST, 1)
+    return data + at if at >= 0 else 0
+
+
+@native
+def load_packet(skb: int, offset: int, size: int) -> int:
+    """`size` (1, 2, 4) bytes at `offset` (32 bits, signed) in host order, or OUTSIDE.
+
+    Mirrors bpf_skb_load_helper_8/16/32.
+    """
+    start = header(skb, offset, size)
     if start == 0:
         return OUTSIDE
     if size == 1:
@@ -53,10 +73,3 @@ def load_packet(skb: int, offset: int, size: int) -> int:
     if size == 2:
         return load_be16(start)
     return load_be32(start)
-
-
-@native(cold=True)
-def note_read_past(skb: int, end: int) -> None:
-    """A load that ends at offset `end` is past the captured end; was it also past the wire's?"""
-    if end <= load_u32(skb + At.LEN):
-        store_u32(skb + At.READ_PAST, 1)
