@@ -254,6 +254,7 @@ ACTION_LINES = [
         "action mirred egress mirror dev v1 pipe action mirred egress redirect dev v0",
         "action drop flowid 1:1",
         "action drop classid 1:1 da",
+        "action flowid 1:1",
         "action drop flowid 1:1 action ok",
     ]
 ]

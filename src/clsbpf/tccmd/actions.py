@@ -144,7 +144,7 @@ def parse_actions(words: Words, lookups: Lookups) -> list[Attr]:
         attrs, cookie = _parse_one(words, lookups, cookie)
         actions.append(nla.nest(len(actions) + 1, attrs))
     if expects_more:
-        raise _bad(["bad action empty 1"], words.left, "(null)")
+        raise _bad(["bad action empty 1"], words.left, words.current if words else "(null)")
     return actions
 
 

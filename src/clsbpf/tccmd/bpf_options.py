@@ -82,9 +82,7 @@ def parse_bpf_options(words: Words, lookups: Lookups, ifindex: int) -> list[Attr
             words.skip()
         elif matches(word, "action"):
             words.next()
-            actions = parse_actions(words, lookups)
-            if actions:
-                attrs.append(nla.nest(TcaBpf.ACT, actions))
+            attrs.append(nla.nest(TcaBpf.ACT, parse_actions(words, lookups)))
         elif matches(word, "police"):
             words.next()
             raise UnsupportedKind("action", "police", "gact, mirred")
