@@ -27,9 +27,17 @@ LOG_BYTES = 1 << 20
 class Command(enum.IntEnum):
     """enum bpf_cmd, as far as used."""
 
+    MAP_CREATE = 0
+    MAP_LOOKUP_ELEM = 1
+    MAP_UPDATE_ELEM = 2
+    MAP_DELETE_ELEM = 3
+    MAP_GET_NEXT_KEY = 4
     PROG_LOAD = 5
     PROG_TEST_RUN = 10
     OBJ_GET_INFO_BY_FD = 15
+    BTF_LOAD = 18
+    MAP_LOOKUP_AND_DELETE_ELEM = 21
+    MAP_FREEZE = 22
 
 
 class ProgType(enum.IntEnum):
@@ -69,7 +77,7 @@ class ProgInfo:
     name: str
 
 
-def _bpf(command: Command, attr: bytes) -> tuple[int, bytes]:
+def bpf_call(command: Command, attr: bytes) -> tuple[int, bytes]:
     """One bpf(2) call: its result, and the attributes as it left them.  Raises OSError."""
     number = SYSCALL_NUMBERS.get(platform.machine())
     if number is None or os.name != "posix" or platform.system() != "Linux":
@@ -85,7 +93,7 @@ def _bpf(command: Command, attr: bytes) -> tuple[int, bytes]:
     return result, buffer.raw
 
 
-def _refused(what: str, error: OSError) -> ClsbpfError:
+def refused(what: str, error: OSError) -> ClsbpfError:
     refusal = ClsbpfError(f"the kernel refused to {what}: {error.strerror}")
     refusal.errno = error.errno or errno.EINVAL
     return refusal
@@ -121,11 +129,11 @@ def prog_load(
         )
 
     try:
-        return _bpf(Command.PROG_LOAD, attributes(0))[0]
+        return bpf_call(Command.PROG_LOAD, attributes(0))[0]
     except OSError:
         pass  # again, for the log: writing it makes every load slower
     try:
-        return _bpf(Command.PROG_LOAD, attributes(1))[0]
+        return bpf_call(Command.PROG_LOAD, attributes(1))[0]
     except OSError as error:
         text = log.value.decode(errors="replace")
         refusal = VerifierError(f"the kernel refused the program: {error.strerror}", log=text)
@@ -160,9 +168,9 @@ def prog_test_run(fd: int, packet: bytes, *, context: bytes | None = None, repea
         0,
     )
     try:
-        _, after = _bpf(Command.PROG_TEST_RUN, attr)
+        _, after = bpf_call(Command.PROG_TEST_RUN, attr)
     except OSError as error:
-        raise _refused("run the program", error) from None
+        raise refused("run the program", error) from None
     _, retval, _, size_out, _, _, _, duration, _, ctx_size_out, *_ = _TEST_RUN.unpack_from(after)
     return TestRun(retval, data_out.raw[:size_out], ctx_out.raw[:ctx_size_out], duration)
 
@@ -171,8 +179,8 @@ def prog_info(fd: int) -> ProgInfo:
     """What the kernel says of a loaded program."""
     info = ctypes.create_string_buffer(256)
     try:
-        _bpf(Command.OBJ_GET_INFO_BY_FD, _INFO.pack(fd, len(info), ctypes.addressof(info)))
+        bpf_call(Command.OBJ_GET_INFO_BY_FD, _INFO.pack(fd, len(info), ctypes.addressof(info)))
     except OSError as error:
-        raise _refused("describe the program", error) from None
+        raise refused("describe the program", error) from None
     kind, identity, tag, *_, name = _PROG_INFO.unpack_from(info.raw)
     return ProgInfo(kind, identity, tag, name.split(b"\0")[0].decode(errors="replace"))
