@@ -40,6 +40,9 @@ PACKET_OUTGOING = 4
 
 SKB_CB_WORDS = 5
 
+UNTAG_MIN_LEN = ETH_HLEN + VLAN_HLEN + 2
+"""A tagged frame shorter than this is dropped on receive."""
+
 
 @dataclass(slots=True, eq=False)
 class Skb:
@@ -186,10 +189,11 @@ def ethernet_pkt_type(frame: bytes | bytearray | memoryview) -> int:
 def untag(skb: Skb) -> bool:
     """skb_vlan_untag(), with `data` at the link-layer header: the tag moves to the metadata.
 
-    False when the frame is too short for it on the wire.  A tag that was not captured stays where it
-    is not: nothing is known of it, and the frame is left as it came.
+    False when the frame is too short on the wire: the kernel wants the tag and two bytes more.  A tag
+    that was not captured stays where it is not: nothing is known of it, and the frame is left as it
+    came.
     """
-    if skb.len < ETH_HLEN + VLAN_HLEN:
+    if skb.len < UNTAG_MIN_LEN:
         return False
     start = skb.data
     if skb.captured < ETH_HLEN + VLAN_HLEN:

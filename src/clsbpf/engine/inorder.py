@@ -15,7 +15,7 @@ from ..tc.result import ClassifyResult
 from .ledger import Ledger
 from .plan import Plan, View
 from .plans import Plans
-from .walk import account, stop_before, write_row
+from .walk import account, keep_packet, stop_before
 from .walk_state import (
     CLASSID_MASK,
     FILTER_SHIFT,
@@ -45,10 +45,10 @@ def run_in_order(capture: Capture, plans: Plans, ledger: Ledger) -> Iterator[int
                     ledger.flush_rows()
                 elif stop == Stop.CLASSES_FULL:
                     ledger.settle_classes()
-                account(state.address, outcome, record.length)
-                if state[State.ROW_CAPACITY]:
-                    address = window.address + record.offset - window.offset
-                    write_row(state.address, outcome, record.time_ns, record.length, address, record.captured)
+                account(state[State.FILTERS], state[State.VERDICTS], outcome, record.length)
+                address = window.address + record.offset - window.offset
+                keep_packet(state.address, outcome, record.length, record.time_ns, address, record.captured)
+                state[State.TRUNCATED] += outcome >> READ_PAST_SHIFT & 1
                 state[State.PACKETS] += 1
                 state[State.BYTES] += record.length
         finally:

@@ -410,7 +410,7 @@ class _Lowering(FunctionText):
         ]
         arguments = ", ".join(f"i64 {each}" for each in ("%captured", *fields, offset, str(size)))
         at = self.assign(f"call i64 {self.symbol(record_of(locate))}({arguments})")
-        missing = self.assign(f"icmp slt i64 {at}, 0")
+        missing = self.assign(f"icmp sle i64 {at}, {NOT_CAPTURED}")
         lost, following = self.fresh_label("lost"), self.fresh_label("ld")
         self.emit(f"br i1 {missing}, label %{lost}, label %{following}")
         self.start(lost)

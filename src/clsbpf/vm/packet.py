@@ -16,9 +16,9 @@ from .subset import load_be16, load_be32, load_i32, load_i64, load_u8, load_u32,
 SKF_NET_OFF = -0x100000
 SKF_LL_OFF = -0x200000
 
-OUTSIDE = -1
-"""The bytes are not in the packet: the program ends with 0."""
-NOT_CAPTURED = -2
+OUTSIDE = -1 << 41
+"""The bytes are not in the packet: the program ends with 0.  (No offset is this far below data.)"""
+NOT_CAPTURED = -1 << 40
 """They were on the wire, and the capture does not have them; the program ends with 0, too."""
 
 
@@ -56,7 +56,7 @@ def header(skb: int, offset: int, size: int) -> int:
     )
     if at == NOT_CAPTURED:
         store_u32(skb + At.READ_PAST, 1)
-    return data + at if at >= 0 else 0
+    return data + at if at > NOT_CAPTURED else 0
 
 
 @native
