@@ -266,9 +266,9 @@ def test_an_error_names_its_word(line: str, word: str, exit_code: int, ends_batc
 
 VOCABULARY = st.sampled_from(
     split_words(
-        "filter qdisc chain add del show get dev lab0 nope ingress egress parent 1: pref 5 protocol ip handle "
-        "1 bpf bytecode bcf ddd.bc obj fd classid da skip_hw action drop mirred egress mirror police estimator "
-        "1s 4s clsact help run block 22 cookie aa index goto jump random determ '' '1,6 0 0 0' \udcff longname"
+        "filter qdisc chain add del show get dev lab0 nope ingress egress parent 1: pref 5 protocol ip "
+        "handle 1 bpf bytecode bcf ddd.bc obj fd classid da skip_hw action drop mirred egress mirror police "
+        "estimator 1s 4s clsact help run block 22 cookie aa index goto jump random '' '1,6 0 0 0' \udcff"
     )
 )
 

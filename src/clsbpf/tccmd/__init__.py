@@ -11,6 +11,6 @@ that stays for the next action) it is followed, with a comment; the few places w
 - what selects one listing of a batch does not select, or forbid, the next;
 - `help` only helps (tc goes on, and sends what it has);
 - usage texts are our own;
-- a program may have all 4096 instructions (from 2043 on, tc's buffer is too small);
+- a program may have all 4096 instructions (tc's own buffer holds some 2040);
 - JSON stays well formed when a dump breaks off, or a name has control characters.
 """

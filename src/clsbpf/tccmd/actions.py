@@ -10,6 +10,7 @@ by name.  An action swallows the words after it as long as it can, so bpf's own 
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from enum import IntEnum
 
 from ..netlink import attr as nla
@@ -320,6 +321,30 @@ def _parse_random(words: Words) -> bytes:
 # -- mirred
 
 
+@dataclass(slots=True)
+class _Mirred:
+    """What mirred's words have said so far."""
+
+    direction: str | None = None
+    mode: str | None = None
+    index: int | None = None
+    device: str = ""
+
+    def choose(self, field: str, word: str, other: str) -> None:
+        """Set direction or mode, each once and for all."""
+        if getattr(self, field) is not None:
+            raise _Illegal(f"Can't have both {other}")
+        setattr(self, field, word)
+
+
+_MIRRED = {
+    ("egress", "redirect"): (MirredAction.EGRESS_REDIR, TC_ACT_STOLEN),
+    ("egress", "mirror"): (MirredAction.EGRESS_MIRROR, TC_ACT_PIPE),
+    ("ingress", "redirect"): (MirredAction.INGRESS_REDIR, TC_ACT_STOLEN),
+    ("ingress", "mirror"): (MirredAction.INGRESS_MIRROR, TC_ACT_PIPE),
+}
+
+
 def _parse_mirred(words: Words, lookups: Lookups) -> list[Attr]:
     """parse_mirred() and parse_direction(): TCA_MIRRED_PARMS."""
     first = words.next()
@@ -327,65 +352,48 @@ def _parse_mirred(words: Words, lookups: Lookups) -> list[Attr]:
         raise CommandError("", 255, word=first, ends_batch=True, usage=MIRRED_USAGE)
     if not matches_any(first, "egress", "ingress", "index"):
         raise _Illegal(f"mirred option not supported {first}")
-
-    direction: str | None = None
-    mode: str | None = None
-    index: int | None = None
-    device = ""
-    while words:
-        word = words.current
-        if matches(word, "action"):
-            words.next()
-            break
-        if direction != "egress" and matches(word, "egress"):
-            if direction:
-                raise _Illegal("Can't have both egress and ingress")
-            direction = "egress"
-            words.next()
-            continue
-        if direction != "ingress" and matches(word, "ingress"):
-            if direction:
-                raise _Illegal("Can't have both ingress and egress")
-            direction = "ingress"
-            words.next()
-            continue
-        if matches(word, "index"):
-            index = unsigned(words.next(), base=10)
-            if index is None:
-                raise _Illegal('Illegal "index"')
-            if direction is None:
-                words.skip()
-                break
-        elif mode != "mirror" and matches(word, "mirror"):
-            if mode:
-                raise _Illegal("Can't have both mirror and redir")
-            mode = "mirror"
-        elif mode != "redirect" and matches(word, "redirect"):
-            if mode:
-                raise _Illegal("Can't have both mirror and redir")
-            mode = "redirect"
-        elif mode and matches(word, "dev"):
-            device = cut(words.next(), DEVICE_NAME_BYTES)
-            words.skip()
-            break
+    said = _Mirred()
+    while words and _mirred_word(words, said):
         words.next()
 
-    action, eaction = 0, 0
-    if mode == "mirror":
-        action = TC_ACT_PIPE
-        eaction = MirredAction.EGRESS_MIRROR if direction == "egress" else MirredAction.INGRESS_MIRROR
-    elif mode == "redirect":
-        action = TC_ACT_STOLEN
-        eaction = MirredAction.EGRESS_REDIR if direction == "egress" else MirredAction.INGRESS_REDIR
-
+    eaction, action = _MIRRED.get((said.direction or "", said.mode or ""), (0, 0))
     try:
-        ifindex = lookups.ifindex(device) if device else 0
+        ifindex = lookups.ifindex(said.device) if said.device else 0
     except CommandError as error:
         raise _Illegal(error.reason) from None
-    if mode == "mirror" and words and _control(words.current) is not None:
+    if said.mode == "mirror" and words and _control(words.current) is not None:
         action = _parse_control(words)
     if words.at_prefix_of("index"):
-        if index is not None:
+        if said.index is not None:
             raise _Illegal("mirred: Illegal double index")
-        index = _index(words, 'mirred: Illegal "index"')
-    return [nla.binary(TcaMirred.PARMS, MIRRED_PARMS.pack(index or 0, 0, action, 0, 0, eaction, ifindex))]
+        said.index = _index(words, 'mirred: Illegal "index"')
+    parms = MIRRED_PARMS.pack(said.index or 0, 0, action, 0, 0, eaction, ifindex)
+    return [nla.binary(TcaMirred.PARMS, parms)]
+
+
+def _mirred_word(words: Words, said: _Mirred) -> bool:
+    """One of mirred's words; is another wanted?"""
+    word = words.current
+    if matches(word, "action"):
+        words.next()
+        return False
+    if said.direction != "egress" and matches(word, "egress"):
+        said.choose("direction", "egress", "egress and ingress")
+    elif said.direction != "ingress" and matches(word, "ingress"):
+        said.choose("direction", "ingress", "ingress and egress")
+    elif matches(word, "index"):
+        said.index = unsigned(words.next(), base=10)
+        if said.index is None:
+            raise _Illegal('Illegal "index"')
+        if said.direction is None:
+            words.skip()
+            return False
+    elif said.mode != "mirror" and matches(word, "mirror"):
+        said.choose("mode", "mirror", "mirror and redir")
+    elif said.mode != "redirect" and matches(word, "redirect"):
+        said.choose("mode", "redirect", "mirror and redir")
+    elif said.mode and matches(word, "dev"):
+        said.device = cut(words.next(), DEVICE_NAME_BYTES)
+        words.skip()
+        return False
+    return True

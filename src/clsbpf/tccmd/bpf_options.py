@@ -8,7 +8,7 @@ gives them: what the words say as they come (classid, actions), then the program
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..bpf.bytecode import parse_bytecode
 from ..bpf.classic import SockFilter, encode_ops
@@ -200,8 +200,5 @@ def _program_attrs(program: _Program, lookups: Lookups, ifindex: int) -> list[At
         case _Loaded(source, fd):
             pass
         case ObjectSource() as source:
-            source = ObjectSource(
-                source.path, False, source.section, source.program, source.export, source.verbose, ifindex
-            )
-            fd = _load(source, lookups, _UNLOADABLE)
+            fd = _load(replace(source, ifindex=ifindex), lookups, _UNLOADABLE)
     return [nla.u32(TcaBpf.FD, fd), nla.string(TcaBpf.NAME, source.annotation)]

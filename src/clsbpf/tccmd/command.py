@@ -12,7 +12,7 @@ from .errors import CommandError
 from .filter import parse_chain, parse_filter
 from .options import NO_OPTIONS, Options
 from .qdisc import parse_qdisc
-from .request import Command, Lookups, ObjectSource, _no_file
+from .request import Command, Lookups, ObjectSource, no_file
 from .words import Words, matches
 
 _Parser = Callable[[Words, Lookups, Options], Command]
@@ -32,7 +32,7 @@ _OBJECTS: tuple[tuple[str, _Parser | None], ...] = (
 def parse_command(
     words: Sequence[str],
     resolve: Callable[[str], int | None],
-    read_file: Callable[[str], str] = _no_file,
+    read_file: Callable[[str], str] = no_file,
     *,
     options: Options = NO_OPTIONS,
     load_object: Callable[[ObjectSource], int] | None = None,

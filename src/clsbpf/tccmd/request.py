@@ -101,7 +101,7 @@ class ObjectSource:
         return text.encode("utf-8", "surrogateescape")[:255].decode("utf-8", "surrogateescape")
 
 
-def _no_file(path: str) -> str:
+def no_file(path: str) -> str:
     raise CommandError(f"Cannot fopen: {path}: no files can be read here", word=path)
 
 
@@ -115,7 +115,7 @@ class Lookups:
     """
 
     resolve: Callable[[str], int | None]
-    read_file: Callable[[str], str] = _no_file
+    read_file: Callable[[str], str] = no_file
     load_object: Callable[[ObjectSource], int] | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
     devices: list[str] = field(default_factory=list)
