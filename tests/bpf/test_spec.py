@@ -1,4 +1,4 @@
-"""Specs: what one cannot be."""
+"""Specs: what one cannot be, and how a program is named."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 
 from clsbpf.bpf import classic as c
 from clsbpf.bpf import insn as e
-from clsbpf.bpf.spec import SCHED_CLS, ProgramSpec
-from clsbpf.errors import BytecodeError
+from clsbpf.bpf.spec import MAP_TYPES, PROGRAM_TYPES, SCHED_CLS, LineInfo, MapSpec, ObjectSpec, ProgramSpec
+from clsbpf.errors import BytecodeError, ObjectError
 
 EXTENDED = (e.mov64_imm(0, 0), e.exit_())
 CLASSIC = (c.ret_k(0),)
@@ -24,7 +24,63 @@ def test_a_program_is_extended_or_classic() -> None:
 
 
 def test_a_type_that_is_not_known() -> None:
-    with pytest.raises(
-        BytecodeError, match="no program type 'xdp'; there are: socket_filter, sched_cls, sched_act"
-    ):
-        ProgramSpec("p", type="xdp", insns=EXTENDED)
+    with pytest.raises(BytecodeError, match="no program type 'xpd'; there are: socket_filter, kprobe, "):
+        ProgramSpec("p", type="xpd", insns=EXTENDED)
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "number"),
+    [
+        (PROGRAM_TYPES, "socket_filter", 1),
+        (PROGRAM_TYPES, "sched_cls", 3),
+        (PROGRAM_TYPES, "sched_act", 4),
+        (PROGRAM_TYPES, "xdp", 6),
+        (PROGRAM_TYPES, "sk_lookup", 30),
+        (PROGRAM_TYPES, "netfilter", 32),
+        (MAP_TYPES, "hash", 1),
+        (MAP_TYPES, "lpm_trie", 11),
+        (MAP_TYPES, "devmap", 14),
+        (MAP_TYPES, "queue", 22),
+        (MAP_TYPES, "ringbuf", 27),
+        (MAP_TYPES, "bloom_filter", 30),
+        (MAP_TYPES, "arena", 33),
+    ],
+)
+def test_types_have_the_kernels_numbers(table: dict[str, int], name: str, number: int) -> None:
+    assert table[name] == number
+
+
+def test_a_map_names_its_type() -> None:
+    assert MapSpec("m", 11, 8, 4, 1).type_name == "lpm_trie"
+    assert MapSpec("m", 77, 8, 4, 1).type_name == "type 77"
+
+
+def test_an_instruction_has_the_line_that_began_before_it() -> None:
+    first, second = LineInfo(1, "p.c", 4, 1, "a;"), LineInfo(3, "p.c", 5, 1, "b;")
+    program = ProgramSpec("p", insns=EXTENDED, line_info=(first, second))
+    assert [program.line_at(insn) for insn in range(5)] == [None, first, first, second, second]
+
+
+IN = ProgramSpec("on_in", insns=EXTENDED, section="tc")
+OUT = ProgramSpec("on_out", insns=EXTENDED, section="tc")
+ALONE = ProgramSpec("alone", insns=EXTENDED, section="classifier")
+OBJECT = ObjectSpec("p.o", programs={each.name: each for each in (IN, OUT, ALONE)})
+
+
+def test_a_program_is_found_by_function_and_by_section() -> None:
+    assert OBJECT.program("on_in") is IN
+    assert OBJECT.program("classifier") is ALONE
+    assert ObjectSpec("p.o", programs={"alone": ALONE}).program() is ALONE
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tc", r"section 'tc' holds several programs: on_in \(section tc\), on_out \(section tc\)$"),
+        ("xdp", r"no program or section 'xdp'; there are: on_in .*, on_out .*, alone \(section classifier\)"),
+        (None, "which program is meant\\? There are: on_in "),
+    ],
+)
+def test_a_name_that_names_no_program(name: str | None, message: str) -> None:
+    with pytest.raises(ObjectError, match=message):
+        OBJECT.program(name)
