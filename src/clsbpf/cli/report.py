@@ -20,9 +20,6 @@ from ..tc.ids import format_classid, format_handle
 
 BAR_CELLS = 12
 EIGHTHS = " ▏▎▍▌▋▊▉█"
-ALWAYS_SHOWN = ("unspec", "ok", "shot")
-"""Verdicts that are in the JSON object also where no packet has them."""
-
 UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -36,36 +33,7 @@ class Heading:
 
 def as_json(results: Results) -> str:
     """The object that `clsbpf run --json` prints, on one line."""
-    verdicts = {name: results.verdicts.get(name, 0) for name in ALWAYS_SHOWN}
-    verdicts |= {name: packets for name, packets in results.verdicts.items() if packets}
-    return json.dumps(
-        {
-            "version": 1,
-            "packets": results.packets,
-            "bytes": results.bytes,
-            "truncated": results.truncated,
-            "seconds": results.seconds,
-            "plan_seconds": results.plan_seconds,
-            "filters": [
-                {
-                    "chain": each.chain,
-                    "pref": each.pref,
-                    "protocol": each.protocol,
-                    "handle": format_handle(each.handle),
-                    "flowid": format_classid(each.flowid) if each.flowid else None,
-                    "name": each.name,
-                    "packets": each.packets,
-                    "bytes": each.bytes,
-                }
-                for each in results.filters
-            ],
-            "verdicts": verdicts,
-            "classes": [
-                {"classid": format_classid(each.classid), "packets": each.packets, "bytes": each.bytes}
-                for each in results.classes
-            ],
-        }
-    )
+    return json.dumps(results.summary())
 
 
 def print_report(console: Console, heading: Heading, results: Results) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ClsbpfError
+from ..tc.ids import format_classid, format_handle
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +32,11 @@ VERDICT_NAMES = {
     8: "trap",
 }
 """TC_ACT_* by value.  A packet that no filter decides is "unspec"."""
+
+SUMMARY_VERSION = 1
+"""Of the object that `Results.summary` gives; a reader of it must not meet other names or meanings."""
+ALWAYS_TOLD = ("unspec", "ok", "shot")
+"""Verdicts that a summary has also where no packet has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +132,37 @@ class Results:
     """What a reader of the counts must know (a policy for Ethernet on another link type, say)."""
     batches: tuple[Any, ...] | None = field(default=None, repr=False)
     """Arrow record batches, where all columns were asked for."""
+
+    def summary(self) -> dict[str, Any]:
+        """The counts as plain values: the object that `clsbpf run --json` prints."""
+        verdicts = {name: self.verdicts.get(name, 0) for name in ALWAYS_TOLD}
+        verdicts |= {name: packets for name, packets in self.verdicts.items() if packets}
+        return {
+            "version": SUMMARY_VERSION,
+            "packets": self.packets,
+            "bytes": self.bytes,
+            "truncated": self.truncated,
+            "seconds": self.seconds,
+            "plan_seconds": self.plan_seconds,
+            "filters": [
+                {
+                    "chain": each.chain,
+                    "pref": each.pref,
+                    "protocol": each.protocol,
+                    "handle": format_handle(each.handle),
+                    "flowid": format_classid(each.flowid) if each.flowid else None,
+                    "name": each.name,
+                    "packets": each.packets,
+                    "bytes": each.bytes,
+                }
+                for each in self.filters
+            ],
+            "verdicts": verdicts,
+            "classes": [
+                {"classid": format_classid(each.classid), "packets": each.packets, "bytes": each.bytes}
+                for each in self.classes
+            ],
+        }
 
     def to_arrow(self) -> pa.Table:
         """All rows as one Arrow table; ClsbpfError unless the run was asked for columns."""
