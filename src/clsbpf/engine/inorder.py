@@ -13,7 +13,7 @@ from ..link import link_layer
 from ..skb import Skb, receive
 from ..tc.result import ClassifyResult
 from .ledger import Ledger
-from .plan import Plan, View
+from .plan import Plan, PlannedFilter, View
 from .plans import Plans
 from .walk import account, keep_packet, stop_before
 from .walk_state import (
@@ -40,7 +40,7 @@ def run_in_order(capture: Capture, plans: Plans, ledger: Ledger) -> Iterator[int
                 if plan is None or plan.view.link.number != link_type or plan.is_stale:
                     plan = plans.plan(link_layer(link_type))
                     ledger.bind(plan)
-                outcome = classify_record(plan, record, data)
+                outcome = classify_record(plan, ledger, record, data)
                 if (stop := stop_before(state.address)) == Stop.ROWS_FULL:
                     ledger.flush_rows()
                 elif stop == Stop.CLASSES_FULL:
@@ -57,16 +57,19 @@ def run_in_order(capture: Capture, plans: Plans, ledger: Ledger) -> Iterator[int
         yield window.offset + window.length
 
 
-def classify_record(plan: Plan, record: Record, data: memoryview) -> int:
-    """The outcome of one packet."""
+def classify_record(plan: Plan, ledger: Ledger, record: Record, data: memoryview) -> int:
+    """The outcome of one packet.  Filters may change meanwhile, so one that the plan lacks is added to it."""
     skb = make_skb(plan.view, data, record.length)
     if skb is None:
         return UNDECIDED
     result = ClassifyResult()
     answer = plan.block.classify(skb, result)
     outcome = int(skb.read_past) << READ_PAST_SHIFT
-    if result.filter is None:
+    if result.filter is None or result.classifier is None:
         return outcome
+    if result.filter not in plan.numbers:
+        plan.include(PlannedFilter(result.classifier.chain.index, result.classifier, result.filter))
+        ledger.bind(plan)
     number = plan.numbers[result.filter]
     verdict = (answer + 1 & VERDICT_MASK) << VERDICT_SHIFT
     return outcome | number + 1 << FILTER_SHIFT | verdict | result.classid & CLASSID_MASK

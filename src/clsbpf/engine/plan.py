@@ -127,6 +127,11 @@ class Plan:
         """The filters' numbers."""
         return {planned.filter: number for number, planned in enumerate(self.filters)}
 
+    def include(self, planned: PlannedFilter) -> None:
+        """Number a filter that came into the block after the plan was made (and may be gone again)."""
+        self.numbers[planned.filter] = len(self.filters)
+        self.filters = (*self.filters, planned)
+
     @functools.cached_property
     def pcap(self) -> Walk:
         """The walk over pcap windows."""

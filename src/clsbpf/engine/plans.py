@@ -46,12 +46,11 @@ class Setup:
 
 
 class Plans:
-    """The plans of a run.  `seconds` is what making them took, `links` the link types met."""
+    """The plans of a run.  `seconds` is what making them took."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.seconds = 0.0
-        self.links: dict[int, LinkLayer] = {}
         self._environment = setup.environment or Environment()
         self._plans: dict[int, Plan] = {}
 
@@ -60,7 +59,6 @@ class Plans:
         plan = self._plans.get(link.number)
         if plan is None or plan.is_stale:
             started = time.perf_counter()
-            self.links[link.number] = link
             setup = self.setup
             view = View(link, setup.at_ingress, setup.ifindex)
             plan = Plan(setup.block(link), view, setup.profile, self._environment)

@@ -94,8 +94,7 @@ def run(
         seconds=seconds,
         plan_seconds=plans.seconds,
         matches=setup.matches,
-        link_types=[link.name for link in plans.links.values()],
-        warnings=warnings_for(setup, plans),
+        warnings=warnings_for(setup, tally),
         batches=kept,
     )
     if errors:
@@ -103,9 +102,9 @@ def run(
     return results
 
 
-def warnings_for(setup: Setup, plans: Plans) -> Iterator[str]:
+def warnings_for(setup: Setup, tally: Tally) -> Iterator[str]:
     """What a reader of the counts must know."""
-    for link in plans.links.values():
+    for link in tally.links.values():
         if setup.for_ethernet and not link.is_ethernet:
             yield (
                 f"frames of link type {link.name} (LINKTYPE {link.number}) are not Ethernet: "

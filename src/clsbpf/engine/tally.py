@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from ..link import LinkLayer
 from ..tc.filter import Filter
 from .plan import Plan, PlannedFilter
 from .results import VERDICT_NAMES, ClassCount, FilterCount, Results
@@ -59,6 +60,8 @@ class Tally:
     described: dict[FilterKey, Filter] = field(default_factory=dict)
     verdicts: dict[int, int] = field(default_factory=dict)
     classes: dict[int, Count] = field(default_factory=dict)
+    links: dict[int, LinkLayer] = field(default_factory=dict)
+    """The link types that packets had."""
 
     def expect(self, plan: Plan) -> None:
         """List the plan's filters, in its order, even if they decide nothing."""
@@ -70,12 +73,15 @@ class Tally:
         self, plan: Plan, state: Cells, filters: Counters, verdicts: Counters, classes: Counters
     ) -> None:
         """Take over what a walk counted, and set its counters to 0."""
+        if state[State.PACKETS]:
+            self.links.setdefault(plan.view.link.number, plan.view.link)
         self.packets += state[State.PACKETS]
         self.bytes += state[State.BYTES]
         self.truncated += state[State.TRUNCATED]
         state[State.PACKETS] = state[State.BYTES] = state[State.TRUNCATED] = 0
         self.undecided += filters.counts[0]
-        for number, planned in enumerate(plan.filters, 1):
+        known = len(filters.counts) // 2 - 1  # the plan may have got filters since
+        for number, planned in enumerate(plan.filters[:known], 1):
             packets, size = filters.counts[2 * number : 2 * number + 2]
             self.filters[key_of(planned)].add(packets, size)
             if packets and not plan.counts_classes and planned.filter.classid:
@@ -104,7 +110,6 @@ class Tally:
         seconds: float,
         plan_seconds: float,
         matches: Callable[[int, Filter], str],
-        link_types: Iterable[str],
         warnings: Iterable[str],
         batches: Iterable[object] | None,
     ) -> Results:
@@ -136,7 +141,7 @@ class Tally:
                 for classid, count in sorted(self.classes.items())
             ),
             undecided=self.undecided,
-            link_types=tuple(link_types),
+            link_types=tuple(link.name for link in self.links.values()),
             warnings=tuple(warnings),
             batches=None if batches is None else tuple(batches),
         )
