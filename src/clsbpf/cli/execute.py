@@ -11,7 +11,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ from .run import Request
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
+    from ..engine.jobs import RunShare
     from ..engine.run import Progress
 
 BAR_AFTER = 0.3
@@ -70,7 +70,7 @@ def open_outputs(results: str | None, split: str | None) -> Outputs:
 def show(request: Request, results: Results) -> None:
     """Print the report or the JSON object on standard output, and warnings on standard error."""
     for warning in results.warnings:
-        click.echo(f"clsbpf: warning: {warning}", err=True)
+        warn(warning)
     from . import report
 
     if request.json:
@@ -153,7 +153,17 @@ def classify(
     on_batch: Callable[[Batch], None] | None,
     progress: Callable[[Progress], None],
 ) -> Results:
-    """The run itself, through the engine."""
+    """The run itself, on several threads where that is asked for and only counts are wanted."""
+    from ..engine.jobs import run_jobs
+
+    run_share = prepare(request, on_batch)
+    if request.jobs > 1 and on_batch is None and request.backend == "native":
+        return run_jobs(request.captures, request.jobs, run_share, progress)
+    return run_share(request.captures, progress)
+
+
+def prepare(request: Request, on_batch: Callable[[Batch], None] | None) -> RunShare:
+    """Read the policy or the filters; gives what runs captures through them."""
     from ..api import Engine, FilterText, filters_setup
     from ..engine.run import run
 
@@ -161,8 +171,8 @@ def classify(
     if request.policy is None:
         filters = [FilterText(kind, text) for kind, text in request.filters]
         setup = filters_setup(filters, profile=request.profile, backend=request.backend)
-        return run(
-            request.captures,
+        return lambda captures, progress: run(
+            captures,
             setup,
             backend=request.backend,
             on_batch=on_batch,
@@ -171,16 +181,18 @@ def classify(
         )
     engine = Engine(profile=request.profile, backend=request.backend)
     left_out = engine.tc_batch(request.policy, create_devices=True, skip_unsupported=request.skip_unsupported)
-    results = engine.run(
-        request.captures,
+    for line in left_out:
+        warn(f"{line}; verdicts may differ from those of the whole policy")
+    return lambda captures, progress: engine.run(
+        captures,
         dev=request.dev,
         hook=request.hook,
         on_batch=on_batch,
         with_data=with_data,
         progress=progress,
     )
-    return replace(results, warnings=(*map(_differs, left_out), *results.warnings))
 
 
-def _differs(left_out: str) -> str:
-    return f"{left_out}; verdicts may differ from those of the whole policy"
+def warn(text: str) -> None:
+    """Say something that a reader of the result must know, on standard error."""
+    click.echo(f"clsbpf: warning: {text}", err=True)

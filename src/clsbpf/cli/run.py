@@ -17,6 +17,8 @@ from ..profile import PROFILES
 ORDER = "clsbpf.order"
 """Where `InOrder` leaves the parameters' names in a context's `meta`."""
 
+MAX_JOBS = 256
+
 Hook = Literal["ingress", "egress"]
 Backend = Literal["native", "jit", "interpreter"]
 FilterKind = Literal["expression", "bytecode"]
@@ -74,7 +76,11 @@ class InOrder(click.Command):
     help="How programs run: all in one native function, each compiled, or interpreted.",
 )
 @click.option(
-    "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Captures read at once."
+    "--jobs",
+    type=click.IntRange(1, MAX_JOBS),
+    default=1,
+    show_default=True,
+    help="Captures read at once, where only counts are wanted, by the native backend.",
 )
 @click.option(
     "--profile",
