@@ -80,10 +80,11 @@ class FileFeed:
 
 
 class Buffer:
-    """Memory of its own address that grows by moving; it keeps `content` between `start` and `end`."""
+    """Memory that grows by moving.  What is there lies between `start` and `end` of `view`, at `address`."""
 
     def __init__(self, capacity: int) -> None:
         self.start = self.end = 0
+        self._usual = capacity
         self._allocate(capacity)
 
     def _allocate(self, capacity: int) -> None:
@@ -97,14 +98,18 @@ class Buffer:
         return self.end - self.start
 
     def room(self, need: int) -> memoryview:
-        """Memory to fill behind what is there, which moves to the front; enough that `need` bytes fit."""
+        """Memory to fill behind what is there, which moves to the front; enough that `need` bytes fit.
+
+        After one large record has made it grow, no more than usual of it is filled: the rest of the
+        capture is to stay in the cache.
+        """
         old, start, count = self.view, self.start, self.count
-        if need > len(old) or count == len(old):
+        if need > len(old):
             self._allocate(max(need, 2 * len(old)))
         if start or self.view is not old:
             self.view[:count] = old[start : self.end]
         self.start, self.end = 0, count
-        return self.view[count:]
+        return self.view[count : max(need, count + self._usual)]
 
 
 class Source:
@@ -187,6 +192,7 @@ class Source:
             except LeaseBroken:
                 self._mapped = None
                 self._buffer.start = self._buffer.end = 0
+                self._at_end = False
                 self._raw.seek(self._offset)
         buffer = self._buffer
         self._fill(self._need)
