@@ -156,6 +156,18 @@ def test_an_empty_file(tmp_path: Path) -> None:
             open_capture(str(tmp_path / "empty.pcap"), mapped=mapped)
 
 
+def test_one_large_record_does_not_make_later_reads_large(path: Path) -> None:
+    """Windows stay as small as the cache likes, but for the one that had to be larger."""
+    with open_source(str(path)) as source:
+        windows = source.windows()
+        next(windows)
+        source.advance(0, BUFFER_BYTES + 1)
+        large = next(windows)
+        assert large.length > BUFFER_BYTES
+        source.advance(large.length, 1)
+        assert next(windows).length == BUFFER_BYTES
+
+
 # Files that change -------------------------------------------------------------------------------
 
 
@@ -211,6 +223,22 @@ def test_a_mapping_gives_way_to_a_writer(tmp_path: Path) -> None:
         source.advance(window.length, 1)
         with pytest.raises(CaptureError, match=f"shrank while it was read, from {size} bytes"):
             drain(source)
+
+
+@pytest.mark.skipif(not LINUX, reason="leases are Linux's")
+@pytest.mark.parametrize("content", [b"", b"x", b"two and more"])
+def test_a_file_is_read_wholly_after_its_lease_broke(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "small"
+    path.write_bytes(content)
+    with open_source(str(path), mapped=True) as source:
+        assert source.is_mapped == bool(content)
+        writer = threading.Thread(target=lambda: path.open("ab").close())
+        writer.start()
+        while source.is_mapped and not lease_is_called_back(path):
+            time.sleep(0.001)
+        assert drain(source) == content
+        assert not source.is_mapped
+        writer.join()
 
 
 def lease_is_called_back(path: Path) -> bool:

@@ -157,4 +157,4 @@ struct bpf_dynptr {
 	u64 opaque[2];
 } __attribute__((aligned(8)));
 
-#define LICENSE(terms) char license[] SEC("license") = terms
+#define LICENSE(terms) char license_terms[] SEC("license") = terms
