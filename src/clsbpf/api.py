@@ -340,6 +340,7 @@ class Engine:
         dev: str | None = None,
         hook: str = "ingress",
         columns: bool = False,
+        jobs: int = 1,
         on_batch: Callable[[Batch], None] | None = None,
         with_data: bool = False,
         progress: Callable[[Progress], None] | None = None,
@@ -347,7 +348,8 @@ class Engine:
         """Classify the packets of captures as they would arrive at (or leave) a device.
 
         `dev` may be left out where there is only one.  `columns` keeps a row a packet in memory;
-        `on_batch` gets the rows while the run goes on.  RunError: no such device or hook; CaptureError
+        `on_batch` gets the rows while the run goes on.  `jobs` workers read a capture, where that makes no
+        difference.  RunError: no such device or hook; CaptureError
         (with `results` where there are some): a capture that cannot be read, or not to its end.
         """
         device = self._pick_device(dev)
@@ -363,6 +365,7 @@ class Engine:
             paths_of(captures),
             setup,
             backend=self._backend,
+            jobs=jobs,
             on_batch=on_batch,
             with_data=with_data,
             columns=columns,

@@ -153,6 +153,20 @@ class Source:
         """How far into the file reading has come, in bytes of the file: what is `size` at its end."""
         return self._raw.tell() if self.size is not None and self._mapped is None else self._offset
 
+    @property
+    def offset(self) -> int:
+        """Where the next window begins, in bytes of the capture."""
+        return self._offset
+
+    def seek(self, offset: int) -> None:
+        """Go on elsewhere in a plain file."""
+        assert self.size is not None
+        assert not self.is_compressed
+        self._offset, self._need, self._at_end, self._failure = offset, 1, False, None
+        if self._mapped is None:
+            self._buffer.start = self._buffer.end = 0
+            self._raw.seek(offset)
+
     def fileno(self) -> int:
         """The descriptor."""
         return self._raw.fileno()

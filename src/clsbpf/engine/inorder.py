@@ -32,7 +32,7 @@ def run_in_order(capture: Capture, plans: Plans, ledger: Ledger) -> Iterator[int
     """Classify the capture's packets; yields the bytes done after each window."""
     state = ledger.state
     plan: Plan | None = None
-    for window in capture.source.windows():
+    for window in capture.windows():
         ledger.show(window.view, window.address)
         try:
             for record, data in capture.records(window):

@@ -6,7 +6,8 @@ One `Ledger` serves a whole run.  It is bound to one plan at a time; `flush_rows
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -79,6 +80,11 @@ class Ledger:
         self._window: tuple[memoryview, int] | None = None
 
     @property
+    def keeps_rows(self) -> bool:
+        """Does anyone want the rows?"""
+        return self._on_batch is not None
+
+    @property
     def packets(self) -> int:
         """Packets so far, over the whole run."""
         return self.tally.packets + self.state[State.PACKETS]
@@ -109,6 +115,15 @@ class Ledger:
             return
         self.flush_rows()
         self.tally.drain(self._plan, self.state, self._filters, self._verdicts, self._classes)
+
+    def take_over(self, tally: Tally, batches: Iterable[Batch]) -> None:
+        """Count and hand out what another ledger has of the packets that come next."""
+        self.settle()
+        self.tally.merge(tally)
+        for batch in batches:
+            assert self._on_batch is not None
+            self._on_batch(replace(batch, packet=batch.packet + np.uint64(self._packets)))
+        self._packets += tally.packets
 
     def settle_classes(self) -> None:
         """Empty the class table, which is full."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..capture import Capture, Interface, Window
-from ..capture.pcap import LengthOrder, PcapReader
+from ..capture.pcap import LengthOrder, PcapHeader, PcapReader
 from ..capture.pcapng import PcapngReader
 from ..capture.record import NS_PER_SECOND, max_captured
 from ..link import link_layer
@@ -30,7 +30,7 @@ def run_native(capture: Capture, plans: Plans, ledger: Ledger) -> Iterator[int]:
     walker = (
         PcapRun(reader, plans, ledger) if isinstance(reader, PcapReader) else PcapngRun(reader, plans, ledger)
     )
-    for window in capture.source.windows():
+    for window in capture.windows():
         ledger.show(window.view, window.address)
         state = ledger.state
         state[State.CURSOR] = window.address
@@ -57,17 +57,7 @@ class PcapRun:
         self.link = link_layer(reader.header.link_type)
         self.plan = plans.plan(self.link)
         self._bind()
-        header = reader.header
-        order = header.length_order
-        state = ledger.state
-        state[State.SWAPPED] = header.byte_order != "little"
-        state[State.RECORD_HEADER] = header.record_header
-        state[State.CAPTURED_AT] = 12 if order is LengthOrder.LENGTH_FIRST else 8
-        state[State.LENGTH_AT] = 8 if order is LengthOrder.LENGTH_FIRST else 12
-        state[State.SMALLER_IS_CAPTURED] = order is LengthOrder.SMALLER_IS_CAPTURED
-        state[State.FRACTION_NS] = NS_PER_SECOND // header.interface.ticks_per_second
-        state[State.MAX_CAPTURED] = header.record_limit
-        state[State.SNAP_LIMIT] = header.snap_limit
+        configure_pcap(ledger.state, reader.header)
 
     def _bind(self) -> None:
         self.ledger.bind(self.plan)
@@ -90,6 +80,19 @@ class PcapRun:
                 assert block.size > window.length - at, "the walk left a sound record"
                 return block.size
             make_room(self.ledger, stop)
+
+
+def configure_pcap(state: Cells, header: PcapHeader) -> None:
+    """Let the walk know how the records of a pcap file look."""
+    order = header.length_order
+    state[State.SWAPPED] = header.byte_order != "little"
+    state[State.RECORD_HEADER] = header.record_header
+    state[State.CAPTURED_AT] = 12 if order is LengthOrder.LENGTH_FIRST else 8
+    state[State.LENGTH_AT] = 8 if order is LengthOrder.LENGTH_FIRST else 12
+    state[State.SMALLER_IS_CAPTURED] = order is LengthOrder.SMALLER_IS_CAPTURED
+    state[State.FRACTION_NS] = NS_PER_SECOND // header.interface.ticks_per_second
+    state[State.MAX_CAPTURED] = header.record_limit
+    state[State.SNAP_LIMIT] = header.snap_limit
 
 
 class PcapngRun:

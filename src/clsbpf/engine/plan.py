@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ..bpf.classic import SockFilter
-from ..bpf.isa import A, Class, class_of
+from ..bpf.helpers import RANDOM
+from ..bpf.isa import A, Class, Jmp, class_of
 from ..errors import ClsbpfError
 from ..link import LinkLayer
 from ..profile import KernelProfile
@@ -41,6 +42,7 @@ from .programs import LoadedProgram
 from .walk import classify, walk_pcap, walk_pcapng
 from .walk_state import FILTER_SHIFT, READ_PAST_SHIFT, UNDECIDED, VERDICT_SHIFT
 
+CALL = Class.JMP | Jmp.CALL
 INLINE_LIMIT = 4000
 """Programs are inlined while all of them have no more instructions than this together."""
 
@@ -73,6 +75,11 @@ class PlannedFilter:
         program = self.filter.program
         assert isinstance(program, LoadedProgram)
         return program.verified
+
+    @property
+    def has_state(self) -> bool:
+        """May its answer depend on more than the packet?  Random numbers are drawn in packet order."""
+        return any(insn.code == CALL and insn.imm == RANDOM for insn in self.verified.insns)
 
     @property
     def has_other_classids(self) -> bool:

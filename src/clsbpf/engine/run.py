@@ -17,6 +17,7 @@ from ..errors import CaptureError
 from .inorder import run_in_order
 from .ledger import Ledger, OnBatch
 from .native import run_native
+from .parallel import obstacle_to_split, run_split
 from .plans import Plans, Setup
 from .results import Batch, Results
 from .tally import Tally
@@ -52,6 +53,7 @@ def run(
     setup: Setup,
     *,
     backend: str = "native",
+    jobs: int = 1,
     on_batch: OnBatch | None = None,
     with_data: bool = False,
     columns: bool = False,
@@ -60,8 +62,9 @@ def run(
     """Classify the packets of the captures at `paths` ("-": standard input), one capture after the other.
 
     `on_batch` gets the rows while the run goes on, with the packets' bytes if `with_data`; `columns`
-    keeps all of them in memory, for `Results.to_arrow`.  `progress` is told after each window.
-    `IncompleteRun` where a capture was damaged, CaptureError where none could be opened.
+    keeps all of them in memory, for `Results.to_arrow`.  `jobs` workers read a capture, where that makes
+    no difference to the results; where it might, a warning says why one did.  `progress` is told now and
+    then.  `IncompleteRun` where a capture was damaged, CaptureError where none could be opened.
     """
     kept: list[Any] | None = [] if columns else None
 
@@ -74,6 +77,7 @@ def run(
     plans = Plans(setup)
     tally = Tally()
     ledger = Ledger(tally, on_batch=deliver if columns or on_batch else None, with_data=with_data)
+    warnings: list[str] = []
     errors: list[CaptureError] = []
     opened = 0
     started = time.perf_counter()
@@ -81,9 +85,11 @@ def run(
         try:
             with open_capture(path) as capture:
                 opened += 1
-                for done in BACKENDS[backend](capture, plans, ledger):
+                for done in walk(capture, plans, ledger, backend, jobs, warnings):
                     if progress is not None:
-                        progress(Progress(capture.name, done, capture.source.size, ledger.packets))
+                        source = capture.source
+                        read = source.position if source.is_compressed else done
+                        progress(Progress(capture.name, read, source.size, ledger.packets))
         except CaptureError as error:
             errors.append(error)
         ledger.settle()
@@ -94,12 +100,24 @@ def run(
         seconds=seconds,
         plan_seconds=plans.seconds,
         matches=setup.matches,
-        warnings=warnings_for(setup, tally),
+        warnings=[*warnings_for(setup, tally), *warnings],
         batches=kept,
     )
     if errors:
         raise IncompleteRun(errors, results)
     return results
+
+
+def walk(
+    capture: Capture, plans: Plans, ledger: Ledger, backend: str, jobs: int, warnings: list[str]
+) -> Iterator[int]:
+    """The walk that suits a capture; yields the bytes done."""
+    if jobs > 1 and backend == "native":
+        obstacle = obstacle_to_split(capture, plans, ledger)
+        if obstacle is None:
+            return run_split(capture, plans, ledger, jobs)
+        warnings.append(f"{capture.name}: read by one worker: {obstacle}")
+    return BACKENDS[backend](capture, plans, ledger)
 
 
 def warnings_for(setup: Setup, tally: Tally) -> Iterator[str]:

@@ -94,6 +94,21 @@ class Tally:
         if plan.counts_classes:
             self.drain_classes(state, classes)
 
+    def merge(self, other: Tally) -> None:
+        """Add what another walk counted."""
+        self.packets += other.packets
+        self.bytes += other.bytes
+        self.truncated += other.truncated
+        self.undecided += other.undecided
+        for key, count in other.filters.items():
+            self.filters.setdefault(key, Count()).add(count.packets, count.bytes)
+        for verdict, packets in other.verdicts.items():
+            self.verdicts[verdict] = self.verdicts.get(verdict, 0) + packets
+        for classid, count in other.classes.items():
+            self.classes.setdefault(classid, Count()).add(count.packets, count.bytes)
+        self.described |= other.described
+        self.links |= other.links
+
     def drain_classes(self, state: Cells, classes: Counters) -> None:
         """Take over the class table, and empty it."""
         width = CLASS_ENTRY // 8

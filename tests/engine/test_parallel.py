@@ -1,0 +1,149 @@
+"""Several workers come to the counts, rows and errors of one, whatever they guess."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from test_run import IP, LENGTH, add, counts, pcap, random_packets
+
+from clsbpf.capture.pcap import parse_header
+from clsbpf.engine import parallel
+from clsbpf.engine.plans import Setup
+from clsbpf.engine.programs import ProgramTable
+from clsbpf.engine.results import Batch
+from clsbpf.engine.run import IncompleteRun, run
+from clsbpf.tc.chain import Block
+
+RANDOM_NUMBER = "2,32 0 0 4294963256,22 0 0 0"
+Packets = list[tuple[int, bytes, int]]
+
+
+def plain(random: Random) -> Packets:
+    return random_packets(random, 800)
+
+
+def captures_in_captures(random: Random) -> Packets:
+    """Packets that hold records of their own: what a guess takes for the real ones."""
+    inside = pcap(random_packets(random, 40))[24:]
+    return [(n * 1_000_000, inside[: random.randrange(len(inside))], 60_000) for n in range(60)]
+
+
+def huge(random: Random) -> Packets:
+    """Records longer than a piece."""
+    return [(n, random.randbytes(random.choice((60, 60, 30_000))), 70_000) for n in range(60)]
+
+
+def zeros(random: Random) -> Packets:
+    """Nothing but plausible places."""
+    return [(0, bytes(random.randrange(200)), 200) for _ in range(1000)]
+
+
+KINDS = {each.__name__: each for each in (plain, captures_in_captures, huge, zeros)}
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "WINDOW_BYTES", 40_000)
+    monkeypatch.setattr(parallel, "MIN_PIECE_BYTES", 9_000)
+    monkeypatch.setattr(parallel, "PIECE_BYTES", 12_000)
+    monkeypatch.setattr(parallel, "PIECE_BYTES_WITH_ROWS", 9_000)
+
+
+def outcome(path: Path, jobs: int, *, rows: bool = True, program: str = LENGTH) -> tuple[Any, ...]:
+    block = Block(ProgramTable())
+    add(block, 2, program)
+    add(block, 1, IP, classid=0x10001)
+    try:
+        results, failure = run([str(path)], Setup(lambda link: block), jobs=jobs, columns=rows), None
+    except IncompleteRun as error:
+        results, failure = error.results, str(error)
+    return counts(results), results.to_arrow() if rows else None, failure
+
+
+@pytest.mark.parametrize("order", ["little", "big"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_workers_agree_with_one(kind: str, order: str, tmp_path: Path) -> None:
+    path = tmp_path / "split.pcap"
+    path.write_bytes(pcap(KINDS[kind](Random(kind)), byte_order=order))
+    one = outcome(path, 1)
+    assert one[0][0][0] >= 60
+    for jobs in (2, 5):
+        assert outcome(path, jobs) == one
+        assert outcome(path, jobs, rows=False)[0] == one[0]
+
+
+def test_damage_in_any_piece_is_told_as_by_one(tmp_path: Path) -> None:
+    path = tmp_path / "damaged.pcap"
+    whole = pcap(plain(Random(1)))
+    for at in range(24, len(whole), len(whole) // 12):
+        path.write_bytes(whole[:at] + b"\xff" * 32 + whole[at + 32 :])
+        damaged = outcome(path, 1)
+        path.write_bytes(whole[:at])
+        cut = outcome(path, 1)
+        assert outcome(path, 3) == cut
+        path.write_bytes(whole[:at] + b"\xff" * 32 + whole[at + 32 :])
+        assert outcome(path, 3) == damaged
+
+
+def test_guesses_are_made_and_mostly_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guessed: list[bool] = []
+    plainly = parallel.guess_begin
+
+    def look(*arguments: Any) -> int | None:
+        found = plainly(*arguments)
+        guessed.append(found is not None)
+        return found
+
+    monkeypatch.setattr(parallel, "guess_begin", look)
+    path = tmp_path / "split.pcap"
+    path.write_bytes(pcap(plain(Random(2))))
+    outcome(path, 2)
+    assert sum(guessed) > len(guessed) / 2 > 3
+
+
+def test_a_place_in_the_middle_is_found() -> None:
+    packets = plain(Random(3))
+    data = pcap(packets)
+    header = parse_header(data, "x")
+    begins = [24]
+    for _, each, _ in packets:
+        begins.append(begins[-1] + 16 + len(each))
+    for index in range(100, 700, 50):
+        from_the_middle_before = data[begins[index] - 7 : begins[index] + 20_000]
+        assert parallel.guess_record(from_the_middle_before, header) == 7
+    assert parallel.guess_record(data[:200], header) is None
+    assert parallel.guess_record(b"", header) is None
+
+
+@pytest.mark.parametrize(
+    ("program", "name", "why"),
+    [
+        (RANDOM_NUMBER, "state.pcap", "filter 0x1 keeps state"),
+        (LENGTH, "state.pcap.gz", "it is not a plain file"),
+    ],
+)
+def test_one_worker_where_it_would_matter(program: str, name: str, why: str, tmp_path: Path) -> None:
+    import gzip
+
+    path = tmp_path / name
+    data = pcap(plain(Random(4)))
+    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    one, three = outcome(path, 1, program=program), outcome(path, 3, program=program)
+    assert three[1:] == one[1:]
+    assert len(three[0][5]) == 1
+    assert why in three[0][5][0]
+
+
+def test_rows_come_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "split.pcap"
+    packets = plain(Random(5))
+    path.write_bytes(pcap(packets))
+    block = Block(ProgramTable())
+    batches: list[Batch] = []
+    run([str(path), str(path)], Setup(lambda link: block), jobs=4, on_batch=batches.append)
+    assert [int(n) for batch in batches for n in batch.packet] == list(range(2 * len(packets)))
+    times = [int(time) for batch in batches for time in batch.time]
+    assert times == [time // 1000 * 1000 for time, _, _ in packets] * 2
