@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from test_run import IP, LENGTH, add, counts, pcap, random_packets
+from test_capture_run import IP, LENGTH, add, counts, pcap, random_packets
 
 from clsbpf.capture.pcap import parse_header
 from clsbpf.engine import parallel
