@@ -54,6 +54,14 @@ class ProgramFault(ClsbpfError):
         self.insn = insn
 
 
+class MapError(ClsbpfError):
+    """A map cannot be made, or does not take an operation: the errno bpf(2) would give, and why."""
+
+    def __init__(self, errno: int, message: str) -> None:
+        super().__init__(message)
+        self.errno = errno
+
+
 class ObjectError(ClsbpfError):
     """An ELF object (or its BTF) is malformed, foreign, or lacks what was asked for."""
 

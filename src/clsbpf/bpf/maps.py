@@ -44,8 +44,8 @@ class MapType(enum.IntEnum):
     ARENA = 33
 
 
-class MapFlag(enum.IntFlag):
-    """BPF_F_*: flags of BPF_MAP_CREATE."""
+class MapFlag(enum.IntEnum):
+    """BPF_F_*: flags of BPF_MAP_CREATE.  Not an IntFlag: `~` must keep the bits that have no name."""
 
     NO_PREALLOC = 1 << 0
     NO_COMMON_LRU = 1 << 1
@@ -72,7 +72,7 @@ class MapFlag(enum.IntFlag):
     NO_USER_CONV = 1 << 18
 
 
-class UpdateFlag(enum.IntFlag):
+class UpdateFlag(enum.IntEnum):
     """Flags of an element's update (and F_LOCK of a lookup)."""
 
     ANY = 0

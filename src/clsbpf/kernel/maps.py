@@ -80,11 +80,15 @@ def btf_load(btf: bytes) -> int:
 def _element(
     command: Command, what: str, fd: int, key: bytes | None, value: bytes, flags: int, *, room: int = 0
 ) -> bytes:
-    """One of the element commands; what the kernel left in the value's place."""
+    """One of the element commands; what the kernel left in the value's place (0 where a command has none)."""
     key_buffer = ctypes.create_string_buffer(key, len(key)) if key else None
-    buffer = ctypes.create_string_buffer(value, max(len(value), room, 1))
+    size = max(len(value), room)
+    buffer = ctypes.create_string_buffer(value, size) if size else ctypes.create_string_buffer(1)
     attr = _ELEMENT.pack(
-        fd, ctypes.addressof(key_buffer) if key_buffer else 0, ctypes.addressof(buffer), flags
+        fd,
+        ctypes.addressof(key_buffer) if key_buffer else 0,
+        ctypes.addressof(buffer) if size else 0,
+        flags,
     )
     try:
         bpf_call(command, attr)

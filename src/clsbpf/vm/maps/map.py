@@ -1,0 +1,303 @@
+"""What is a map?  An address that programs know, and an object that Python knows.
+
+A program has a map's address and calls operations with it (`operations.py`).  From outside, bpf(2) gives
+commands: look a key up, update, delete, walk the keys, freeze.  `Map` has them, with the kernel's checks in
+the kernel's order: a command that the kernel would refuse is a `MapError` with its errno.  A command sees
+all CPUs' values of a per-CPU map, where a program sees that of the CPU it runs on, and the flags RDONLY
+and WRONLY are about commands, RDONLY_PROG and WRONLY_PROG about programs.
+
+Maps of descriptors (prog_array, array_of_maps, …) hold Python objects here: `update_object`.
+
+A map is used by one thread at a time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import errno
+import itertools
+import os
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from ...bpf.maps import PERCPU_TYPES, MapFlag, MapType, UpdateFlag
+from ...bpf.spec import MapSpec
+from ...errors import MapError
+from ..memory import Region
+from . import array, hash, lru
+from .build import build
+from .check import ENOTSUPP, check
+from .header import MapAt, clear_specials
+
+_serial = itertools.count(1)
+_MAPS: weakref.WeakValueDictionary[int, Map] = weakref.WeakValueDictionary()
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """What bpf(2) does to a map of some type; None where the kernel has nothing."""
+
+    lookup: Callable[[int, int], int] | None = None
+    """(map, key) -> the address of the value or values, or 0.  Unlike a program's, it leaves no trace."""
+    update: Callable[[int, int, int, int], int] | None = None
+    """(map, key, value or values, flags) -> 0 or -errno."""
+    delete: Callable[[int, int], int] | None = None
+    """(map, key) -> 0 or -errno."""
+    next_key: Callable[[int, int, int], int] | None = None
+    """(map, key or 0, next key) -> 0 or -errno."""
+    take: bool = False
+    """Is there BPF_MAP_LOOKUP_AND_DELETE_ELEM?"""
+
+
+COMMANDS: dict[int, Commands] = {
+    MapType.HASH: Commands(
+        hash.hash_lookup, hash.hash_update, hash.hash_delete, hash.hash_next_key, take=True
+    ),
+    MapType.PERCPU_HASH: Commands(
+        hash.hash_lookup, hash.hash_update_all, hash.hash_delete, hash.hash_next_key, take=True
+    ),
+    MapType.LRU_HASH: Commands(
+        hash.hash_lookup, lru.lru_update, lru.lru_delete, hash.hash_next_key, take=True
+    ),
+    MapType.LRU_PERCPU_HASH: Commands(
+        hash.hash_lookup, lru.lru_update_all, lru.lru_delete, hash.hash_next_key, take=True
+    ),
+    MapType.ARRAY: Commands(array.array_lookup, array.array_update, array.array_delete, array.array_next_key),
+    MapType.PERCPU_ARRAY: Commands(
+        array.array_lookup, array.array_update_all, array.array_delete, array.array_next_key
+    ),
+}
+
+
+def map_at(address: int) -> Map | None:
+    """The map that a program's map pointer is, or None."""
+    return _MAPS.get(address)
+
+
+class Map:
+    """struct bpf_map, and struct file where the kernel keeps what a descriptor may do."""
+
+    def __init__(self, spec: MapSpec, *, cpus: int = 1, seed: int = 0) -> None:
+        """An empty map with the contents that the spec gives it.
+
+        `cpus`: possible CPUs.  `seed`: of the hash (a u32); with BPF_F_ZERO_SEED it is 0.
+        Raises MapError where BPF_MAP_CREATE would fail.
+        """
+        if spec.type == MapType.PERF_EVENT_ARRAY and spec.max_entries == 0:
+            spec = dataclasses.replace(spec, max_entries=cpus)
+        check(spec)
+        self.spec = spec
+        self.cpus = cpus
+        self.id = next(_serial)
+        """What dumps call the map by."""
+        self._storage = build(spec, cpus=cpus, seed=seed)
+        self._storage[MapAt.ID] = self.id
+        self.address = self._storage.address
+        """What a program's map pointer is."""
+        self.frozen = False
+        self._commands = COMMANDS[spec.type]
+        _MAPS[self.address] = self
+        for key, value in spec.contents:
+            if isinstance(value, bytes):  # what refers to programs and maps is filled in by who has them
+                self.update(key, value)
+        self.frozen = spec.frozen and all(isinstance(value, bytes) for _, value in spec.contents)
+
+    def __repr__(self) -> str:
+        spec = self.spec
+        return (
+            f"<Map {spec.name!r} {spec.type_name}: key {spec.key_size}, value {spec.value_size}, "
+            f"at most {self.max_entries} entries>"
+        )
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def max_entries(self) -> int:
+        """As the kernel has it: an LRU map with NO_COMMON_LRU gets a multiple of the CPUs."""
+        return self._storage[MapAt.MAX_ENTRIES]
+
+    @property
+    def per_cpu(self) -> bool:
+        """Has an element one value for each possible CPU?"""
+        return self.spec.type in PERCPU_TYPES
+
+    @property
+    def value_bytes(self) -> int:
+        """Bytes of a value in a command: those of all CPUs, each rounded up to 8, in a per-CPU map."""
+        return self._storage[MapAt.STRIDE] * self.cpus if self.per_cpu else self.spec.value_size
+
+    @property
+    def cpu(self) -> int:
+        """The CPU that programs run on, whose values they see; below `cpus`."""
+        return self._storage[MapAt.CPU]
+
+    @cpu.setter
+    def cpu(self, cpu: int) -> None:
+        if not 0 <= cpu < self.cpus:
+            raise self._error(errno.EINVAL, f"there is no CPU {cpu}, only 0 to {self.cpus - 1}")
+        self._storage[MapAt.CPU] = cpu
+
+    # commands of bpf(2)
+
+    def lookup(self, key: bytes | None, flags: int = 0) -> bytes:
+        """BPF_MAP_LOOKUP_ELEM: the value; in a per-CPU map those of all CPUs, `value_bytes`.
+
+        Raises MapError: ENOENT where the key is not there, and what else the kernel says.
+        """
+        if flags & ~UpdateFlag.F_LOCK:
+            raise self._error(errno.EINVAL, f"lookup flags {flags:#x}: only F_LOCK is known")
+        self._may_read()
+        self._may_lock(flags)
+        return self._look_up(self._key(key))
+
+    def update(self, key: bytes | None, value: bytes, flags: int = 0) -> None:
+        """BPF_MAP_UPDATE_ELEM.  Raises MapError (EEXIST, ENOENT, E2BIG, EINVAL, …)."""
+        self._may_write()
+        self._may_lock(flags)
+        update = self._has(self._commands.update, "updated")
+        key_buffer = self._key(key)
+        value_buffer = self._value(value)
+        self._done(update(self.address, _at(key_buffer), _at(value_buffer), flags), "update", key, flags)
+
+    def delete(self, key: bytes) -> None:
+        """BPF_MAP_DELETE_ELEM.  Raises MapError (ENOENT, EINVAL)."""
+        self._may_write()
+        delete = self._has(self._commands.delete, "deleted from")
+        key_buffer = self._key(key)  # a name keeps it alive during the call
+        self._done(delete(self.address, _at(key_buffer)), "delete", key)
+
+    def next_key(self, key: bytes | None = None) -> bytes | None:
+        """BPF_MAP_GET_NEXT_KEY: the key after `key` (the first one for None); None after the last."""
+        self._may_read()
+        next_key = self._has(self._commands.next_key, "walked")
+        key_buffer = self._key(key) if key is not None else None
+        following = ctypes.create_string_buffer(self.spec.key_size)
+        result = next_key(self.address, _at(key_buffer), _at(following))
+        if result == -errno.ENOENT:
+            return None
+        self._done(result, "walk past", key)
+        return following.raw
+
+    def lookup_and_delete(self, key: bytes | None = None, flags: int = 0) -> bytes:
+        """BPF_MAP_LOOKUP_AND_DELETE_ELEM: the value that was there; without a key, of a queue or stack."""
+        if flags & ~UpdateFlag.F_LOCK:
+            raise self._error(errno.EINVAL, f"lookup flags {flags:#x}: only F_LOCK is known")
+        self._may_read()
+        self._may_write()
+        self._may_lock(flags)
+        key_buffer = self._key(key)
+        if not self._commands.take:
+            raise self._error(ENOTSUPP, f"nothing can be taken out of a {self.spec.type_name}")
+        value = self._look_up(key_buffer)
+        delete = self._has(self._commands.delete, "deleted from")
+        self._done(delete(self.address, _at(key_buffer)), "delete", key)
+        return value
+
+    def freeze(self) -> None:
+        """BPF_MAP_FREEZE: commands change nothing any more; programs may."""
+        if self._storage[MapAt.SPECIALS]:
+            raise self._error(ENOTSUPP, "a map with locks or timers cannot be frozen")
+        if self.spec.flags & MapFlag.RDONLY:
+            raise self._error(errno.EPERM, "the map may only be read")
+        if self.frozen:
+            raise self._error(errno.EBUSY, "the map is frozen already")
+        self.frozen = True
+
+    def keys_raw(self) -> Iterator[bytes]:
+        """The keys there are, as bytes, in the order of the walk; the map may change meanwhile."""
+        key = self.next_key()
+        seen = 0
+        while key is not None and seen <= self.max_entries:
+            yield key
+            seen += 1
+            key = self.next_key(key)
+
+    # what commands check
+
+    def _error(self, code: int, what: str) -> MapError:
+        return MapError(code, f"map {self.spec.name!r} ({self.spec.type_name}): {what}")
+
+    def _may_read(self) -> None:
+        """FMODE_CAN_READ."""
+        if self.spec.flags & MapFlag.WRONLY:
+            raise self._error(errno.EPERM, "the map may only be written")
+
+    def _may_write(self) -> None:
+        """FMODE_CAN_WRITE, and not frozen."""
+        if self.spec.flags & MapFlag.RDONLY or self.frozen:
+            raise self._error(errno.EPERM, "the map is frozen" if self.frozen else "the map may only be read")
+
+    def _may_lock(self, flags: int) -> None:
+        if flags & UpdateFlag.F_LOCK and not self._storage[MapAt.LOCK]:
+            raise self._error(errno.EINVAL, "the flag F_LOCK needs a spin lock in the value")
+
+    def _has(self, command: Callable[..., int] | None, what: str) -> Callable[..., int]:
+        if command is None:
+            raise self._error(ENOTSUPP, f"a {self.spec.type_name} cannot be {what} from outside")
+        return command
+
+    def _key(self, key: bytes | None) -> ctypes.Array[ctypes.c_char] | None:
+        """The key in native memory.  A size that is not the map's is named beside the map's."""
+        size = len(key) if key is not None else 0
+        if size != self.spec.key_size:
+            raise self._error(errno.EINVAL, f"the key has {size} bytes, the map's have {self.spec.key_size}")
+        return ctypes.create_string_buffer(key, size) if key else None
+
+    def _value(self, value: bytes) -> ctypes.Array[ctypes.c_char]:
+        if len(value) != self.value_bytes:
+            of = f" ({self.cpus} CPUs)" if self.per_cpu else ""
+            raise self._error(
+                errno.EINVAL, f"the value has {len(value)} bytes, the map's have {self.value_bytes}{of}"
+            )
+        return ctypes.create_string_buffer(value, len(value))
+
+    def _look_up(self, key: ctypes.Array[ctypes.c_char] | None) -> bytes:
+        lookup = self._has(self._commands.lookup, "looked into")
+        address = lookup(self.address, _at(key))
+        if not address:
+            shown = key.raw.hex() if key is not None else ""
+            raise self._error(errno.ENOENT, f"there is no key {shown}")
+        value = ctypes.create_string_buffer(ctypes.string_at(address, self.value_bytes), self.value_bytes)
+        for cpu in range(self.cpus if self.per_cpu else 1):
+            clear_specials(self.address, ctypes.addressof(value) + cpu * self._storage[MapAt.STRIDE])
+        return value.raw
+
+    def _done(self, result: int, what: str, key: bytes | None, flags: int = 0) -> None:
+        """Raises MapError when an operation gave -errno."""
+        if result:
+            shown = f" {key.hex()}" if key else ""
+            how = f" with flags {flags:#x}" if flags else ""
+            raise self._error(-result, f"cannot {what} key{shown}{how}: {os.strerror(-result)}")
+
+    # what the interpreter asks
+
+    def regions(self) -> list[Region]:
+        """The memory that the map's values lie in, with what else lies there (`value_region` is exact)."""
+        base = self._storage[MapAt.ELEMENTS]
+        return [Region(f"map {self.name}", base, self._storage[MapAt.ELEMENTS_END] - base)]
+
+    def value_region(self, address: int) -> Region | None:
+        """The value of this map that `address` lies in, as a program may access it; None if in none."""
+        element_size = self._storage[MapAt.ELEMENT_SIZE]
+        elements = self._storage[MapAt.ELEMENTS]
+        if not elements <= address < self._storage[MapAt.ELEMENTS_END]:
+            return None
+        within = (address - elements) % element_size - self._storage[MapAt.VALUE_OFFSET]
+        stride = self._storage[MapAt.STRIDE] if self.per_cpu else element_size
+        if within < 0 or within % stride >= self.spec.value_size:
+            return None
+        base = address - within % stride
+        return Region(
+            f"value of map {self.name}",
+            base,
+            self.spec.value_size,
+            writable=not self.spec.flags & MapFlag.RDONLY_PROG,
+        )
+
+
+def _at(buffer: ctypes.Array[ctypes.c_char] | None) -> int:
+    return ctypes.addressof(buffer) if buffer is not None else 0

@@ -1,0 +1,60 @@
+"""Where do maps live?  In anonymous memory of this process that costs nothing until it is touched.
+
+A map of ten million entries may be declared and hold three: its memory is reserved at once and taken page
+by page, as the kernel's vmalloc is not, but as programs cannot tell.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import sys
+
+from ...errors import MapError
+from .header import MapAt
+
+LARGEST = 1 << 40
+"""Bytes of one reservation; what asks for more gets ENOMEM, as in a kernel with less memory."""
+
+_SMALL = 1 << 16
+_LAZY = getattr(mmap, "MAP_NORESERVE", 0)
+
+
+def _reserve(size: int) -> tuple[int, object]:
+    """`size` zero bytes from a multiple of 8 on: their address, and what keeps them."""
+    if size <= _SMALL:
+        words = (ctypes.c_uint64 * ((size + 7) // 8 or 1))()
+        return ctypes.addressof(words), words
+    try:
+        if sys.platform == "win32":
+            memory = mmap.mmap(-1, size)
+        else:
+            memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _LAZY)
+    except (OSError, OverflowError, ValueError) as error:
+        raise MapError(errno.ENOMEM, f"no memory for a map of {size} bytes: {error}") from None
+    anchor = ctypes.c_char.from_buffer(memory)
+    return ctypes.addressof(anchor), (memory, anchor)
+
+
+class Storage:
+    """A map's header and the memory reserved for it, good while this object lives."""
+
+    def __init__(self) -> None:
+        self._kept: list[object] = []
+        self.address = self.reserve(MapAt.END)
+
+    def reserve(self, size: int) -> int:
+        """The address of `size` zero bytes.  Raises MapError (ENOMEM)."""
+        if size > LARGEST:
+            raise MapError(errno.ENOMEM, f"no memory for a map of {size} bytes; at most {LARGEST} are given")
+        address, keeper = _reserve(size)
+        self._kept.append(keeper)
+        return address
+
+    def __getitem__(self, at: int) -> int:
+        """The header's number at `at`."""
+        return ctypes.c_int64.from_address(self.address + at).value
+
+    def __setitem__(self, at: int, value: int) -> None:
+        ctypes.c_int64.from_address(self.address + at).value = value
