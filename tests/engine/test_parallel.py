@@ -7,7 +7,6 @@ from random import Random
 from typing import Any
 
 import pytest
-from test_capture_run import IP, LENGTH, add, counts, pcap, random_packets
 
 from clsbpf.capture.pcap import parse_header
 from clsbpf.engine import parallel
@@ -16,6 +15,7 @@ from clsbpf.engine.programs import ProgramTable
 from clsbpf.engine.results import Batch
 from clsbpf.engine.run import IncompleteRun, run
 from clsbpf.tc.chain import Block
+from run_cases import IP, LENGTH, add, counts, pcap, random_packets
 
 RANDOM_NUMBER = "2,32 0 0 4294963256,22 0 0 0"
 Packets = list[tuple[int, bytes, int]]
