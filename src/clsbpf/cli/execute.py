@@ -23,7 +23,6 @@ from .run import Request
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-    from ..engine.jobs import RunShare
     from ..engine.run import Progress
 
 BAR_AFTER = 0.3
@@ -153,27 +152,16 @@ def classify(
     on_batch: Callable[[Batch], None] | None,
     progress: Callable[[Progress], None],
 ) -> Results:
-    """The run itself, on several threads where that is asked for and only counts are wanted."""
-    from ..engine.jobs import run_jobs
-
-    run_share = prepare(request, on_batch)
-    if request.jobs > 1 and on_batch is None and request.backend == "native":
-        return run_jobs(request.captures, request.jobs, run_share, progress)
-    return run_share(request.captures, progress)
-
-
-def prepare(request: Request, on_batch: Callable[[Batch], None] | None) -> RunShare:
-    """Read the policy or the filters; gives what runs captures through them."""
+    """The run itself, through the engine."""
     from ..api import Engine, FilterText, filters_setup
     from ..engine.run import run
 
     with_data = request.split is not None
     if request.policy is None:
         filters = [FilterText(kind, text) for kind, text in request.filters]
-        setup = filters_setup(filters, profile=request.profile, backend=request.backend)
-        return lambda captures, progress: run(
-            captures,
-            setup,
+        return run(
+            request.captures,
+            filters_setup(filters, profile=request.profile, backend=request.backend),
             backend=request.backend,
             jobs=request.jobs,
             on_batch=on_batch,
@@ -184,8 +172,8 @@ def prepare(request: Request, on_batch: Callable[[Batch], None] | None) -> RunSh
     left_out = engine.tc_batch(request.policy, create_devices=True, skip_unsupported=request.skip_unsupported)
     for line in left_out:
         warn(f"{line}; verdicts may differ from those of the whole policy")
-    return lambda captures, progress: engine.run(
-        captures,
+    return engine.run(
+        request.captures,
         dev=request.dev,
         hook=request.hook,
         jobs=request.jobs,

@@ -80,7 +80,7 @@ class InOrder(click.Command):
     type=click.IntRange(1, MAX_JOBS),
     default=1,
     show_default=True,
-    help="Captures read at once, where only counts are wanted, by the native backend.",
+    help="Workers that read a capture, where that makes no difference to the results.",
 )
 @click.option(
     "--profile",
