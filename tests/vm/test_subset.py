@@ -12,6 +12,7 @@ from clsbpf.vm import subset
 from clsbpf.vm.subset import (
     below,
     copy,
+    leading_zeros,
     load_be16,
     load_be32,
     load_i32,
@@ -85,6 +86,11 @@ def narrowed(a: int, b: int) -> int:
     return u8(a) + u16(b) + u32(a) + s32(b) + swap16(a) + swap32(b) + shift_right(a, 5)
 
 
+@native
+def counted(a: int, b: int) -> int:
+    return leading_zeros(a) * 100 + leading_zeros(a & b)
+
+
 @native(cold=True)
 def helper(a: int) -> int:
     return a * 2 & 0xFFFF
@@ -95,7 +101,7 @@ def calling(a: int, b: int) -> int:
     return helper(a & 0xFF) - (helper(b & 0xFF) if a > b else helper(3))
 
 
-FUNCTIONS = [arithmetic, divided, compared, looped, narrowed, calling]
+FUNCTIONS = [arithmetic, divided, compared, looped, narrowed, counted, calling]
 NUMBERS = [0, 1, -1, 2, 7, 8, -8, 255, 1 << 31, -(1 << 31), 1 << 40, (1 << 63) - 1, -(1 << 63)]
 
 

@@ -168,6 +168,11 @@ def shift_right(value: int, count: int) -> int:
     return wrap((value & 0xFFFFFFFFFFFFFFFF) >> count)
 
 
+def leading_zeros(value: int) -> int:
+    """How many of the 64 bits, from the highest on, are 0; 64 for 0."""
+    return 64 - (value & 0xFFFFFFFFFFFFFFFF).bit_length()
+
+
 @dataclass(frozen=True, slots=True)
 class _Primitive:
     """The IR of a primitive: lines with {0}, {1}, … for arguments, {r} the result, {t} temporaries."""
@@ -274,6 +279,9 @@ _PRIMITIVES: dict[Callable[..., object], _Primitive] = {
     udiv: _Primitive(2, ("{r} = udiv i64 {0}, {1}",)),
     umod: _Primitive(2, ("{r} = urem i64 {0}, {1}",)),
     shift_right: _Primitive(2, ("{r} = lshr i64 {0}, {1}",)),
+    leading_zeros: _Primitive(
+        1, ("{r} = call i64 @llvm.ctlz.i64(i64 {0}, i1 false)",), "declare i64 @llvm.ctlz.i64(i64, i1)"
+    ),
 }
 
 
