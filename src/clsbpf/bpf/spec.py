@@ -24,6 +24,7 @@ from typing import Any, Protocol
 from ..errors import BytecodeError, ObjectError
 from .classic import SockFilter
 from .insn import Insn
+from .maps import type_name
 
 SCHED_CLS = "sched_cls"
 SCHED_ACT = "sched_act"
@@ -43,17 +44,6 @@ PROGRAM_TYPES: Mapping[str, int] = MappingProxyType(
 
 RUNNABLE_TYPES = (SOCKET_FILTER, SCHED_CLS, SCHED_ACT)
 """The types whose context is a packet as tc hands it over: those that run here."""
-
-_MAP_TYPES = (
-    *("hash", "array", "prog_array", "perf_event_array", "percpu_hash", "percpu_array", "stack_trace"),
-    *("cgroup_array", "lru_hash", "lru_percpu_hash", "lpm_trie", "array_of_maps", "hash_of_maps", "devmap"),
-    *("sockmap", "cpumap", "xskmap", "sockhash", "cgroup_storage", "reuseport_sockarray"),
-    *("percpu_cgroup_storage", "queue", "stack", "sk_storage", "devmap_hash", "struct_ops", "ringbuf"),
-    *("inode_storage", "task_storage", "bloom_filter", "user_ringbuf", "cgrp_storage", "arena"),
-)
-MAP_TYPES: Mapping[str, int] = MappingProxyType({name: number for number, name in enumerate(_MAP_TYPES, 1)})
-"""Every BPF_MAP_TYPE_* by name, without the prefix, in lower case."""
-MAP_TYPE_NAMES: Mapping[int, str] = MappingProxyType({number: name for name, number in MAP_TYPES.items()})
 
 PIN_NONE = 0
 PIN_BY_NAME = 1
@@ -118,7 +108,7 @@ class MapSpec:
     @property
     def type_name(self) -> str:
         """The type in words: `lpm_trie`."""
-        return MAP_TYPE_NAMES.get(self.type, f"type {self.type}")
+        return type_name(self.type)
 
 
 @dataclass(frozen=True, slots=True)

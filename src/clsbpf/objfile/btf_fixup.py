@@ -1,0 +1,52 @@
+"""What the compiler leaves open in BTF, because only the linker knows it: where variables lie.
+
+clang writes a DATASEC (the variables of a section) with size 0 and every offset 0.  The section's size
+is in its header and each variable's offset in its symbol, so they are filled in here, as libbpf does
+before it gives the BTF to a kernel, which refuses them as they are.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from .btf import Btf, Datasec, Kind, Linkage, Var
+from .elf import Elf
+
+_WORD = struct.Struct("<I")
+_HEAD = 12
+"""struct btf_type; its size is the last word of it."""
+
+
+def fixed_up(btf: Btf, elf: Elf) -> Btf:
+    """btf_finalize_data(): the BTF with the size and offsets of every section that the object has."""
+    raw = bytearray(btf.raw)
+    places = {
+        (elf.sections[s.section].name, s.name): s.value
+        for s in elf.symbols
+        if 0 < s.section < len(elf.sections) and s.name
+    }
+    sizes = {section.name: section.size for section in elf.sections}
+    changed = False
+    for id in range(1, len(btf)):
+        if btf.kind(id) is not Kind.DATASEC:
+            continue
+        datasec = btf[id]
+        if isinstance(datasec, Datasec) and sizes.get(datasec.name) and not datasec.size:
+            _fill(raw, btf, datasec, sizes[datasec.name], places)
+            changed = True
+    return Btf(bytes(raw), btf.where) if changed else btf
+
+
+def _fill(raw: bytearray, btf: Btf, datasec: Datasec, size: int, places: dict[tuple[str, str], int]) -> None:
+    at = btf.start(datasec.id)
+    _WORD.pack_into(raw, at + _HEAD - 4, size & 0xFFFFFFFF)
+    rows = []
+    for each in datasec.variables:
+        variable = btf[each.type]
+        offset = places.get((datasec.name, variable.name), each.offset)
+        rows.append((offset & 0xFFFFFFFF, each.type, each.size))
+        if isinstance(variable, Var) and variable.linkage == Linkage.EXTERN:
+            continue
+    rows.sort()
+    for n, (offset, type, width) in enumerate(rows):
+        struct.pack_into("<III", raw, at + _HEAD + n * 12, type, offset, width)
