@@ -44,14 +44,24 @@ class VerifierError(ClsbpfError):
 class ProgramFault(ClsbpfError):
     """A program running in the checked interpreter did what no verified program does.
 
-    `insn` is the index of the instruction at fault.
+    `insn` is the index of the instruction at fault; `source` its source line as `file:line` where the
+    object says; `register` the register that was wrong, where one was.
     """
 
     errno = _errno.EFAULT
 
-    def __init__(self, message: str, insn: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        insn: int | None = None,
+        *,
+        source: str | None = None,
+        register: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.insn = insn
+        self.source = source
+        self.register = register
 
 
 class MapError(ClsbpfError):

@@ -86,6 +86,18 @@ class Skb:
     hwtstamp: int = 0
     read_past: bool = False
     """Did a program read between the captured end and the wire end?"""
+    tstamp_type: int = 0
+    """SKB_CLOCK_*: which clock `tstamp` is of."""
+    transport_header: int | None = None
+    """An offset in `buffer`; None until something sets it (skb_transport_header_was_set)."""
+    ip_summed: int = 0
+    """CHECKSUM_*: NONE, what a packet has that no device looked at."""
+    csum: int = 0
+    csum_level: int = 0
+    hash_kind: int = 0
+    """Is `hash` valid: 0 no, 1 sw_hash, 2 l4_hash."""
+    gso_type: int = 0
+    encapsulation: int = 0
 
     @classmethod
     def from_frame(

@@ -1,14 +1,30 @@
 """What may a program ask of the world around it?
 
-Random numbers, the time, the processor it runs on.  A run has one environment, in native memory so
-that helper bodies read it as they read the packet.  Offline it is reproducible: the generator is
-seeded, the time is the capture's.
+Random numbers, clocks, the processor it runs on, the task that happens to run there: numbers, in native
+memory (`NativeEnvironment`) so that helper bodies read them as they read the packet.  The block is also
+what every helper body gets first: it says which packet the run is about, and takes what a program leaves
+for after it (where to redirect the packet to).
+
+What no number answers (devices, routes, sockets) the environment's `net` answers (vm/net.py); bodies
+written in plain Python find it through `Environment.at`.  What programs print goes to `trace`.
+
+Offline all of it is reproducible: the generator is seeded, the time is the capture's.
 """
 
 from __future__ import annotations
 
 import ctypes
 import enum
+import weakref
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .native_skb import NativeSkb
+from .net import Net
+
+COMM_BYTES = 16
+"""TASK_COMM_LEN."""
 
 
 class NativeEnvironment(ctypes.Structure):
@@ -18,25 +34,140 @@ class NativeEnvironment(ctypes.Structure):
         ("random", ctypes.c_uint64),
         ("cpu", ctypes.c_uint64),
         ("ktime_ns", ctypes.c_uint64),
+        ("boot_offset_ns", ctypes.c_uint64),
+        ("tai_offset_ns", ctypes.c_uint64),
+        ("numa_node", ctypes.c_uint64),
+        ("skb", ctypes.c_uint64),
+        ("redirect_flags", ctypes.c_uint64),
+        ("redirect_ifindex", ctypes.c_uint64),
+        ("redirect_next_hop", ctypes.c_uint8 * 24),
+        ("pid_tgid", ctypes.c_uint64),
+        ("uid_gid", ctypes.c_uint64),
+        ("comm", ctypes.c_uint8 * COMM_BYTES),
+        ("classid", ctypes.c_uint64),
+        ("realm", ctypes.c_uint64),
     )
 
 
 class EnvironmentAt(enum.IntEnum):
-    """Byte offsets in NativeEnvironment, all u64."""
+    """Byte offsets in NativeEnvironment; numbers are u64."""
 
     RANDOM = 0
     """The state of the random generator (SplitMix64)."""
     CPU = 8
     KTIME_NS = 16
+    """CLOCK_MONOTONIC."""
+    BOOT_OFFSET_NS = 24
+    """CLOCK_BOOTTIME - CLOCK_MONOTONIC."""
+    TAI_OFFSET_NS = 32
+    """CLOCK_TAI - CLOCK_MONOTONIC."""
+    NUMA_NODE = 40
+    SKB = 48
+    """The address of the NativeSkb of the run."""
+    REDIRECT_FLAGS = 56
+    """struct bpf_redirect_info: BPF_F_INGRESS, or one of REDIRECT_* (vm/helpers/redirect.py)."""
+    REDIRECT_IFINDEX = 64
+    REDIRECT_NEXT_HOP = 72
+    """struct bpf_redir_neigh."""
+    PID_TGID = 96
+    UID_GID = 104
+    COMM = 112
+    CLASSID = 128
+    """task_get_classid(): the net_cls class of the task that sends the packet."""
+    REALM = 136
+    """dst_tclassid(): the realm of the packet's route."""
+
+
+@dataclass(frozen=True, slots=True)
+class TraceLine:
+    """A line that a program printed (trace_pipe): which program, on which packet, and the text."""
+
+    program: str
+    packet: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """What bpf_redirect and its like left: struct bpf_redirect_info."""
+
+    ifindex: int
+    flags: int
+    next_hop: bytes
+
+
+_ENVIRONMENTS: weakref.WeakValueDictionary[int, Environment] = weakref.WeakValueDictionary()
+
+
+@dataclass(eq=False)
+class _Running:
+    """The program and packet that are under way."""
+
+    program: str = ""
+    skb: NativeSkb | None = None
 
 
 class Environment:
-    """A run's random numbers (seeded), processor number and clock (nanoseconds)."""
+    """A run's random numbers (seeded), clocks (nanoseconds), task, network and log.
 
-    def __init__(self, *, seed: int = 0, cpu: int = 0, ktime_ns: int = 0) -> None:
+    `packet` is the number of the packet, for the log; whoever runs a capture sets it, and `ktime_ns`.
+    `asked` counts what programs asked for that is not here: each was answered as by a kernel that has
+    no such thing either.
+    """
+
+    def __init__(self, *, seed: int = 0, cpu: int = 0, ktime_ns: int = 0, net: Net | None = None) -> None:
         self.native = NativeEnvironment(seed & 0xFFFFFFFFFFFFFFFF, cpu, ktime_ns)
+        self.net = net if net is not None else Net()
+        self.packet = 0
+        self.trace: list[TraceLine] = []
+        self.on_trace: Callable[[TraceLine], None] | None = None
+        self.asked: Counter[str] = Counter()
+        self.running = _Running()
+        _ENVIRONMENTS[self.address] = self
 
     @property
     def address(self) -> int:
         """The address of the NativeEnvironment, good while this object lives."""
         return ctypes.addressof(self.native)
+
+    @staticmethod
+    def at(address: int) -> Environment:
+        """The environment whose NativeEnvironment is at `address`."""
+        return _ENVIRONMENTS[address]
+
+    def start(self, program: str, skb: NativeSkb) -> _Running:
+        """A program begins on a packet; what was under way (a run may be within another) for `end`."""
+        before, self.running = self.running, _Running(program, skb)
+        self.native.skb = ctypes.addressof(skb)
+        return before
+
+    def end(self, before: _Running) -> None:
+        """It has ended."""
+        self.running = before
+        self.native.skb = ctypes.addressof(before.skb) if before.skb is not None else 0
+
+    def print(self, text: str) -> None:
+        """Add a line to the log."""
+        line = TraceLine(self.running.program, self.packet, text)
+        if self.on_trace is not None:
+            self.on_trace(line)
+        else:
+            self.trace.append(line)
+
+    def miss(self, what: str) -> None:
+        """Note that a program asked for `what`, and that it is not here."""
+        self.asked[what] += 1
+
+    def take_redirect(self) -> Redirect | None:
+        """Where the program wanted its packet to go (what skb_do_redirect reads), once."""
+        native = self.native
+        if not native.redirect_ifindex and not native.redirect_flags:
+            return None
+        redirect = Redirect(
+            native.redirect_ifindex, native.redirect_flags, bytes(native.redirect_next_hop)[:20]
+        )
+        native.redirect_ifindex = native.redirect_flags = 0
+        return redirect
+
+
+__all__ = ["Environment", "EnvironmentAt", "NativeEnvironment", "Net", "Redirect", "TraceLine"]

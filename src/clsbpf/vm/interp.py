@@ -3,24 +3,34 @@
 It runs any instruction list, verified or not, and trusts none: a register is read only after it was
 written, memory is touched only within the regions of `vm/memory.py`, the context only field by field,
 and every run ends (`step_limit`).  Whatever breaks a rule is a `ProgramFault` that names the
-instruction and the reason.
+instruction, its source line and the reason.
 
 Registers are unsigned 64-bit integers, None before they are written.  An address is a real one; helper
-bodies, which are shared with machine code, read the same memory.  The methods are in the order of the
-instruction classes and mirror those of `vm/lower.py`, which says the same in LLVM IR.
+bodies, which are shared with machine code, read the same memory.  A call between functions gets a frame
+with a stack of its own; a tail call replaces the program in the frame it is made from.  Helpers are
+checked against their prototypes (vm/arguments.py), then their bodies run (vm/helpers); those that are
+about the run itself are in vm/control.py.
+
+A helper that may move the packet does move it here, so that every pointer into the old place is wrong:
+what a verifier proves about such pointers (that they are taken again) is then seen to hold, or not.
+
+The methods are in the order of the instruction classes and mirror those of `vm/lower.py`, which says the
+same in LLVM IR.
 """
 
 from __future__ import annotations
 
 import ctypes
-import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ..bpf.context import field_at
+from ..bpf.helpers import BY_NUMBER
 from ..bpf.insn import Insn, s32
 from ..bpf.isa import (
     FP,
     PSEUDO_CALL,
+    PSEUDO_KFUNC_CALL,
     R0,
     R1,
     R5,
@@ -30,23 +40,39 @@ from ..bpf.isa import (
     STACK_BYTES,
     Alu,
     Atomic,
-    Class,
     Jmp,
     Mode,
+    Pseudo,
     Size,
     X,
-    class_of,
     mode_of,
     op_of,
     size_of,
     src_of,
 )
+from ..bpf.prototypes import KFUNC_PROTOTYPES, Prototype, prototype_of
 from ..errors import ProgramFault
 from ..profile import CURRENT, KernelProfile
 from ..skb import Skb
+from .arguments import check_arguments, learn_result
+from .arithmetic import (
+    ARITHMETIC,
+    ATOMIC,
+    COMPARE,
+    SIGNED_COMPARE,
+    U64,
+    byte_swap,
+    signed,
+    truncating_divide,
+    unsigned,
+)
+from .control import CONTROL, MAX_LOOPS
 from .environment import Environment
-from .helpers import BODIES
-from .memory import Memory, Region, load, store
+from .helpers import BODIES, KFUNCS, HelperBody
+from .link import LinkedProgram, call_refusal, value_region
+from .maps.map import Map, map_at
+from .maps.operations import map_lookup
+from .memory import Memory, Region, count, load, store
 from .native_skb import (
     NARROWED,
     NO_QUEUE_MAPPING,
@@ -56,6 +82,7 @@ from .native_skb import (
     Narrowing,
     NativeSkb,
     fill,
+    relocate,
     take_back,
 )
 from .packet import OUTSIDE, load_packet
@@ -64,11 +91,13 @@ from .subset import wrap
 STEP_LIMIT = 1 << 24
 """Instructions of one run, by default; a verified program stays far below."""
 
-U64 = 0xFFFFFFFFFFFFFFFF
+MAX_CALL_FRAMES = 8
+FUNCTION = 0x7C15B9F000000000
+"""The address of a program's first instruction; a pointer to a function is that much more.  Not memory."""
 
 
 def run(
-    insns: Sequence[Insn],
+    program: LinkedProgram | Sequence[Insn],
     skb: Skb,
     *,
     profile: KernelProfile = CURRENT,
@@ -77,77 +106,22 @@ def run(
 ) -> int:
     """r0, its low 32 bits unsigned, of a run on `skb`, which keeps what the program wrote.
 
-    Raises ProgramFault when the program does what no verified program does; the skb then keeps what was
-    written before.
+    Raises ProgramFault when the program calls what is not there (before it runs), and when it does what
+    no verified program does; the skb then keeps what was written before.
     """
     environment = environment or Environment()
+    if not isinstance(program, LinkedProgram):
+        program = LinkedProgram(tuple(program))
+    else:
+        program.require_helpers()
     native = NativeSkb()
     fill(skb, native, environment.address)
+    before = environment.start(program.name, native)
     try:
-        return _Machine(insns, native, profile, step_limit).run()
+        return Machine(program, native, environment, profile, step_limit).run()
     finally:
+        environment.end(before)
         take_back(native, skb)
-
-
-# Arithmetic on unsigned numbers of `bits` bits: what each operation does to (dst, src). ------------
-
-
-def signed(value: int, bits: int) -> int:
-    """The low `bits` bits as a signed number."""
-    sign = 1 << bits - 1
-    return (value & (sign << 1) - 1 ^ sign) - sign
-
-
-def unsigned(value: int, bits: int) -> int:
-    """The low `bits` bits as an unsigned number."""
-    return value & (1 << bits) - 1
-
-
-def byte_swap(value: int, bits: int) -> int:
-    """The low `bits` bits with their bytes in the other order."""
-    return int.from_bytes(unsigned(value, bits).to_bytes(bits // 8, "little"), "big")
-
-
-_ARITHMETIC: dict[int, Callable[[int, int, int], int]] = {
-    Alu.ADD: lambda dst, src, bits: dst + src,
-    Alu.SUB: lambda dst, src, bits: dst - src,
-    Alu.MUL: lambda dst, src, bits: dst * src,
-    Alu.OR: lambda dst, src, bits: dst | src,
-    Alu.AND: lambda dst, src, bits: dst & src,
-    Alu.XOR: lambda dst, src, bits: dst ^ src,
-    Alu.LSH: lambda dst, src, bits: dst << (src & bits - 1),
-    Alu.RSH: lambda dst, src, bits: unsigned(dst, bits) >> (src & bits - 1),
-    Alu.ARSH: lambda dst, src, bits: signed(dst, bits) >> (src & bits - 1),
-}
-
-
-def truncating_divide(dividend: int, divisor: int) -> int:
-    """C's signed division: the quotient rounds towards zero."""
-    quotient = abs(dividend) // abs(divisor)
-    return quotient if (dividend < 0) == (divisor < 0) else -quotient
-
-
-_COMPARE: dict[int, Callable[[int, int], bool]] = {
-    Jmp.JEQ: operator.eq,
-    Jmp.JNE: operator.ne,
-    Jmp.JGT: operator.gt,
-    Jmp.JGE: operator.ge,
-    Jmp.JLT: operator.lt,
-    Jmp.JLE: operator.le,
-    Jmp.JSET: lambda a, b: a & b != 0,
-}
-_SIGNED_COMPARE: dict[int, Callable[[int, int], bool]] = {
-    Jmp.JSGT: operator.gt,
-    Jmp.JSGE: operator.ge,
-    Jmp.JSLT: operator.lt,
-    Jmp.JSLE: operator.le,
-}
-_ATOMIC: dict[int, Callable[[int, int], int]] = {
-    Atomic.ADD: operator.add,
-    Atomic.OR: operator.or_,
-    Atomic.AND: operator.and_,
-    Atomic.XOR: operator.xor,
-}
 
 
 def context_refusal(offset: int, size: int, *, write: bool) -> str | None:
@@ -159,7 +133,7 @@ def context_refusal(offset: int, size: int, *, write: bool) -> str | None:
     field = field_at(offset)
     if field is None:
         return f"there is no context field at {offset}"
-    what = f"{size} bytes of context field {field.name} at {offset - field.offset}"
+    what = f"{count(size)} of context field {field.name} at {offset - field.offset}"
     if not field.readable or (write and not field.writable):
         return f"context field {field.name} may not be {'written' if write else 'read'}"
     if offset % size or offset + size > field.end:
@@ -171,61 +145,166 @@ def context_refusal(offset: int, size: int, *, write: bool) -> str | None:
 
 
 class _Exit(Exception):
-    """The program ended."""
+    """The frame that a run or a callback began with has returned."""
 
 
-class _Machine:
-    """One run: registers, memory, and where it is."""
+@dataclass(slots=True)
+class Frame:
+    """One function's activation: its stack, and what its caller gets back when it returns."""
+
+    stack: Region
+    memory: ctypes.Array[ctypes.c_char]
+    program: LinkedProgram
+    """The caller's; a tail call may have replaced the callee's."""
+    pc: int
+    saved: list[int | None]
+    """The caller's r6 to r10."""
+    barrier: bool
+    """Did Python call it (the run, or a helper its callback)?"""
+    may_goto: int
+    """How often may_goto will still go on."""
+
+
+class Machine:
+    """One run: registers, frames, memory, and where it is."""
 
     def __init__(
-        self, insns: Sequence[Insn], native: NativeSkb, profile: KernelProfile, step_limit: int
+        self,
+        program: LinkedProgram,
+        native: NativeSkb,
+        environment: Environment,
+        profile: KernelProfile,
+        step_limit: int,
     ) -> None:
-        self.insns = insns
         self.profile = profile
-        self.step_limit = step_limit
+        self.environment = environment
+        self.native = native
         self.context = ctypes.addressof(native)
-        self.stack = ctypes.create_string_buffer(STACK_BYTES)
-        stack = ctypes.addressof(self.stack)
-        self.memory = Memory(
-            (
-                Region("stack", stack, STACK_BYTES),
-                Region("packet", native.data_ptr, native.data_end_ptr - native.data_ptr),
-            )
-        )
+        self.ticks = iter(range(step_limit))
+        self.step_limit = step_limit
         self.registers: list[int | None] = [None] * REGISTERS
-        self.registers[R1] = self.context
-        self.registers[FP] = stack + STACK_BYTES
+        self.program = program
+        self.insns = program.insns
+        self.pc = 0
+        self.frames: list[Frame] = []
+        self.tail_calls = 0
+        self.lock: int | None = None
+        self.held: dict[int, str] = {}
+        """Addresses that the program must give back before it ends, and what is there."""
+        self.kept: list[object] = []
+        """What keeps memory in place that no pointer may lead into any more."""
+        memory = ctypes.create_string_buffer(STACK_BYTES)
+        stack = Region("stack", ctypes.addressof(memory), STACK_BYTES, from_end=True)
+        self.memory = Memory(stack, self.packet_region())
+        self.frames.append(Frame(stack, memory, program, 0, [None] * 5, True, MAX_LOOPS))
+        self.registers[FP] = stack.end
+        self.enter(program)
         self.pc = 0
 
     def run(self) -> int:
-        insns = self.insns
-        for _ in range(self.step_limit):
-            if not 0 <= self.pc < len(insns):
-                raise ProgramFault(f"control leaves the program: there is no instruction {self.pc}", self.pc)
-            insn = insns[self.pc]
+        self.execute()
+        self.pc = min(self.pc, len(self.insns) - 1)
+        if self.lock is not None:
+            raise self.fault("the program ends and holds a lock")
+        if self.held:
+            raise self.fault(f"the program ends and has not given back {next(iter(self.held.values()))}")
+        return self.read(R0) & 0xFFFFFFFF
+
+    def execute(self) -> None:
+        """Run until the frame that is now on top returns."""
+        for _ in self.ticks:
+            if not 0 <= self.pc < len(self.insns):
+                raise self.fault(f"control leaves the program: there is no instruction {self.pc}")
+            insn = self.insns[self.pc]
             try:
-                self.step(insn)
+                _STEPS[insn.code & 7](self, insn)
             except _Exit:
-                return self.read(R0) & 0xFFFFFFFF
+                return
             self.pc += 1
         raise self.fault(f"still running after {self.step_limit} instructions")
 
-    def fault(self, reason: str) -> ProgramFault:
-        return ProgramFault(f"instruction {self.pc}: {reason}", self.pc)
+    def fault(self, reason: str, register: int | None = None) -> ProgramFault:
+        where = f"instruction {self.pc}"
+        if self.program.name:
+            where += f" of {self.program.name}"
+        line = self.program.line_at(self.pc)
+        source = None
+        if line is not None:
+            source = f"{line.file}:{line.line}"
+            where += f" ({source}: {line.text})" if line.text else f" ({source})"
+        return ProgramFault(f"{where}: {reason}", self.pc, source=source, register=register)
+
+    # frames
+
+    def enter(self, program: LinkedProgram) -> None:
+        """Begin a program in the current frame, with the context in r1: the run's first, or a tail call."""
+        program.require_helpers()
+        self.program, self.insns, self.pc = program, program.insns, -1
+        self.registers[R0:FP] = [None] * FP
+        self.registers[R1] = self.context
+        for region in program.regions:
+            self.memory.add(region)
+
+    def push(self, target: int, *, barrier: bool) -> None:
+        """Begin a function in a frame of its own; r1 to r5 are its arguments."""
+        if len(self.frames) == MAX_CALL_FRAMES:
+            raise self.fault(f"the {MAX_CALL_FRAMES} functions that may be under way are")
+        buffer = ctypes.create_string_buffer(STACK_BYTES)
+        stack = Region("stack", ctypes.addressof(buffer), STACK_BYTES, from_end=True)
+        saved = self.registers[R6 : FP + 1]
+        self.frames.append(Frame(stack, buffer, self.program, self.pc, saved, barrier, MAX_LOOPS))
+        caller = self.memory.frame
+        self.memory.add(Region("caller's stack", caller.base, caller.size, from_end=True))
+        self.memory.remove(stack.base)
+        self.memory.frame = stack
+        self.registers[R0] = None
+        self.registers[R6:FP] = [None] * (FP - R6)
+        self.registers[FP] = stack.end
+        self.pc = target
+
+    def leave(self) -> None:
+        """Return to the caller, r0 as it is."""
+        frame = self.frames[-1]
+        if len(self.frames) > 1:
+            self.frames.pop()
+            self.memory.frame = self.frames[-1].stack
+            self.memory.remove(self.memory.frame.base)
+            self.memory.add(
+                Region("stack", frame.stack.base, STACK_BYTES, gone="the function that had it has returned")
+            )
+            self.kept.append(frame.memory)
+            self.program, self.insns, self.pc = frame.program, frame.program.insns, frame.pc
+            self.registers[R6 : FP + 1] = frame.saved
+            self.forget_arguments()
+        if frame.barrier:
+            raise _Exit
+
+    def is_function(self, address: int) -> bool:
+        return 0 <= address - FUNCTION < len(self.insns)
+
+    def call_back(self, function: int, arguments: Sequence[int]) -> int:
+        """Call a function of the program from a helper: its r0."""
+        before = self.registers[R0 : R5 + 1]
+        self.registers[R1 : R5 + 1] = [each & U64 for each in arguments] + [None] * (5 - len(arguments))
+        self.push((function & U64) - FUNCTION, barrier=True)
+        self.execute()
+        result = self.read(R0)
+        self.registers[R0 : R5 + 1] = before
+        return result
 
     # registers
 
     def read(self, register: int) -> int:
         if register >= REGISTERS:
-            raise self.fault(f"there is no r{register}")
+            raise self.fault(f"there is no r{register}", register)
         value = self.registers[register]
         if value is None:
-            raise self.fault(f"r{register} is read before it is written")
+            raise self.fault(f"r{register} is read before it is written", register)
         return value
 
     def write(self, register: int, value: int) -> None:
         if register >= FP:
-            raise self.fault("r10 is read-only" if register == FP else f"there is no r{register}")
+            raise self.fault("r10 is read-only" if register == FP else f"there is no r{register}", register)
         self.registers[register] = value & U64
 
     def forget_arguments(self) -> None:
@@ -238,26 +317,26 @@ class _Machine:
 
     # instructions
 
-    def step(self, insn: Insn) -> None:
-        match class_of(insn.code):
-            case Class.ALU:
-                self.arithmetic(insn, 32)
-            case Class.ALU64:
-                self.arithmetic(insn, 64)
-            case Class.JMP:
-                self.jump(insn, 64)
-            case Class.JMP32:
-                self.jump(insn, 32)
-            case Class.LD:
-                self.load_immediate_or_packet(insn)
-            case Class.LDX:
-                self.load(insn)
-            case Class.ST:
-                self.store(insn, insn.imm & U64)
-            case Class.STX if mode_of(insn.code) == Mode.ATOMIC:
-                self.atomic(insn)
-            case _:
-                self.store(insn, self.read(insn.src))
+    def alu32(self, insn: Insn) -> None:
+        self.arithmetic(insn, 32)
+
+    def alu64(self, insn: Insn) -> None:
+        self.arithmetic(insn, 64)
+
+    def jump64(self, insn: Insn) -> None:
+        self.jump(insn, 64)
+
+    def jump32(self, insn: Insn) -> None:
+        self.jump(insn, 32)
+
+    def store_immediate(self, insn: Insn) -> None:
+        self.store(insn, insn.imm & U64)
+
+    def store_register(self, insn: Insn) -> None:
+        if mode_of(insn.code) == Mode.ATOMIC:
+            self.atomic(insn)
+        else:
+            self.store(insn, self.read(insn.src))
 
     def unknown(self, insn: Insn) -> ProgramFault:
         return self.fault(f"unknown instruction {insn.code:#04x} (off {insn.off}, imm {insn.imm:#x})")
@@ -276,8 +355,8 @@ class _Machine:
             self.divide(insn, bits)
         elif op == Alu.XOR and src_of(insn.code) == X and insn.dst == insn.src:
             self.write(insn.dst, 0)  # what classic programs begin with; also of a register never written
-        elif op in _ARITHMETIC:
-            result = _ARITHMETIC[op](self.read(insn.dst), self.operand(insn), bits)
+        elif op in ARITHMETIC:
+            result = ARITHMETIC[op](self.read(insn.dst), self.operand(insn), bits)
             self.write(insn.dst, unsigned(result, bits))
         else:
             raise self.unknown(insn)
@@ -310,7 +389,8 @@ class _Machine:
             result = dividend - quotient * divisor if remainder else quotient
         elif self.profile.div_by_zero_exits:
             self.write(R0, 0)
-            raise _Exit
+            self.leave()
+            return
         else:
             result = dividend if remainder else 0
         self.write(insn.dst, unsigned(result, bits))
@@ -319,42 +399,132 @@ class _Machine:
 
     def jump(self, insn: Insn, bits: int) -> None:
         op = op_of(insn.code)
-        if op == Jmp.JA:
+        if op in COMPARE:
+            if COMPARE[op](unsigned(self.read(insn.dst), bits), unsigned(self.operand(insn), bits)):
+                self.pc += insn.off
+        elif op == Jmp.JA:
             self.pc += insn.off if bits == 64 else insn.imm
         elif op == Jmp.EXIT and bits == 64:
-            raise _Exit
+            self.leave()
         elif op == Jmp.CALL and bits == 64:
             self.call(insn)
-        elif op in _COMPARE:
-            if _COMPARE[op](unsigned(self.read(insn.dst), bits), unsigned(self.operand(insn), bits)):
+        elif op in SIGNED_COMPARE:
+            if SIGNED_COMPARE[op](signed(self.read(insn.dst), bits), signed(self.operand(insn), bits)):
                 self.pc += insn.off
-        elif op in _SIGNED_COMPARE:
-            if _SIGNED_COMPARE[op](signed(self.read(insn.dst), bits), signed(self.operand(insn), bits)):
-                self.pc += insn.off
+        elif op == Jmp.JCOND and bits == 64 and insn.src == 0 and insn.dst == 0:
+            self.may_goto(insn)
         else:
             raise self.unknown(insn)
 
+    def may_goto(self, insn: Insn) -> None:
+        """BPF_MAY_GOTO: go on, but not for ever: after BPF_MAX_LOOPS times in one function, jump."""
+        frame = self.frames[-1]
+        if frame.may_goto == 0:
+            self.pc += insn.off
+        else:
+            frame.may_goto -= 1
+
     def call(self, insn: Insn) -> None:
         if insn.src == PSEUDO_CALL:
-            raise self.fault("calls between functions of a program cannot be run yet")
-        body = BODIES.get(insn.imm)
-        if insn.src or body is None:
-            raise self.fault(f"there is no body for helper {insn.imm}")
-        arguments = [wrap(self.read(register)) for register in body.registers]
-        result = body.function(self.context, *arguments)
+            target = self.pc + insn.imm
+            if not 0 <= target + 1 < len(self.insns):
+                raise self.fault(f"calls instruction {target + 1}, which there is not")
+            self.push(target, barrier=False)
+            return
+        poison = self.program.poison.get(self.pc)
+        if poison is not None:
+            raise self.fault(poison)
+        refusal = call_refusal(insn, self.program.kfuncs)
+        if refusal is not None:
+            raise self.fault(refusal)
+        if insn.src == PSEUDO_KFUNC_CALL:
+            name = self.program.kfuncs[insn.imm]
+            self.call_body(name, KFUNC_PROTOTYPES[name], KFUNCS[name])
+            return
+        control = CONTROL.get(insn.imm)
+        prototype = prototype_of(insn.imm)
+        name = BY_NUMBER[insn.imm].symbol
+        if control is None:
+            self.call_body(name, prototype, BODIES[insn.imm])
+            return
+        assert prototype is not None
+        arguments = check_arguments(self, name, prototype)
+        program = self.program
+        result = control(self, *arguments)
+        if self.program is not program:
+            return  # a tail call
         self.forget_arguments()
-        self.write(R0, result)
+        self.registers[R0] = None if result is None else result & U64
+
+    def call_body(self, name: str, prototype: Prototype | None, body: HelperBody) -> None:
+        """Check the arguments, run the body, and let the program have what it gives."""
+        if prototype is None:  # a helper of classic programs: any numbers
+            arguments = [wrap(self.read(register)) for register in body.registers]
+        else:
+            arguments = check_arguments(self, name, prototype)
+        first = self.context if body.takes_skb else self.environment.address
+        result = body.function(first, *arguments[: len(body.registers)])
+        self.forget_arguments()
+        self.registers[R0] = result & U64
+        if prototype is not None:
+            if prototype.changes_packet:
+                self.move_packet(name)
+            learn_result(self, prototype, arguments, result)
+
+    # maps and regions
+
+    def map(self, address: int) -> Map:
+        """The map that an argument is, which was checked."""
+        found = map_at(address & U64)
+        if found is None:
+            raise self.fault(f"{address & U64:#x} is not a map")
+        return found
+
+    def lookup(self, map: int, key: int) -> int:
+        """A value for the program, which may touch it from now on."""
+        value = map_lookup(map, key)
+        if value:
+            self.learn_value(map, value)
+        return value
+
+    def learn_value(self, map: int, value: int) -> None:
+        """Let the program touch a value that it looked up."""
+        found = self.map(map)
+        if map_at(value) is None and self.memory.at(value) is None:
+            self.memory.add(value_region(found, value))
+
+    def text(self, address: int, room: int) -> bytes | None:
+        """The string at an address, without its end; None where there is no end in `room` bytes."""
+        found = ctypes.string_at(address, room)
+        end = found.find(0)
+        return None if end < 0 else found[:end]
+
+    def packet_region(self) -> Region:
+        native = self.native
+        return Region("packet", native.data_ptr, native.data_end_ptr - native.data_ptr)
+
+    def move_packet(self, helper: str) -> None:
+        """bpf_helper_changes_pkt_data(): pointers into the packet are worthless from now on."""
+        old = self.memory.packet
+        self.kept.append(relocate(self.native, 0, 0))
+        self.memory.packet = self.packet_region()
+        if old.size:
+            gone = f"this pointer into the packet was taken before {helper}, which may move the packet"
+            self.memory.add(Region("packet", old.base, old.size, gone=gone))
 
     # memory
 
     def load_immediate_or_packet(self, insn: Insn) -> None:
         mode = mode_of(insn.code)
         if insn.is_ld_imm64:
-            if insn.src:
-                raise self.fault("references to maps and functions cannot be run yet")
             if self.pc + 1 == len(self.insns):
                 raise self.fault("the second half of a 64-bit immediate is missing")
-            self.write(insn.dst, self.insns[self.pc + 1].imm << 32 | insn.imm_u32)
+            if insn.src == Pseudo.FUNC:
+                self.write(insn.dst, FUNCTION + self.pc + 1 + insn.imm)
+            elif insn.src:
+                raise self.fault("a reference to a map that the program was not linked with")
+            else:
+                self.write(insn.dst, self.insns[self.pc + 1].imm << 32 | insn.imm_u32)
             self.pc += 1
         elif mode in (Mode.ABS, Mode.IND) and size_of(insn.code) != Size.DW:
             if self.read(R6) != self.context:
@@ -364,7 +534,7 @@ class _Machine:
             self.forget_arguments()
             self.write(R0, max(value, 0))
             if value == OUTSIDE:
-                raise _Exit
+                self.leave()
         else:
             raise self.unknown(insn)
 
@@ -393,9 +563,9 @@ class _Machine:
             store(address, size, value)
 
     def check(self, register: int, address: int, size: int, *, write: bool) -> None:
-        refusal = self.memory.refusal(address, size, write=write)
+        refusal = self.memory.refusal(address, size, register, write=write)
         if refusal is not None:
-            raise self.fault(f"{'write' if write else 'read'} through r{register}: {refusal}")
+            raise self.fault(refusal, register)
 
     def in_context(self, address: int) -> bool:
         return self.context <= address < self.context + SK_BUFF_BYTES
@@ -404,7 +574,7 @@ class _Machine:
         """bpf_convert_ctx_access, reading: `data` and its like are addresses."""
         refusal = context_refusal(offset, size, write=False)
         if refusal is not None:
-            raise self.fault(f"read through r{insn.src}: {refusal}")
+            raise self.fault(f"reads through r{insn.src}: {refusal}", insn.src)
         if offset in POINTERS:
             return load(self.context + POINTERS[offset], 8)
         return load(self.context + offset, size)
@@ -413,7 +583,7 @@ class _Machine:
         """bpf_convert_ctx_access, writing: some fields are narrower than they look."""
         refusal = context_refusal(offset, size, write=True)
         if refusal is not None:
-            raise self.fault(f"write through r{insn.dst}: {refusal}")
+            raise self.fault(f"writes through r{insn.dst}: {refusal}", insn.dst)
         match NARROWED.get(offset):
             case Narrowing.LOW_16:
                 value = unsigned(value, 16)
@@ -422,7 +592,7 @@ class _Machine:
         store(self.context + offset, size, value)
 
     def atomic(self, insn: Insn) -> None:
-        """BPF_ATOMIC.  One thread sees no difference from the same operation in steps."""
+        """BPFATOMIC.  One thread sees no difference from the same operation in steps."""
         size = SIZE_BYTES[Size(size_of(insn.code))]
         base = insn.src if insn.imm == Atomic.LOAD_ACQ else insn.dst
         address = self.read(base) + insn.off & U64
@@ -448,9 +618,22 @@ class _Machine:
         elif insn.imm == Atomic.XCHG:
             store(address, size, source)
             self.write(insn.src, old)
-        elif (operation := _ATOMIC.get(insn.imm & ~Atomic.FETCH)) is not None:
+        elif (operation := ATOMIC.get(insn.imm & ~Atomic.FETCH)) is not None:
             store(address, size, operation(old, source))
             if insn.imm & Atomic.FETCH:
                 self.write(insn.src, old)
         else:
             raise self.unknown(insn)
+
+
+_STEPS = (
+    Machine.load_immediate_or_packet,
+    Machine.load,
+    Machine.store_immediate,
+    Machine.store_register,
+    Machine.alu32,
+    Machine.jump64,
+    Machine.jump32,
+    Machine.alu64,
+)
+"""What runs an instruction, by its class."""

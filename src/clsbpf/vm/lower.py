@@ -339,7 +339,10 @@ class _Lowering(FunctionText):
         body = BODIES.get(insn.imm)
         if insn.src or body is None:
             raise self.wrong(index, f"there is no body for helper {insn.imm}")
-        arguments = ["i64 %skb.int", *(f"i64 {self.wide(register)}" for register in body.registers)]
+        first = "%skb.int"
+        if not body.takes_skb:
+            first = self.assign(f"load i64, ptr {self.context_address(At.ENVIRONMENT)}, align 8")
+        arguments = [f"i64 {first}", *(f"i64 {self.wide(register)}" for register in body.registers)]
         symbol = self.symbol(record_of(body.function))
         self.set_wide(R0, self.assign(f"call i64 {symbol}({', '.join(arguments)})"))
 

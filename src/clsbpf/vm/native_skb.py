@@ -6,6 +6,7 @@ where __sk_buff has 32-bit stand-ins), where its headers begin, and what the pro
 
     0         struct __sk_buff, fields as bpf/context.py has them        192
     192       data, data_end, data_meta (addresses), header offsets, …   256
+    256       what only helpers of eBPF programs look at                 320
 
 A read of __sk_buff's `data`, `data_end` or `data_meta` yields the address from the second part; the
 interpreter and the lowering both do this (the kernel's bpf_convert_ctx_access).  `protocol` and
@@ -19,6 +20,7 @@ from __future__ import annotations
 import ctypes
 import enum
 import socket
+from typing import Any
 
 from ..skb import Skb
 
@@ -28,7 +30,7 @@ _u64 = ctypes.c_uint64
 
 
 class NativeSkb(ctypes.Structure):
-    """struct __sk_buff and, from byte 192 on, our part of struct sk_buff.  256 bytes.
+    """struct __sk_buff and, from byte 192 on, our part of struct sk_buff.  320 bytes.
 
     One that `fill` has filled keeps the skb's buffer in place (it cannot be resized) for as long as it
     lives or until it is filled again.
@@ -79,13 +81,30 @@ class NativeSkb(ctypes.Structure):
         ("head_ptr", _u64),
         ("hop", _u64),
         ("environment", _u64),
+        ("end_ptr", _u64),
+        ("mac_len", _u32),
+        ("at_ingress", _u32),
+        ("trans_off", _i32),
+        ("trans_set", _u32),
+        ("ip_summed", _u32),
+        ("csum", _u32),
+        ("csum_level", _u32),
+        ("hash_kind", _u32),
+        ("gso_type", _u32),
+        ("encapsulation", _u32),
+        ("tunnel", _u64),
+        ("spare", _u64),
     )
+    buffer: bytearray
+    pinned: Any
+    short: int
+    """How far before data the captured bytes end."""
 
 
 SK_BUFF_BYTES = 192
 """sizeof(struct __sk_buff): what a program may address of its context."""
 NATIVE_SKB_BYTES = 256
-assert ctypes.sizeof(NativeSkb) == NATIVE_SKB_BYTES
+"""As much of it as classic programs and their helpers need."""
 
 
 class At(enum.IntEnum):
@@ -135,6 +154,23 @@ class At(enum.IntEnum):
     HOP = 240
     ENVIRONMENT = 248
     """u64: the address of the NativeEnvironment (vm/environment.py)."""
+    END_PTR = 256
+    """u64: the address where the tailroom ends (skb_end_pointer)."""
+    MAC_LEN = 264
+    AT_INGRESS = 268
+    TRANS_OFF = 272
+    """i32: transport header - data, if TRANS_SET."""
+    TRANS_SET = 276
+    IP_SUMMED = 280
+    """CHECKSUM_*."""
+    CSUM = 284
+    CSUM_LEVEL = 288
+    HASH_KIND = 292
+    """Is `hash` valid: 0 no, 1 computed in software, 2 also over ports (HASH_*)."""
+    GSO_TYPE = 296
+    ENCAPSULATION = 300
+    TUNNEL = 304
+    """u64: the address of the NativeTunnel (vm/helpers/tunnel.py), 0 where there is none."""
 
 
 POINTERS: dict[int, int] = {
@@ -160,12 +196,13 @@ NARROWED: dict[int, Narrowing] = {
 """bpf_convert_ctx_access: stores that do not simply store."""
 NO_QUEUE_MAPPING = 0xFFFF
 
+HASH_SW = 1
+HASH_L4 = 2
+
 
 def fill(skb: Skb, native: NativeSkb, environment: int) -> None:
     """Make `native` say what `skb` is; `environment` is the address of the NativeEnvironment."""
-    buffer = (ctypes.c_char * len(skb.buffer)).from_buffer(skb.buffer)
-    head = ctypes.addressof(buffer)
-    native.pinned = buffer
+    head = _hold(native, skb.buffer)
     native.len = skb.len
     native.pkt_type = skb.pkt_type
     native.mark = skb.mark
@@ -183,29 +220,91 @@ def fill(skb: Skb, native: NativeSkb, environment: int) -> None:
     native.tc_classid = skb.tc_classid
     native.napi_id = skb.napi_id
     native.tstamp = skb.tstamp
+    native.tstamp_type = skb.tstamp_type
     native.wire_len = skb.wire_len
     native.gso_segs = skb.gso_segs
     native.gso_size = skb.gso_size
     native.hwtstamp = skb.hwtstamp
     native.data_ptr = head + skb.data
     native.data_end_ptr = head + max(skb.tail, skb.data)
+    native.short = max(skb.data - skb.tail, 0)
     native.data_meta_ptr = head + skb.data
     native.net_off = skb.network_header - skb.data
     native.mac_off = skb.mac_header - skb.data
     native.hatype = skb.hatype
     native.read_past = skb.read_past
-    native.head_ptr = head
     native.environment = environment
+    native.mac_len = skb.mac_len
+    native.at_ingress = skb.at_ingress
+    if skb.transport_header is not None:
+        native.trans_off = skb.transport_header - skb.data
+        native.trans_set = 1
+    native.ip_summed = skb.ip_summed
+    native.csum = skb.csum
+    native.csum_level = skb.csum_level
+    native.hash_kind = skb.hash_kind or (HASH_L4 if skb.hash else 0)
+    native.gso_type = skb.gso_type
+    native.encapsulation = skb.encapsulation
+
+
+def _hold(native: NativeSkb, buffer: bytearray) -> int:
+    """Make `buffer` the one of the native skb: its address."""
+    pinned = (ctypes.c_char * len(buffer)).from_buffer(buffer)
+    head = ctypes.addressof(pinned)
+    native.buffer = buffer
+    native.pinned = pinned
+    native.head_ptr = head
+    native.end_ptr = head + len(buffer)
+    return head
+
+
+def relocate(native: NativeSkb, headroom: int, tailroom: int) -> Any:
+    """pskb_expand_head(): the packet moves to another buffer, with so much more room at both ends.
+
+    What kept the old buffer in place is returned: while the caller has it, nothing else can be there.
+    """
+    old, old_head = native.pinned, native.head_ptr
+    buffer = bytearray(headroom + len(native.buffer) + tailroom)
+    buffer[headroom : headroom + len(native.buffer)] = native.buffer
+    shift = _hold(native, buffer) + headroom - old_head
+    native.data_ptr += shift
+    native.data_end_ptr += shift
+    native.data_meta_ptr += shift
+    return old
 
 
 def take_back(native: NativeSkb, skb: Skb) -> None:
-    """Give `skb` the fields that a program may have written, and let its buffer go."""
+    """Give `skb` the fields that a program and its helpers may have changed, and let its buffer go."""
+    head = native.head_ptr
+    skb.buffer = native.buffer
+    skb.data = data = native.data_ptr - head
+    skb.tail = native.data_end_ptr - head - (native.short if native.data_end_ptr == native.data_ptr else 0)
+    skb.len = native.len
+    skb.mac_header = data + native.mac_off
+    skb.network_header = data + native.net_off
+    skb.mac_len = native.mac_len
+    skb.protocol = socket.ntohs(native.protocol)
+    skb.vlan_present = native.vlan_present
+    skb.vlan_tci = native.vlan_tci
+    skb.vlan_proto = socket.ntohs(native.vlan_proto)
+    skb.pkt_type = native.pkt_type
     skb.mark = native.mark
     skb.queue_mapping = native.queue_mapping
     skb.priority = native.priority
     skb.tc_index = native.tc_index
     skb.cb[:] = native.cb
+    skb.hash = native.hash
     skb.tc_classid = native.tc_classid
     skb.tstamp = native.tstamp
+    skb.tstamp_type = native.tstamp_type
+    skb.gso_segs = native.gso_segs
+    skb.gso_size = native.gso_size
     skb.read_past = bool(native.read_past)
+    skb.transport_header = data + native.trans_off if native.trans_set else None
+    skb.ip_summed = native.ip_summed
+    skb.csum = native.csum
+    skb.csum_level = native.csum_level
+    skb.hash_kind = native.hash_kind
+    skb.gso_type = native.gso_type
+    skb.encapsulation = native.encapsulation
     native.pinned = None

@@ -1,0 +1,266 @@
+"""What does a helper take, and what does it give back?  struct bpf_func_proto, for every helper of tc's.
+
+A prototype says of each argument what it must be, which is what a verifier proves and the interpreter
+checks: the context, a map, memory of so many bytes, any number.  One line each, in the order of the
+numbers: arguments, `->`, what comes back, and whatever else is true of the call.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+from dataclasses import dataclass
+
+from .helpers import BY_NUMBER
+
+
+class Arg(enum.Enum):
+    """enum bpf_arg_type, as far as tc's helpers have it.  `?`: may also be 0."""
+
+    ANY = "any"
+    REST = "rest"
+    """Any number, or nothing: it need not have been written."""
+    CTX = "ctx"
+    MAP = "map"
+    KEY = "key"
+    """Memory of the map's key size."""
+    VALUE = "value"
+    """Memory of the map's value size."""
+    VALUE_OUT = "value-out"
+    """The same, to be written; what was there does not matter."""
+    MEM = "mem"
+    """Memory to be read; the next argument is its size."""
+    MEM_OR_NULL = "mem?"
+    RW = "rw"
+    """Memory to be read and written; the next argument is its size."""
+    OUT = "out"
+    """Memory to be written; the next argument is its size."""
+    OUT_OR_NULL = "out?"
+    SIZE = "size"
+    """Bytes, at least one."""
+    SIZE_OR_ZERO = "size0"
+    OUT4 = "out4"
+    """Four bytes, aligned, to be written."""
+    RW4 = "rw4"
+    OUT8 = "out8"
+    STRING = "string"
+    """A string with its end, in memory that nothing can write."""
+    FUNC = "func"
+    STACK_OR_NULL = "stack?"
+    SOCK_COMMON = "sock_common"
+    SOCKET = "socket"
+    SOCKET_OR_NULL = "socket?"
+    LOCK = "lock"
+    TIMER = "timer"
+    RECORD = "record"
+    """What ringbuf_reserve gave; it is gone after the call."""
+    RECORD_SIZE = "record_size"
+    """A constant: how much is reserved."""
+    DYNPTR = "dynptr"
+    DYNPTR_OUT = "dynptr-out"
+    BTF_ID = "btf"
+    """A pointer to a kernel structure."""
+    CONST = "const"
+    """A number that is known before the program runs."""
+    IP4 = "ip4"
+    """20 bytes: an IPv4 header."""
+    IP6 = "ip6"
+    TCP = "tcp"
+    """20 bytes: a TCP header; or, where a size follows, that many."""
+
+
+class Ret(enum.Enum):
+    """enum bpf_return_type.  `?`: or 0."""
+
+    INT = "int"
+    VOID = "void"
+    VALUE_OR_NULL = "value?"
+    """A value of the map that was argument 1."""
+    MEM_OR_NULL = "mem?"
+    """Memory: of the size that was asked for."""
+    SOCK_COMMON_OR_NULL = "sock_common?"
+    SOCKET_OR_NULL = "socket?"
+    TCP_SOCK_OR_NULL = "tcp_sock?"
+    BTF_ID_OR_NULL = "btf?"
+    BTF_ID = "btf"
+    DYNPTR_MEM_OR_NULL = "dynptr_mem?"
+
+
+@dataclass(frozen=True, slots=True)
+class Prototype:
+    """struct bpf_func_proto: what the arguments r1, r2, … must be, and what r0 is afterwards."""
+
+    arguments: tuple[Arg, ...]
+    returns: Ret
+    changes_packet: bool = False
+    """bpf_helper_changes_pkt_data(): are the pointers into the packet worthless afterwards?"""
+    gpl_only: bool = False
+
+
+_TEXT = """
+map_lookup_elem: map key -> value?
+map_update_elem: map key value any -> int
+map_delete_elem: map key -> int
+ktime_get_ns: -> int
+trace_printk: mem size rest rest rest -> int gpl
+get_prandom_u32: -> int
+get_smp_processor_id: -> int
+skb_store_bytes: ctx any mem size any -> int packet
+l3_csum_replace: ctx any any any any -> int packet
+l4_csum_replace: ctx any any any any -> int packet
+tail_call: ctx map any -> void packet
+clone_redirect: ctx any any -> int packet
+get_current_pid_tgid: -> int
+get_current_uid_gid: -> int
+get_current_comm: out size -> int
+get_cgroup_classid: ctx -> int
+skb_vlan_push: ctx any any -> int packet
+skb_vlan_pop: ctx -> int packet
+skb_get_tunnel_key: ctx out size any -> int
+skb_set_tunnel_key: ctx mem size any -> int
+perf_event_read: map any -> int gpl
+redirect: any any -> int
+get_route_realm: ctx -> int
+perf_event_output: ctx map any mem size0 -> int gpl
+skb_load_bytes: ctx any out size -> int
+csum_diff: mem? size0 mem? size0 any -> int
+skb_get_tunnel_opt: ctx out size -> int
+skb_set_tunnel_opt: ctx mem size -> int
+skb_change_proto: ctx any any -> int packet
+skb_change_type: ctx any -> int
+skb_under_cgroup: ctx map any -> int
+get_hash_recalc: ctx -> int
+get_current_task: -> int gpl
+current_task_under_cgroup: map any -> int
+skb_change_tail: ctx any any -> int packet
+skb_pull_data: ctx any -> int packet
+csum_update: ctx any -> int
+set_hash_invalid: ctx -> int
+get_numa_node_id: -> int
+skb_change_head: ctx any any -> int packet
+get_socket_cookie: ctx -> int
+get_socket_uid: ctx -> int
+set_hash: ctx any -> int
+skb_adjust_room: ctx any any any -> int packet
+perf_event_read_value: map any out size -> int gpl
+skb_get_xfrm_state: ctx any out size any -> int
+skb_load_bytes_relative: ctx any out size any -> int
+fib_lookup: ctx rw size any -> int gpl
+skb_cgroup_id: ctx -> int
+get_current_cgroup_id: -> int
+skb_ancestor_cgroup_id: ctx any -> int
+sk_lookup_tcp: ctx mem size any any -> socket?
+sk_lookup_udp: ctx mem size any any -> socket?
+sk_release: sock_common -> int
+map_push_elem: map value any -> int
+map_pop_elem: map value-out -> int
+map_peek_elem: map value-out -> int
+spin_lock: lock -> void
+spin_unlock: lock -> void
+sk_fullsock: sock_common -> socket?
+tcp_sock: sock_common -> tcp_sock?
+skb_ecn_set_ce: ctx -> int
+get_listener_sock: sock_common -> socket?
+skc_lookup_tcp: ctx mem size any any -> sock_common?
+tcp_check_syncookie: sock_common mem size mem size -> int
+strtol: mem size any out8 -> int
+strtoul: mem size any out8 -> int
+sk_storage_get: map socket any any -> value?
+sk_storage_delete: map socket -> int
+send_signal: any -> int
+tcp_gen_syncookie: sock_common mem size mem size -> int
+probe_read_user: out size0 any -> int gpl
+probe_read_kernel: out size0 any -> int gpl
+probe_read_user_str: out size0 any -> int gpl
+probe_read_kernel_str: out size0 any -> int gpl
+send_signal_thread: any -> int
+jiffies64: -> int
+get_ns_current_pid_tgid: any any out size -> int
+get_netns_cookie: any -> int
+get_current_ancestor_cgroup_id: any -> int
+sk_assign: ctx any any -> int
+ktime_get_boot_ns: -> int
+ringbuf_output: map mem size0 any -> int
+ringbuf_reserve: map record_size any -> mem?
+ringbuf_submit: record any -> void
+ringbuf_discard: record any -> void
+ringbuf_query: map any -> int
+csum_level: ctx any -> int
+skc_to_tcp6_sock: any -> btf?
+skc_to_tcp_sock: any -> btf?
+skc_to_tcp_timewait_sock: any -> btf?
+skc_to_tcp_request_sock: any -> btf?
+skc_to_udp6_sock: any -> btf?
+get_task_stack: btf out size0 any -> int
+copy_from_user: out size0 any -> int
+snprintf_btf: out size any any any -> int gpl
+skb_cgroup_classid: ctx -> int
+redirect_neigh: any mem? size0 any -> int
+per_cpu_ptr: any any -> btf?
+this_cpu_ptr: any -> btf
+redirect_peer: any any -> int
+task_storage_get: map btf any any -> value?
+task_storage_delete: map btf -> int
+get_current_task_btf: -> btf
+ktime_get_coarse_ns: -> int
+check_mtu: ctx any rw4 any any -> int
+for_each_map_elem: map func stack? any -> int
+snprintf: out? size0 string mem? size0 -> int gpl
+timer_init: timer map any -> int
+timer_set_callback: timer func -> int
+timer_start: timer any any -> int
+timer_cancel: timer -> int
+task_pt_regs: btf -> btf
+get_branch_snapshot: out size0 any -> int gpl
+trace_vprintk: mem size mem? size0 -> int gpl
+skc_to_unix_sock: any -> btf?
+find_vma: btf any func stack? any -> int
+loop: any func stack? any -> int
+strncmp: mem size string -> int
+copy_from_user_task: out size0 any btf any -> int gpl
+skb_set_tstamp: ctx any any -> int
+kptr_xchg: any any -> btf?
+map_lookup_percpu_elem: map key any -> value?
+skc_to_mptcp_sock: any -> btf?
+dynptr_from_mem: rw size0 any dynptr-out -> int
+ringbuf_reserve_dynptr: map any any dynptr-out -> int
+ringbuf_submit_dynptr: dynptr any -> void
+ringbuf_discard_dynptr: dynptr any -> void
+dynptr_read: out size0 dynptr any any -> int
+dynptr_write: dynptr any mem size0 any -> int
+dynptr_data: dynptr any const -> dynptr_mem?
+tcp_raw_gen_syncookie_ipv4: ip4 tcp size -> int
+tcp_raw_gen_syncookie_ipv6: ip6 tcp size -> int
+tcp_raw_check_syncookie_ipv4: ip4 tcp -> int
+tcp_raw_check_syncookie_ipv6: ip6 tcp -> int
+ktime_get_tai_ns: -> int
+user_ringbuf_drain: map func stack? any -> int
+cgrp_storage_get: map btf any any -> value?
+cgrp_storage_delete: map btf -> int
+"""
+
+
+def _parse(text: str) -> Prototype:
+    arguments, _, result = text.partition("->")
+    returns, *rest = result.split()
+    return Prototype(
+        tuple(Arg(word) for word in arguments.split()), Ret(returns), "packet" in rest, "gpl" in rest
+    )
+
+
+@functools.cache
+def prototypes() -> dict[str, Prototype]:
+    """Every prototype by the helper's name."""
+    lines = (line.partition(":") for line in _TEXT.strip().splitlines())
+    return {name: _parse(text) for name, _, text in lines}
+
+
+@functools.cache
+def prototype_of(number: int) -> Prototype | None:
+    """The prototype of a helper; None of one that tc has not."""
+    helper = BY_NUMBER.get(number)
+    return prototypes().get(helper.name) if helper is not None else None
+
+
+KFUNC_PROTOTYPES: dict[str, Prototype] = {}
+"""Kernel functions by name."""

@@ -1,0 +1,163 @@
+"""May a helper be called with these registers?  What its prototype says of each, checked.
+
+check_func_arg of the kernel's verifier, at run time: bodies trust their pointers, so whatever a body will
+read or write is checked here first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..bpf.isa import R1
+from ..bpf.prototypes import Arg, Prototype, Ret
+from .arithmetic import unsigned
+from .maps.map import map_at
+from .memory import Region, count
+from .subset import wrap
+
+if TYPE_CHECKING:
+    from .interp import Machine
+
+MAX_SIZE = 1 << 29
+"""BPF_MAX_VAR_SIZ: no memory that a helper is given is longer."""
+STRING_MAX = 1 << 16
+
+
+def check_arguments(machine: Machine, name: str, prototype: Prototype) -> list[int]:
+    """The values of r1, r2, … for a body, signed; ProgramFault says which may not be."""
+    values: list[int] = []
+    kinds = prototype.arguments
+    for at, kind in enumerate(kinds):
+        register = R1 + at
+        if kind is Arg.REST:
+            value = machine.registers[register] or 0
+        else:
+            value = machine.read(register)
+            check = _CHECKS.get(kind)
+            if check is not None:
+                refusal = check(machine, register, value, kind)
+                if refusal is not None:
+                    raise machine.fault(f"{name}: {refusal}", register)
+        values.append(wrap(value))
+    return values
+
+
+def _context(machine: Machine, register: int, value: int, kind: Arg) -> str | None:
+    return None if value == machine.context else f"r{register} is not the context"
+
+
+def _map(machine: Machine, register: int, value: int, kind: Arg) -> str | None:
+    return None if map_at(value) is not None else f"r{register} is not a map"
+
+
+def _sized_by_map(machine: Machine, register: int, value: int, kind: Arg) -> str | None:
+    """A key or value: the map is r1."""
+    found = machine.map(machine.read(R1))
+    size = found.spec.key_size if kind is Arg.KEY else found.spec.value_size
+    return _memory(machine, register, value, size, write=kind is Arg.VALUE_OUT)
+
+
+def _sized_by_next(machine: Machine, register: int, value: int, kind: Arg) -> str | None:
+    if kind in _NULLABLE and value == 0:
+        return None
+    size = machine.read(register + 1)
+    if size == 0:
+        return None  # whether that may be is the next argument's matter
+    if size > MAX_SIZE:
+        return _size(machine, register + 1, size, Arg.SIZE)
+    write = kind in _WRITTEN
+    if write and kind is Arg.RW:
+        refusal = _memory(machine, register, value, size, write=False)
+        if refusal is not None:
+            return refusal
+    return _memory(machine, register, value, size, write=write)
+
+
+_NULLABLE = frozenset({Arg.MEM_OR_NULL, Arg.OUT_OR_NULL})
+_WRITTEN = frozenset({Arg.RW, Arg.OUT, Arg.OUT_OR_NULL})
+
+
+def _size(machine: Machine, register: int, value: int, kind: Arg) -> str | None:
+    if value > MAX_SIZE:
+        return f"r{register} is a size of {value:#x}, at most {MAX_SIZE:#x} bytes go"
+    if value == 0 and kind is Arg.SIZE:
+        return f"r{register} is a size of 0 bytes"
+    return None
+
+
+def _memory(machine: Machine, register: int, address: int, size: int, *, write: bool) -> str | None:
+    if size == 0:
+        return None
+    if machine.in_context(address):
+        return f"{count(size)} through r{register}: the context is no memory"
+    return machine.memory.refusal(address, size, register, write=write)
+
+
+_FIXED = {Arg.OUT4: 4, Arg.RW4: 4, Arg.OUT8: 8, Arg.LOCK: 4, Arg.IP4: 20, Arg.IP6: 40, Arg.DYNPTR: 16}
+
+
+def _fixed(machine: Machine, register: int, value: int, kind: Arg) -> str | None:
+    size = _FIXED[kind]
+    if kind in (Arg.OUT4, Arg.RW4, Arg.OUT8, Arg.LOCK) and value % size:
+        return f"r{register} is {value:#x}, not a multiple of {size}"
+    return _memory(machine, register, value, size, write=kind not in (Arg.IP4, Arg.IP6))
+
+
+def _string(machine: Machine, register: int, value: int, kind: Arg) -> str | None:
+    """A string: it ends within its region, and nothing can write there."""
+    region = machine.memory.find(value)
+    if region is None or region.gone or not region.readable:
+        return _memory(machine, register, value, 1, write=False)
+    if machine.text(value, region.end - value) is None:
+        return f"the string that r{register} points to has no end"
+    return None
+
+
+def _function(machine: Machine, register: int, value: int, kind: Arg) -> str | None:
+    return None if machine.is_function(value) else f"r{register} is not a function"
+
+
+def _record(machine: Machine, register: int, value: int, kind: Arg) -> str | None:
+    return None if value in machine.held else f"r{register} is not a reserved ring buffer record"
+
+
+def _socket(machine: Machine, register: int, value: int, kind: Arg) -> str | None:
+    if value == 0 and kind is Arg.SOCKET_OR_NULL:
+        return None
+    region = machine.memory.at(value)
+    if region is None or region.gone or "sock" not in region.name:
+        return f"r{register} is not a socket"
+    return None
+
+
+_CHECKS: dict[Arg, Callable[[Machine, int, int, Arg], str | None]] = {
+    Arg.CTX: _context,
+    Arg.MAP: _map,
+    **dict.fromkeys((Arg.KEY, Arg.VALUE, Arg.VALUE_OUT), _sized_by_map),
+    **dict.fromkeys((Arg.MEM, Arg.MEM_OR_NULL, Arg.RW, Arg.OUT, Arg.OUT_OR_NULL), _sized_by_next),
+    **dict.fromkeys((Arg.SIZE, Arg.SIZE_OR_ZERO, Arg.RECORD_SIZE), _size),
+    **dict.fromkeys(_FIXED, _fixed),
+    Arg.DYNPTR_OUT: _fixed,
+    Arg.TCP: _sized_by_next,
+    Arg.STRING: _string,
+    Arg.FUNC: _function,
+    Arg.RECORD: _record,
+    **dict.fromkeys((Arg.SOCK_COMMON, Arg.SOCKET, Arg.SOCKET_OR_NULL), _socket),
+}
+_FIXED[Arg.DYNPTR_OUT] = 16
+
+
+def learn_result(machine: Machine, prototype: Prototype, arguments: list[int], result: int) -> None:
+    """Let the program touch what a helper gave it."""
+    if result == 0:
+        return
+    match prototype.returns:
+        case Ret.VALUE_OR_NULL:
+            machine.learn_value(arguments[0], result)
+        case Ret.MEM_OR_NULL:
+            size = arguments[1]
+            machine.memory.add(Region("ring buffer record", result, size))
+            machine.held[unsigned(result, 64)] = "a ring buffer record"
+        case _:
+            pass
