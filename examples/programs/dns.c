@@ -15,7 +15,7 @@ struct dns {
 };
 
 struct name {
-	u8 text[NAME_BYTES]; /* in lower case, dots between labels, zeros after it */
+	u8 text[NAME_BYTES]; /* in lower case, a dot before each label, zeros after it */
 };
 
 struct seen {
@@ -82,8 +82,7 @@ int dns(struct __sk_buff *skb)
 			labels++;
 			byte = '.';
 		}
-		if (i)
-			name.text[i - 1] = byte;
+		name.text[i] = byte;
 	}
 	at += i + 1;
 	if (i == NAME_BYTES || (void *)(at + sizeof(type)) > end)

@@ -18,6 +18,9 @@ typedef u16 be16;
 typedef u32 be32;
 
 #define SEC(name) __attribute__((section(name), used))
+#define KCONFIG __attribute__((section(".kconfig"))) /* what only the loader knows */
+#define KSYM __attribute__((section(".ksyms"))) /* a function of the kernel */
+#define WEAK __attribute__((weak))
 #define INLINE static inline __attribute__((always_inline))
 #define NOINLINE __attribute__((noinline))
 #define UNROLL _Pragma("clang loop unroll(full)")
