@@ -184,9 +184,9 @@ def take_turns(contestants: dict[str, Callable[[], float]], rounds: int) -> dict
     return {name: statistics.median(times) for name, times in samples.items()}
 
 
-def inner_seconds(capture: Path, filters: Sequence[str]) -> float:
+def inner_seconds(capture: Path, filters: Sequence[str], *options: str) -> float:
     """`seconds` as clsbpf tells them: from opening the capture to the last result."""
-    return float(json.loads(ran(clsbpf_words(capture, filters)).stdout)["seconds"])
+    return float(json.loads(ran(clsbpf_words(capture, filters, *options)).stdout)["seconds"])
 
 
 def throughput(capture: Path, rounds: int) -> dict[str, float]:
@@ -197,6 +197,7 @@ def throughput(capture: Path, rounds: int) -> dict[str, float]:
             "cat FILE > /dev/null": lambda: timed(lambda: read_file(capture)),
             "tcpdump --count, one filter": lambda: ran(tcpdump_words(capture, ONE[0])).wall,
             "clsbpf, one filter": lambda: inner_seconds(capture, ONE),
+            "clsbpf, one filter, two workers": lambda: inner_seconds(capture, ONE, "--jobs", "2"),
             "clsbpf, one filter, whole process": lambda: ran(clsbpf_words(capture, ONE)).wall,
             "tcpdump --count, ten filters in one expression": lambda: (
                 ran(tcpdump_words(capture, either)).wall
@@ -212,11 +213,13 @@ def targets(capture: Path, seconds: dict[str, float]) -> list[Target]:
     cat, tcpdump = seconds["cat FILE > /dev/null"], seconds["tcpdump --count, one filter"]
     tcpdump_ten = seconds["tcpdump --count, ten filters in one expression"]
     one, ten = seconds["clsbpf, one filter"], seconds["clsbpf, ten filters"]
+    two_workers = seconds["clsbpf, one filter, two workers"]
     example = [CLSBPF, "run", str(EXAMPLES / "office.pcap"), "-b", str(EXAMPLES / "policy.tc")]
     rss = max(ran(clsbpf_words(capture, TEN)).rss, ran(clsbpf_words(capture, ONE)).rss)
     return [
         Target("one filter: times as fast as tcpdump", tcpdump / one, "x", AT_LEAST, 2.0),
         Target("one filter: times the time of cat", one / cat, "x", AT_MOST, 1.5),
+        Target("one filter, two workers: times the time of cat", two_workers / cat, "x"),
         Target("ten filters: times as fast as tcpdump with one", tcpdump / ten, "x"),
         Target("ten filters: times as fast as tcpdump with ten", tcpdump_ten / ten, "x"),
         Target("ten filters: times the time of cat", ten / cat, "x"),
