@@ -79,7 +79,7 @@ def test_a_loop_is_refused_as_by_the_kernel(tmp_path: Path) -> None:
     setup = filters_setup(
         [FilterText("expression", "ip6 protochain 58")], profile="current", backend="native"
     )
-    with pytest.raises(ClsbpfError, match="ip6 protochain 58.*jump over 4294967281 instructions"):
+    with pytest.raises(ClsbpfError, match=r"ip6 protochain 58.*jump over 4294967281 instructions"):
         run([str(OFFICE)], setup)
 
 
