@@ -43,6 +43,8 @@ class Main(click.Group):
         except OSError as error:
             _forget_stdout()
             raise _failure(f"clsbpf: {error}", 1) from None
+        except MemoryError:
+            raise _failure("clsbpf: out of memory", 1) from None
 
 
 def _failure(message: str, exit_code: int) -> click.exceptions.Exit:
