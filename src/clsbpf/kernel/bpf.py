@@ -22,6 +22,8 @@ SYSCALL_NUMBERS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361
 """__NR_bpf by machine."""
 
 LOG_BYTES = 1 << 20
+FUNC_INFO_BYTES = 8
+"""sizeof(struct bpf_func_info), as it was first."""
 
 
 class Command(enum.IntEnum):
@@ -49,7 +51,7 @@ class ProgType(enum.IntEnum):
 
 
 _ATTR_BYTES = 160
-_PROG_LOAD = struct.Struct("=IIQQIIQII16s")
+_PROG_LOAD = struct.Struct("=IIQQIIQII16sIIIIQI")
 _TEST_RUN = struct.Struct("=IIIIQQIIIIQQIII4x")
 _INFO = struct.Struct("=IIQ")
 _PROG_INFO = struct.Struct("=II8sIIQQQIIQ16s")
@@ -101,17 +103,22 @@ def refused(what: str, error: OSError) -> ClsbpfError:
 
 def prog_load(
     insns: Iterable[Insn],
-    kind: ProgType = ProgType.SCHED_CLS,
+    kind: int = ProgType.SCHED_CLS,
     *,
     license: str = "GPL",
     name: str = "",
+    btf_fd: int = 0,
+    func_info: bytes = b"",
 ) -> int:
     """Load a program: its file descriptor, the caller's to close.
 
+    `kind` is BPF_PROG_TYPE_*.  `func_info` holds a struct bpf_func_info (8 bytes) for each function, with
+    types out of `btf_fd`: callbacks and global functions need that.
     VerifierError, with the kernel's errno and the verifier's log, when it is refused.
     """
     code = ctypes.create_string_buffer(encode(insns))
     terms = ctypes.create_string_buffer(license.encode())
+    functions = ctypes.create_string_buffer(func_info, len(func_info)) if func_info else None
     log = ctypes.create_string_buffer(LOG_BYTES)
 
     def attributes(log_level: int) -> bytes:
@@ -126,6 +133,12 @@ def prog_load(
             0,
             0,
             name.encode()[:15],
+            0,
+            0,
+            btf_fd,
+            FUNC_INFO_BYTES if functions else 0,
+            ctypes.addressof(functions) if functions else 0,
+            len(func_info) // FUNC_INFO_BYTES,
         )
 
     try:
