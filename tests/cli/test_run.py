@@ -320,7 +320,9 @@ def test_an_interrupt_says_how_far_it_came_and_leaves_nothing(lab: Path) -> None
     assert sorted(path.name for path in lab.iterdir()) == ["a.pcap", "fifo", "policy.tc"]
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(lab: Path) -> None:
+@pytest.mark.parametrize(("cut", "ending"), [(0, (0, "")), (1, (1, "clsbpf: a.pcap: cut at byte"))])
+def test_a_reader_that_has_seen_enough_is_no_error(lab: Path, cut: int, ending: tuple[int, str]) -> None:
+    os.truncate("a.pcap", os.path.getsize("a.pcap") - cut)
     reader, writer = os.pipe()
     os.close(reader)
     with open(writer, "w") as closed:
@@ -330,7 +332,8 @@ def test_a_reader_that_has_seen_enough_is_no_error(lab: Path) -> None:
             stderr=subprocess.PIPE,
             text=True,
         )
-    assert (run.returncode, run.stderr) == (0, "")
+    assert (run.returncode, run.stderr[: len("clsbpf: a.pcap: cut at byte")]) == ending
+    assert run.stderr.count("\n") == cut
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")

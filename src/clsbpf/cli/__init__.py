@@ -38,10 +38,9 @@ class Main(click.Group):
             how_far = f" {interrupt}" if interrupt.args else ""
             raise _failure(f"clsbpf: interrupted{how_far}", 130) from None
         except BrokenPipeError:
-            _forget_stdout()  # the reader has seen enough; what is left in the buffer has nowhere to go
+            _forget_stdout()  # the reader has seen enough
             raise click.exceptions.Exit(0) from None
         except OSError as error:
-            _forget_stdout()
             raise _failure(f"clsbpf: {error}", 1) from None
         except MemoryError:
             raise _failure("clsbpf: out of memory", 1) from None
@@ -49,11 +48,12 @@ class Main(click.Group):
 
 def _failure(message: str, exit_code: int) -> click.exceptions.Exit:
     click.echo(message, err=True)
+    _forget_stdout()
     return click.exceptions.Exit(exit_code)
 
 
 def _forget_stdout() -> None:
-    """Let what is still buffered for standard output go nowhere, so that the exit does not fail on it."""
+    """Let what could not be written to standard output go nowhere, so that the exit does not fail on it."""
     with suppress(OSError, ValueError):  # not a file: nothing to fail on
         devnull = os.open(os.devnull, os.O_WRONLY)
         os.dup2(devnull, sys.stdout.fileno())

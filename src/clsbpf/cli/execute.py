@@ -44,9 +44,11 @@ def execute(request: Request) -> None:
         except KeyboardInterrupt:
             raise KeyboardInterrupt(meter.how_far()) from None
         outputs.commit()
-    show(request, results)
-    if damage is not None:
-        raise damage
+    try:
+        show(request, results)
+    finally:
+        if damage is not None:  # whatever became of the report
+            raise damage
 
 
 def open_outputs(results: str | None, split: str | None) -> Outputs:
