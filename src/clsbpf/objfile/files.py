@@ -74,5 +74,5 @@ def machine_btf() -> Btf | None:
 
 def _unreadable(path: Path, error: OSError) -> ObjectError:
     unreadable = ObjectError(f"{os.fspath(path)}: cannot be read: {error.strerror}")
-    unreadable.errno = error.errno
+    unreadable.errno = error.errno or unreadable.errno
     return unreadable

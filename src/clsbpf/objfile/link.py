@@ -19,6 +19,7 @@ from ..bpf.isa import PSEUDO_CALL, PSEUDO_KFUNC_CALL, Class, Jmp, Pseudo
 from ..bpf.spec import MapSpec
 from ..errors import ObjectError
 from .btf_maps import PlacedMap
+from .core_patch import Patches
 from .data_maps import is_data
 from .elf import SHN_ABS, SHN_COMMON, SHN_UNDEF, Elf, Relocation, Symbol
 from .externs import KCONFIG, Extern, Externs
@@ -27,6 +28,8 @@ from .functions import MAX_INSNS, Function, Functions
 _CALL = Class.JMP | Jmp.CALL
 _MISSING_KFUNC = 2002000000
 """libbpf's POISON_CALL_KFUNC_BASE: a helper that does not exist, called instead of a missing weak kfunc."""
+
+_UNPATCHED = Patches()
 
 MAX_LINKED = 4 * MAX_INSNS
 """Instructions of all programs of an object together, subprograms counted each time."""
@@ -224,8 +227,8 @@ class Linker:
     def _wrong(self, function: Function, at: int, what: str) -> ObjectError:
         return ObjectError(f"{self._elf.name}: function {function.name!r}, instruction {at}: {what}")
 
-    def link(self, main: Function, patched: Mapping[Function, Mapping[int, Insn]]) -> Linked:
-        """bpf_object__relocate_calls(): the whole program.  `patched`: instructions that CO-RE changed."""
+    def link(self, main: Function, patches: Mapping[Function, Patches]) -> Linked:
+        """bpf_object__relocate_calls(): the whole program, with the instructions that CO-RE changed."""
         base: dict[Function, int] = {}
         problem: str | None = None
         size = 0
@@ -245,11 +248,11 @@ class Linker:
                         f"all programs {self._linked}; {MAX_INSNS} and {MAX_LINKED} are allowed"
                     )
                 references = self.references(callee)
-                problem = problem or references.problem
+                problem = problem or references.problem or patches.get(callee, _UNPATCHED).problem
                 pending.append(iter(list(references.found.values())))
         writer = _Writer(self._specs, base)
         for function in base:
-            writer.write(function, self.references(function).found, patched.get(function, {}))
+            writer.write(function, self.references(function).found, patches.get(function, _UNPATCHED))
         return Linked(
             tuple(writer.insns),
             {number: self._specs[name] for name, number in writer.maps.items()},
@@ -271,14 +274,13 @@ class _Writer:
     kfuncs: dict[str, int] = field(default_factory=dict)
     poison: dict[int, str] = field(default_factory=dict)
 
-    def write(
-        self, function: Function, references: Mapping[int, Reference], patched: Mapping[int, Insn]
-    ) -> None:
+    def write(self, function: Function, references: Mapping[int, Reference], patches: Patches) -> None:
         """Add a function with its references filled in."""
         begin = len(self.insns)
         self.insns.extend(function.insns)
-        for at, insn in patched.items():
+        for at, insn in patches.insns.items():
             self.insns[begin + at] = insn
+        self.poison.update({begin + at: why for at, why in patches.poison.items()})
         for at, reference in references.items():
             self._fill(begin + at, reference)
 

@@ -20,6 +20,7 @@ from .btf import Btf
 from .btf_ext import BtfExt, LineRecord, read_btf_ext
 from .btf_fixup import fixed_up
 from .btf_maps import PlacedMap, btf_maps
+from .core_patch import find_patches
 from .data_maps import data_maps, variables
 from .elf import Elf, read_elf
 from .externs import KCONFIG, resolve_externs
@@ -60,9 +61,14 @@ def load_object(
     linker = Linker(elf, functions, maps, externs)
     license = _text(elf, "license")
     debug = _Debug(btf, ext)
+
+    def kernel() -> Btf | None:
+        return kernel_btf() if callable(kernel_btf) else kernel_btf
+
+    patches = find_patches(functions, btf, ext, kernel) if btf else {}
     programs = {}
     for function, label in names.items():
-        linked = linker.link(function, {})
+        linked = linker.link(function, patches)
         programs[label] = _program(function, label, linked, license, debug)
     return ObjectSpec(
         name=name,

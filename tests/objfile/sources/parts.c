@@ -58,7 +58,7 @@ __u64 seen = 7;
 __u32 dropped;
 static volatile __u32 hidden = 3;
 SEC(".data.config") struct counter initial = { 1, 2 };
-SEC(".bss.scratch") __u8 scratch[64];
+__u8 scratch[64];
 
 static __noinline int twice(int x)
 {
@@ -102,7 +102,7 @@ int stage_two(struct __sk_buff *skb)
 SEC("action")
 int verdict(struct __sk_buff *skb)
 {
-	return bpf_map_lookup_elem(&events, &seen) ? 2 : 0;
+	return bpf_ringbuf_query(&events, 0) ? 2 : 0;
 }
 
 char _license[] SEC("license") = "GPL";
