@@ -163,6 +163,8 @@ class ProgramSpec:
 
     As libbpf does, each is a call of a helper that does not exist: a program that never gets there runs.
     """
+    core_relocations: int = 0
+    """How many of its instructions depend on the kernel's types."""
     problem: str | None = None
     """Why the program cannot be used at all, in words for its user; the instructions are as far as known."""
     autoload: bool = True
@@ -215,6 +217,10 @@ class ObjectSpec:
     version: int = 0
     """What the section `version` holds: the kernel that old kprobe programs were made for."""
     btf: Any = None
+    settings: tuple[str, ...] = ()
+    """The kernel's settings that it asks for (`__kconfig`)."""
+    missing: tuple[str, ...] = ()
+    """What it declares weak and is not there."""
 
     def in_section(self, section: str) -> Iterator[ProgramSpec]:
         """The programs of a section, in their order."""

@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from ..errors import ClsbpfError, TcError
+from .prog import prog
 from .run import run
 
 
@@ -67,3 +68,4 @@ def main() -> None:
 
 
 main.add_command(run)
+main.add_command(prog)

@@ -83,10 +83,14 @@ def _poisoned(insns: Sequence[Insn], at: int) -> dict[int, Insn]:
 
 @dataclass(slots=True)
 class Patches:
-    """What CO-RE changes in one function: its new instructions, those poisoned and why, what is wrong."""
+    """What CO-RE changes in one function: its new instructions, those poisoned and why, what is wrong.
+
+    `count` is how many relocations it has.
+    """
 
     insns: dict[int, Insn] = field(default_factory=dict)
     poison: dict[int, str] = field(default_factory=dict)
+    count: int = 0
     problem: str | None = None
 
 
@@ -108,6 +112,7 @@ def find_patches(
                     "where no instruction is"
                 )
             patches = found.setdefault(function, Patches())
+            patches.count += 1
             if record.kind != CoreKind.TYPE_ID_LOCAL and not asked:
                 target, asked = kernel(), True
                 resolver = CoreResolver(btf, target) if target else None

@@ -180,8 +180,8 @@ def _encode(btf: Btf, setting: _Setting, text: str, where: str) -> bytes:
             raw = text.encode("utf-8", "surrogateescape")[: max(setting.size - 1, 0)]
             return raw.ljust(setting.size, b"\0")
         case Int() if text in _LETTERS:
-            if type.is_char and type.size == 1 and not type.is_bool:
-                return text.encode()
+            if type.size == 1 and not type.is_bool:
+                return text.encode()  # the letter itself
             if not type.is_bool or text == "m":
                 raise ObjectError(f"{where} is {text!r}, which does not fit its type {type.name!r}")
             return _LETTERS[text].to_bytes(type.size, "little")

@@ -20,10 +20,10 @@ from .btf import Btf
 from .btf_ext import BtfExt, LineRecord, read_btf_ext
 from .btf_fixup import fixed_up
 from .btf_maps import PlacedMap, btf_maps
-from .core_patch import find_patches
+from .core_patch import Patches, find_patches
 from .data_maps import data_maps, variables
 from .elf import Elf, read_elf
-from .externs import KCONFIG, resolve_externs
+from .externs import KCONFIG, resolve_externs, unset
 from .functions import Function, Functions, find_functions
 from .legacy_maps import legacy_maps, with_tail_calls
 from .link import Linked, Linker
@@ -69,7 +69,7 @@ def load_object(
     programs = {}
     for function, label in names.items():
         linked = linker.link(function, patches)
-        programs[label] = _program(function, label, linked, license, debug)
+        programs[label] = _program(function, label, linked, license, debug, patches)
     return ObjectSpec(
         name=name,
         programs=programs,
@@ -78,6 +78,8 @@ def load_object(
         license=license,
         version=_version(elf),
         btf=btf,
+        settings=tuple(each.name for each in externs.by_name.values() if each.offset is not None),
+        missing=tuple(unset(externs)),
     )
 
 
@@ -169,7 +171,14 @@ class _Debug:
         return self._types.get((function.section.name, function.start * INSN_BYTES), 0)
 
 
-def _program(function: Function, name: str, linked: Linked, license: str, debug: _Debug) -> ProgramSpec:
+def _program(
+    function: Function,
+    name: str,
+    linked: Linked,
+    license: str,
+    debug: _Debug,
+    patches: Mapping[Function, Patches],
+) -> ProgramSpec:
     lines: list[LineInfo] = []
     infos: list[FuncInfo] = []
     for part, base in linked.layout:
@@ -187,6 +196,7 @@ def _program(function: Function, name: str, linked: Linked, license: str, debug:
         line_info=tuple(lines),
         func_info=tuple(infos),
         poison=linked.poison,
+        core_relocations=sum(patches[part].count for part, _ in linked.layout if part in patches),
         problem=linked.problem,
         autoload=is_autoloaded(function.section.name),
     )

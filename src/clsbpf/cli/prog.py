@@ -1,0 +1,55 @@
+"""`clsbpf prog`: looks at the programs of an object.  `objects.py` says what there is to tell."""
+
+from __future__ import annotations
+
+import click
+
+_BTF = click.option(
+    "--btf",
+    metavar="FILE",
+    help="The kernel's types (BTF) that programs are made to fit; by default this machine's.",
+)
+
+
+@click.group()
+def prog() -> None:
+    """Look at the BPF programs in an object (.o)."""
+
+
+@prog.command()
+@click.argument("object", metavar="OBJECT")
+@_BTF
+@click.option("--json", is_flag=True, help="Print one JSON object.")
+def show(object: str, btf: str | None, json: bool) -> None:
+    """Show its programs, maps and variables, the helpers that it calls, and what it needs.
+
+    \b
+    clsbpf prog show prog.o
+    """
+    from ..objfile import read_object
+    from .objects import as_json, as_text, describe
+
+    described = describe(read_object(object, btf=btf))
+    click.echo(as_json(described) if json else as_text(described))
+
+
+@prog.command()
+@click.argument("object", metavar="OBJECT")
+@click.argument("section", metavar="[SECTION]", required=False)
+@_BTF
+@click.option("--source", is_flag=True, help="Show the source lines that instructions come from.")
+def dump(object: str, section: str | None, btf: str | None, source: bool) -> None:
+    """Disassemble programs as they would be loaded: all, those of a section, or that of a function.
+
+    The section .BTF is shown as `bpftool btf dump` does.
+
+    \b
+    clsbpf prog dump prog.o classifier --source
+    """
+    from ..objfile import read_object
+    from .objects import dump_btf, dump_programs
+
+    spec = read_object(object, btf=btf)
+    lines = dump_btf(spec) if section == ".BTF" else dump_programs(spec, section, source=source)
+    for line in lines:
+        click.echo(line)
