@@ -104,6 +104,11 @@ def map_lookup(fd: int, key: bytes | None, value_size: int, flags: int = 0) -> b
     )
 
 
+def map_contains(fd: int, value: bytes) -> None:
+    """BPF_MAP_LOOKUP_ELEM of a Bloom filter: ENOENT if the value was not put in."""
+    _element(Command.MAP_LOOKUP_ELEM, "find the value", fd, None, value, 0)
+
+
 def map_update(fd: int, key: bytes | None, value: bytes, flags: int = 0) -> None:
     """BPF_MAP_UPDATE_ELEM."""
     _element(Command.MAP_UPDATE_ELEM, "update the map", fd, key, value, flags)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 
 from ...bpf.maps import UpdateFlag
-from ..subset import copy, load_i64, load_u32, native, store_u32
+from ..subset import load_i64, load_u32, native, store_i64, store_u32
 from .header import MapAt, copy_value, cpu_value
 
 
@@ -108,10 +108,29 @@ def array_next_key(map: int, key: int, next_key: int) -> int:
 
 
 @native
-def array_copy_values(map: int, key: int, to: int) -> int:
-    """bpf_percpu_array_copy: the values of all CPUs to `to`, 0 or -ENOENT."""
-    source = array_lookup(map, key)
-    if not source:
+def array_slot_refusal(map: int, key: int, flags: int) -> int:
+    """What bpf_fd_array_map_update_elem checks before it looks at the descriptor: 0 or -errno."""
+    if flags:
+        return -errno.EINVAL
+    return 0 if array_lookup(map, key) else -errno.E2BIG
+
+
+@native
+def array_update_slot(map: int, key: int, value: int, flags: int) -> int:
+    """bpf_fd_array_map_update_elem: `value` is the slot's content itself; 0 or -errno."""
+    refusal = array_slot_refusal(map, key, flags)
+    if not refusal:
+        store_i64(array_lookup(map, key), value)
+    return refusal
+
+
+@native
+def array_delete_slot(map: int, key: int) -> int:
+    """__fd_array_map_delete_elem: 0 or -errno."""
+    slot = array_lookup(map, key)
+    if not slot:
+        return -errno.E2BIG
+    if not load_i64(slot):
         return -errno.ENOENT
-    copy(to, source, load_i64(map + MapAt.ELEMENT_SIZE))
+    store_i64(slot, 0)
     return 0

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Final
 
 from ...bpf.maps import PERCPU_TYPES, MapFlag, MapType
 from ...bpf.spec import MapSpec
 from ..subset import store_i64
+from .devices import DeviceAt
 from .hash import ElementAt, HashAt
 from .header import MapAt
+from .lpm import KEY_DATA, NodeAt, TrieAt
 from .lru import LOCAL_FREE_TARGET, PERCPU_FREE_TARGET, LocalAt, LruAt
+from .queue import BloomAt
 from .storage import Storage
 
 SLOT: Final = 8
-"""Bytes of a slot: what a descriptor in an array stands for (slots.py)."""
+"""Bytes of a slot: what a descriptor in an array stands for."""
+BLOOM_HASHES: Final = 5
+"""Hash functions of a Bloom filter that does not say."""
+SOCKETS: Final = 1 << 20
+"""Sockets that may have a value in an sk_storage, which in the kernel is bounded by their memory."""
+U32: Final = 0xFFFFFFFF
 
 
 def build(spec: MapSpec, *, cpus: int, seed: int) -> Storage:
@@ -42,7 +51,7 @@ def _power_of_two(count: int) -> int:
 
 def _element_values(spec: MapSpec, storage: Storage) -> int:
     """Bytes of an element's value, or of its values on all CPUs."""
-    if spec.type in _SLOTTED:
+    if spec.type in SLOTTED:
         return SLOT
     return storage[MapAt.STRIDE] * (storage[MapAt.CPUS] if spec.type in PERCPU_TYPES else 1)
 
@@ -113,13 +122,62 @@ def _lru(spec: MapSpec, storage: Storage, seed: int) -> None:
         store_i64(local + LocalAt.NEXT_STEAL, cpu)
 
 
+def _trie(spec: MapSpec, storage: Storage, seed: int) -> None:
+    """trie_alloc.  Intermediate nodes are fewer than entries; a new node is taken before an old one goes."""
+    storage[TrieAt.DATA_SIZE] = spec.key_size - KEY_DATA
+    storage[MapAt.VALUE_OFFSET] = NodeAt.DATA + _up(spec.key_size - KEY_DATA)
+    storage[MapAt.ELEMENT_SIZE] = storage[MapAt.VALUE_OFFSET] + storage[MapAt.STRIDE]
+    storage[TrieAt.FRESH] = _elements(storage, 2 * spec.max_entries + 1)
+
+
+def _queue(spec: MapSpec, storage: Storage, seed: int) -> None:
+    storage[MapAt.ELEMENT_SIZE] = storage[MapAt.STRIDE]
+    _elements(storage, spec.max_entries + 1)
+
+
+def _bloom(spec: MapSpec, storage: Storage, seed: int) -> None:
+    """bloom_map_alloc: 7 bits for 5 times an entry's hashes, rounded up to a power of two."""
+    hashes = spec.map_extra or BLOOM_HASHES
+    bits = spec.max_entries * hashes // 5 * 7
+    if spec.max_entries * hashes > U32 or bits > 1 << 31:
+        bits = 1 << 32
+    bits = max(_power_of_two(bits) if bits else 0, 64)
+    storage[MapAt.ELEMENT_SIZE] = 1
+    storage[BloomAt.MASK] = bits - 1
+    storage[BloomAt.HASHES] = hashes
+    storage[BloomAt.SEED] = seed
+    _elements(storage, bits // 8)
+
+
+def _ringbuf(spec: MapSpec, storage: Storage, seed: int) -> None:
+    """Twice the size: a record at the end runs on (ringbuf.py)."""
+    storage[MapAt.ELEMENT_SIZE] = 1
+    _elements(storage, 2 * spec.max_entries)
+
+
+def _devices(spec: MapSpec, storage: Storage, seed: int) -> None:
+    storage[MapAt.ELEMENT_SIZE] = DeviceAt.END
+    _elements(storage, spec.max_entries)
+
+
+def _sk_storage(spec: MapSpec, storage: Storage, seed: int) -> None:
+    """bpf_local_storage_map_alloc: a hash map by socket."""
+    storage[MapAt.KEY_SIZE] = 8
+    storage[MapAt.MAX_ENTRIES] = SOCKETS
+    _hash(dataclasses.replace(spec, key_size=8, max_entries=SOCKETS), storage, seed)
+
+
+def _nothing(spec: MapSpec, storage: Storage, seed: int) -> None:
+    """A map that is declared, and always empty here."""
+
+
 def _empty_list(head: int) -> None:
     """INIT_LIST_HEAD."""
     store_i64(head + ElementAt.LIST_NEXT, head)
     store_i64(head + ElementAt.LIST_PREV, head)
 
 
-_SLOTTED = frozenset(
+SLOTTED = frozenset(
     {
         MapType.PROG_ARRAY,
         MapType.PERF_EVENT_ARRAY,
@@ -128,6 +186,7 @@ _SLOTTED = frozenset(
         MapType.HASH_OF_MAPS,
     }
 )
+"""Maps whose elements are slots."""
 
 _BUILDERS: dict[int, Callable[[MapSpec, Storage, int], None]] = {
     MapType.ARRAY: _array,
@@ -141,4 +200,16 @@ _BUILDERS: dict[int, Callable[[MapSpec, Storage, int], None]] = {
     MapType.HASH_OF_MAPS: _hash,
     MapType.LRU_HASH: _lru,
     MapType.LRU_PERCPU_HASH: _lru,
+    MapType.LPM_TRIE: _trie,
+    MapType.QUEUE: _queue,
+    MapType.STACK: _queue,
+    MapType.BLOOM_FILTER: _bloom,
+    MapType.RINGBUF: _ringbuf,
+    MapType.DEVMAP: _devices,
+    MapType.CPUMAP: _devices,
+    MapType.DEVMAP_HASH: _hash,
+    MapType.SK_STORAGE: _sk_storage,
+    MapType.SOCKMAP: _nothing,
+    MapType.SOCKHASH: _nothing,
+    MapType.XSKMAP: _nothing,
 }

@@ -21,7 +21,7 @@ PERCPU_MAX = 32 << 10
 """PCPU_MIN_UNIT_SIZE: the largest value of a per-CPU map."""
 HASH_ELEMENT_HEAD = 48
 """sizeof(struct htab_elem)."""
-LPM_NODE_HEAD = 40
+LPM_NODE_HEAD = 24
 """sizeof(struct lpm_trie_node)."""
 PAGE = 4096
 STACK_BYTES = 512
@@ -145,7 +145,7 @@ def _inner(spec: MapSpec) -> None:
     """bpf_map_meta_alloc: what a map of maps holds."""
     inner = spec.inner
     if inner is None:
-        raise refuse(spec, errno.EBADF, "the map does not say what its inner maps look like")
+        raise refuse(spec, errno.EINVAL, "the map does not say what its inner maps look like")
     if inner.inner is not None or inner.type in (MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS):
         raise refuse(spec, errno.EINVAL, "maps of maps of maps cannot be made")
     if inner.type in (MapType.PROG_ARRAY, MapType.STRUCT_OPS):

@@ -18,21 +18,31 @@ import dataclasses
 import errno
 import itertools
 import os
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from ...bpf.maps import PERCPU_TYPES, MapFlag, MapType, UpdateFlag
 from ...bpf.spec import MapSpec
 from ...errors import MapError
-from ..memory import Region
-from . import array, hash, lru
-from .build import build
+from . import array, devices, hash, lpm, lru, queue
+from .build import SLOTTED, build
 from .check import ENOTSUPP, check
 from .header import MapAt, clear_specials
+from .perf import PerfBuffer
 
 _serial = itertools.count(1)
 _MAPS: weakref.WeakValueDictionary[int, Map] = weakref.WeakValueDictionary()
+
+
+class Held(Protocol):
+    """What a slot may hold: a program, a map, …"""
+
+    @property
+    def id(self) -> int:
+        """What dumps call it by; not 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +52,22 @@ class Commands:
     lookup: Callable[[int, int], int] | None = None
     """(map, key) -> the address of the value or values, or 0.  Unlike a program's, it leaves no trace."""
     update: Callable[[int, int, int, int], int] | None = None
-    """(map, key, value or values, flags) -> 0 or -errno."""
+    """(map, key, value or values, flags) -> 0 or -errno.  In maps of slots: the content itself."""
     delete: Callable[[int, int], int] | None = None
     """(map, key) -> 0 or -errno."""
     next_key: Callable[[int, int, int], int] | None = None
     """(map, key or 0, next key) -> 0 or -errno."""
     take: bool = False
     """Is there BPF_MAP_LOOKUP_AND_DELETE_ELEM?"""
+    absent: int = ENOTSUPP
+    """The errno of a command that is None."""
 
+
+_SLOTS = Commands(
+    array.array_lookup_slot, array.array_update_slot, array.array_delete_slot, array.array_next_key
+)
+_INDEXED_SLOTS = SLOTTED - {MapType.HASH_OF_MAPS}
+_DEVICES = Commands(devices.device_lookup, devices.devmap_update, devices.device_delete, array.array_next_key)
 
 COMMANDS: dict[int, Commands] = {
     MapType.HASH: Commands(
@@ -68,12 +86,49 @@ COMMANDS: dict[int, Commands] = {
     MapType.PERCPU_ARRAY: Commands(
         array.array_lookup, array.array_update_all, array.array_delete, array.array_next_key
     ),
+    MapType.LPM_TRIE: Commands(lpm.trie_lookup, lpm.trie_update, lpm.trie_delete, lpm.trie_next_key),
+    MapType.PROG_ARRAY: _SLOTS,
+    MapType.PERF_EVENT_ARRAY: _SLOTS,
+    MapType.CGROUP_ARRAY: _SLOTS,
+    MapType.ARRAY_OF_MAPS: _SLOTS,
+    MapType.HASH_OF_MAPS: Commands(
+        hash.hash_lookup_slot, hash.hash_update_slot, hash.hash_delete, hash.hash_next_key
+    ),
+    MapType.QUEUE: Commands(update=queue.keyless_push, take=True, absent=errno.EINVAL),
+    MapType.STACK: Commands(update=queue.keyless_push, take=True, absent=errno.EINVAL),
+    MapType.BLOOM_FILTER: Commands(update=queue.keyless_add, absent=errno.EOPNOTSUPP),
+    MapType.DEVMAP: _DEVICES,
+    MapType.DEVMAP_HASH: Commands(
+        hash.hash_lookup, devices.devmap_hash_update, hash.hash_delete, hash.hash_next_key
+    ),
+    MapType.CPUMAP: dataclasses.replace(_DEVICES, update=devices.cpumap_update),
 }
+"""By type; a type that is missing has no commands (ring buffers, maps of sockets)."""
+
+_PEEKED: dict[int, Callable[[int, int], int]] = {
+    MapType.QUEUE: queue.queue_peek,
+    MapType.STACK: queue.queue_peek,
+}
+"""Maps that values come out of without a key: (map, where the value goes) -> 0 or -errno."""
 
 
 def map_at(address: int) -> Map | None:
     """The map that a program's map pointer is, or None."""
     return _MAPS.get(address)
+
+
+def inner_difference(wanted: MapSpec, found: MapSpec) -> str | None:
+    """Why a map cannot be in a map of maps, in words (bpf_map_meta_equal, array_map_meta_equal)."""
+    compared = ["type", "key_size", "value_size", "flags"]
+    if wanted.type in (MapType.ARRAY, MapType.PERCPU_ARRAY) and not wanted.flags & MapFlag.INNER_MAP:
+        compared.append("max_entries")
+    for what in compared:
+        theirs, ours = getattr(found, what), getattr(wanted, what)
+        if what == "flags":  # bpf_map_flags_retain_permanent: what commands may do is no part of the map
+            theirs, ours = (flags & ~(MapFlag.RDONLY | MapFlag.WRONLY) for flags in (theirs, ours))
+        if theirs != ours:
+            return f"its {what} is {theirs}, must be {ours}"
+    return None
 
 
 class Map:
@@ -97,7 +152,8 @@ class Map:
         self.address = self._storage.address
         """What a program's map pointer is."""
         self.frozen = False
-        self._commands = COMMANDS[spec.type]
+        self._held: dict[bytes, Held] = {}
+        self._commands = COMMANDS.get(spec.type, Commands())
         _MAPS[self.address] = self
         for key, value in spec.contents:
             if isinstance(value, bytes):  # what refers to programs and maps is filled in by who has them
@@ -160,8 +216,18 @@ class Map:
         self._may_lock(flags)
         update = self._has(self._commands.update, "updated")
         key_buffer = self._key(key)
+        if self.slotted:
+            raise self._error(errno.EBADF, "a descriptor is no value here; put() takes what it stands for")
         value_buffer = self._value(value)
         self._done(update(self.address, _at(key_buffer), _at(value_buffer), flags), "update", key, flags)
+
+    def contains(self, value: bytes) -> bool:
+        """BPF_MAP_LOOKUP_ELEM of a Bloom filter: may the value have been put in?"""
+        self._may_read()
+        if self.spec.type != MapType.BLOOM_FILTER:
+            raise self._error(ENOTSUPP, "only a Bloom filter is asked for a value")
+        buffer = self._value(value)
+        return queue.bloom_peek(self.address, ctypes.addressof(buffer)) == 0
 
     def delete(self, key: bytes) -> None:
         """BPF_MAP_DELETE_ELEM.  Raises MapError (ENOENT, EINVAL)."""
@@ -169,6 +235,7 @@ class Map:
         delete = self._has(self._commands.delete, "deleted from")
         key_buffer = self._key(key)  # a name keeps it alive during the call
         self._done(delete(self.address, _at(key_buffer)), "delete", key)
+        self._held.pop(key, None)
 
     def next_key(self, key: bytes | None = None) -> bytes | None:
         """BPF_MAP_GET_NEXT_KEY: the key after `key` (the first one for None); None after the last."""
@@ -192,6 +259,8 @@ class Map:
         key_buffer = self._key(key)
         if not self._commands.take:
             raise self._error(ENOTSUPP, f"nothing can be taken out of a {self.spec.type_name}")
+        if self.spec.type in _PEEKED:
+            return self._peek(queue.queue_pop)
         value = self._look_up(key_buffer)
         delete = self._has(self._commands.delete, "deleted from")
         self._done(delete(self.address, _at(key_buffer)), "delete", key)
@@ -201,20 +270,56 @@ class Map:
         """BPF_MAP_FREEZE: commands change nothing any more; programs may."""
         if self._storage[MapAt.SPECIALS]:
             raise self._error(ENOTSUPP, "a map with locks or timers cannot be frozen")
-        if self.spec.flags & MapFlag.RDONLY:
-            raise self._error(errno.EPERM, "the map may only be read")
-        if self.frozen:
-            raise self._error(errno.EBUSY, "the map is frozen already")
+        self._may_write()
         self.frozen = True
 
-    def keys_raw(self) -> Iterator[bytes]:
-        """The keys there are, as bytes, in the order of the walk; the map may change meanwhile."""
+    def __iter__(self) -> Iterator[bytes]:
+        """The keys, in the order of the walk.  The map may change meanwhile; the walk ends all the same."""
         key = self.next_key()
-        seen = 0
-        while key is not None and seen <= self.max_entries:
+        for _ in range(self.max_entries):
+            if key is None:
+                return
             yield key
-            seen += 1
             key = self.next_key(key)
+
+    # slots: what a descriptor in a value stands for
+
+    @property
+    def slotted(self) -> bool:
+        """Does the map hold programs, maps, … instead of bytes?"""
+        return self.spec.type in SLOTTED
+
+    def put(self, key: bytes, held: Held, flags: int = 0) -> None:
+        """BPF_MAP_UPDATE_ELEM of a map of slots: `held` is what the descriptor stands for.
+
+        Raises MapError: EINVAL for a map that is not like the inner maps must be, and what else the
+        kernel says.  Whether programs fit each other is for who loads them to check.
+        """
+        self._may_write()
+        self._may_lock(flags)
+        if not self.slotted:
+            raise self._error(errno.EINVAL, "the map holds values, nothing else")
+        key_buffer = self._key(key)
+        if self.spec.type in _INDEXED_SLOTS:
+            self._done(array.array_slot_refusal(self.address, _at(key_buffer), flags), "update", key, flags)
+        if self.spec.inner is not None:
+            if not isinstance(held, Map):
+                raise self._error(errno.EINVAL, "the map holds maps, nothing else")
+            difference = inner_difference(self.spec.inner, held.spec)
+            if difference:
+                raise self._error(errno.EINVAL, f"map {held.name!r} does not fit: {difference}")
+        content = held.address if isinstance(held, Map | PerfBuffer) else held.id
+        update = self._has(self._commands.update, "updated")
+        self._done(update(self.address, _at(key_buffer), content, flags), "update", key, flags)
+        self._held[key] = held
+
+    def get(self, key: bytes) -> Held | None:
+        """What the slot of `key` holds, or None."""
+        return self._held.get(key)
+
+    def program_at(self, index: int) -> Any:
+        """What a tail call to `index` finds: the program, or None."""
+        return self._held.get(index.to_bytes(4, sys.byteorder))
 
     # what commands check
 
@@ -237,7 +342,7 @@ class Map:
 
     def _has(self, command: Callable[..., int] | None, what: str) -> Callable[..., int]:
         if command is None:
-            raise self._error(ENOTSUPP, f"a {self.spec.type_name} cannot be {what} from outside")
+            raise self._error(self._commands.absent, f"a {self.spec.type_name} cannot be {what} from outside")
         return command
 
     def _key(self, key: bytes | None) -> ctypes.Array[ctypes.c_char] | None:
@@ -256,15 +361,30 @@ class Map:
         return ctypes.create_string_buffer(value, len(value))
 
     def _look_up(self, key: ctypes.Array[ctypes.c_char] | None) -> bytes:
+        if self.spec.type in _PEEKED:
+            return self._peek(_PEEKED[self.spec.type])
         lookup = self._has(self._commands.lookup, "looked into")
+        if self.spec.type in (MapType.PERF_EVENT_ARRAY, MapType.CGROUP_ARRAY):
+            raise self._error(ENOTSUPP, "what the slots hold has no number to show")
         address = lookup(self.address, _at(key))
         if not address:
             shown = key.raw.hex() if key is not None else ""
             raise self._error(errno.ENOENT, f"there is no key {shown}")
+        if self.slotted:
+            assert key is not None
+            return self._held[key.raw].id.to_bytes(4, sys.byteorder)
         value = ctypes.create_string_buffer(ctypes.string_at(address, self.value_bytes), self.value_bytes)
         for cpu in range(self.cpus if self.per_cpu else 1):
             clear_specials(self.address, ctypes.addressof(value) + cpu * self._storage[MapAt.STRIDE])
         return value.raw
+
+    def _peek(self, operation: Callable[[int, int], int]) -> bytes:
+        """A value out of a queue or stack."""
+        buffer = ctypes.create_string_buffer(self.spec.value_size)
+        result = operation(self.address, ctypes.addressof(buffer))
+        if result:
+            raise self._error(-result, "the map is empty")
+        return buffer.raw
 
     def _done(self, result: int, what: str, key: bytes | None, flags: int = 0) -> None:
         """Raises MapError when an operation gave -errno."""
@@ -272,31 +392,6 @@ class Map:
             shown = f" {key.hex()}" if key else ""
             how = f" with flags {flags:#x}" if flags else ""
             raise self._error(-result, f"cannot {what} key{shown}{how}: {os.strerror(-result)}")
-
-    # what the interpreter asks
-
-    def regions(self) -> list[Region]:
-        """The memory that the map's values lie in, with what else lies there (`value_region` is exact)."""
-        base = self._storage[MapAt.ELEMENTS]
-        return [Region(f"map {self.name}", base, self._storage[MapAt.ELEMENTS_END] - base)]
-
-    def value_region(self, address: int) -> Region | None:
-        """The value of this map that `address` lies in, as a program may access it; None if in none."""
-        element_size = self._storage[MapAt.ELEMENT_SIZE]
-        elements = self._storage[MapAt.ELEMENTS]
-        if not elements <= address < self._storage[MapAt.ELEMENTS_END]:
-            return None
-        within = (address - elements) % element_size - self._storage[MapAt.VALUE_OFFSET]
-        stride = self._storage[MapAt.STRIDE] if self.per_cpu else element_size
-        if within < 0 or within % stride >= self.spec.value_size:
-            return None
-        base = address - within % stride
-        return Region(
-            f"value of map {self.name}",
-            base,
-            self.spec.value_size,
-            writable=not self.spec.flags & MapFlag.RDONLY_PROG,
-        )
 
 
 def _at(buffer: ctypes.Array[ctypes.c_char] | None) -> int:

@@ -40,9 +40,10 @@ def _reserve(size: int) -> tuple[int, object]:
 class Storage:
     """A map's header and the memory reserved for it, good while this object lives."""
 
-    def __init__(self) -> None:
+    def __init__(self, header: int = MapAt.END) -> None:
+        """With a header of so many bytes."""
         self._kept: list[object] = []
-        self.address = self.reserve(MapAt.END)
+        self.address = self.reserve(header)
 
     def reserve(self, size: int) -> int:
         """The address of `size` zero bytes.  Raises MapError (ENOMEM)."""
