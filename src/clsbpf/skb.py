@@ -98,6 +98,8 @@ class Skb:
     """Is `hash` valid: 0 no, 1 sw_hash, 2 l4_hash."""
     gso_type: int = 0
     encapsulation: int = 0
+    tunnel: bytes | None = None
+    """struct ip_tunnel_info: what the packet came through, or shall go through (vm/native_skb.py)."""
 
     @classmethod
     def from_frame(

@@ -154,13 +154,15 @@ def prog_load(
         raise refusal from None
 
 
-def prog_test_run(fd: int, packet: bytes, *, context: bytes | None = None, repeat: int = 1) -> TestRun:
+def prog_test_run(
+    fd: int, packet: bytes, *, context: bytes | None = None, repeat: int = 1, room: int = 4096
+) -> TestRun:
     """Run a loaded program on a packet (from its link-layer header on, at least 14 bytes).
 
-    `context` is a struct __sk_buff with the fields set that TEST_RUN allows.
+    `context` is a struct __sk_buff with the fields set that TEST_RUN allows; the packet may grow by `room`.
     """
     data_in = ctypes.create_string_buffer(packet, len(packet))
-    data_out = ctypes.create_string_buffer(len(packet) + 4096)
+    data_out = ctypes.create_string_buffer(len(packet) + room)
     ctx_in = ctypes.create_string_buffer(context or b"", max(len(context or b""), 1))
     ctx_out = ctypes.create_string_buffer(256)
     attr = _TEST_RUN.pack(

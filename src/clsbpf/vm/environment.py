@@ -18,13 +18,15 @@ import enum
 import weakref
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from .native_skb import NativeSkb
+from .memory import Memory
+from .native_skb import NativeSkb, TunnelAt
 from .net import Net
 
 COMM_BYTES = 16
 """TASK_COMM_LEN."""
+SCRATCH_BYTES = 512
 
 
 class NativeEnvironment(ctypes.Structure):
@@ -46,6 +48,8 @@ class NativeEnvironment(ctypes.Structure):
         ("comm", ctypes.c_uint8 * COMM_BYTES),
         ("classid", ctypes.c_uint64),
         ("realm", ctypes.c_uint64),
+        ("tunnel", ctypes.c_uint8 * TunnelAt.BYTES),
+        ("scratch", ctypes.c_uint8 * SCRATCH_BYTES),
     )
 
 
@@ -76,6 +80,10 @@ class EnvironmentAt(enum.IntEnum):
     """task_get_classid(): the net_cls class of the task that sends the packet."""
     REALM = 136
     """dst_tclassid(): the realm of the packet's route."""
+    TUNNEL = 144
+    """md_dst: the struct ip_tunnel_info that a program fills."""
+    SCRATCH = 464
+    """Room for a helper while it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +113,9 @@ class _Running:
 
     program: str = ""
     skb: NativeSkb | None = None
+    memory: Memory | None = None
+    kept: list[object] = field(default_factory=list)
+    """What keeps memory in place that pointers of the program may still lead to."""
 
 
 class Environment:
@@ -145,6 +156,10 @@ class Environment:
         """It has ended."""
         self.running = before
         self.native.skb = ctypes.addressof(before.skb) if before.skb is not None else 0
+
+    def attach(self, memory: Memory) -> None:
+        """The memory that the program under way may touch."""
+        self.running.memory = memory
 
     def print(self, text: str) -> None:
         """Add a line to the log."""

@@ -191,11 +191,11 @@ class Machine:
         self.lock: int | None = None
         self.held: dict[int, str] = {}
         """Addresses that the program must give back before it ends, and what is there."""
-        self.kept: list[object] = []
-        """What keeps memory in place that no pointer may lead into any more."""
+        self.kept = environment.running.kept
         memory = ctypes.create_string_buffer(STACK_BYTES)
         stack = Region("stack", ctypes.addressof(memory), STACK_BYTES, from_end=True)
         self.memory = Memory(stack, self.packet_region())
+        environment.attach(self.memory)
         self.frames.append(Frame(stack, memory, program, 0, [None] * 5, True, MAX_LOOPS))
         self.registers[FP] = stack.end
         self.enter(program)

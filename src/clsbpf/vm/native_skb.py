@@ -97,6 +97,7 @@ class NativeSkb(ctypes.Structure):
     )
     buffer: bytearray
     pinned: Any
+    tunnel_image: Any
     short: int
     """How far before data the captured bytes end."""
 
@@ -170,7 +171,27 @@ class At(enum.IntEnum):
     GSO_TYPE = 296
     ENCAPSULATION = 300
     TUNNEL = 304
-    """u64: the address of the NativeTunnel (vm/helpers/tunnel.py), 0 where there is none."""
+    """u64: the address of struct ip_tunnel_info (`TunnelAt`), 0 where there is none."""
+
+
+class TunnelAt(enum.IntEnum):
+    """Byte offsets in our struct ip_tunnel_info."""
+
+    MODE = 0
+    """u32: IP_TUNNEL_INFO_*."""
+    FLAGS = 4
+    """u32: IP_TUNNEL_*_BIT."""
+    ID = 8
+    """u64"""
+    SOURCE = 16
+    """16 bytes, an IPv4 address in the first four; network order."""
+    DESTINATION = 32
+    LABEL = 48
+    TOS = 52
+    TTL = 53
+    OPTIONS_LEN = 56
+    OPTIONS = 64
+    BYTES = 320
 
 
 POINTERS: dict[int, int] = {
@@ -245,6 +266,9 @@ def fill(skb: Skb, native: NativeSkb, environment: int) -> None:
     native.hash_kind = skb.hash_kind or (HASH_L4 if skb.hash else 0)
     native.gso_type = skb.gso_type
     native.encapsulation = skb.encapsulation
+    if skb.tunnel is not None:
+        native.tunnel_image = ctypes.create_string_buffer(skb.tunnel, TunnelAt.BYTES)
+        native.tunnel = ctypes.addressof(native.tunnel_image)
 
 
 def _hold(native: NativeSkb, buffer: bytearray) -> int:
@@ -273,7 +297,7 @@ def relocate(native: NativeSkb, headroom: int, tailroom: int) -> Any:
     return old
 
 
-def take_back(native: NativeSkb, skb: Skb) -> None:
+def take_back(native: NativeSkb, skb: Skb, *, release: bool = True) -> None:
     """Give `skb` the fields that a program and its helpers may have changed, and let its buffer go."""
     head = native.head_ptr
     skb.buffer = native.buffer
@@ -307,4 +331,6 @@ def take_back(native: NativeSkb, skb: Skb) -> None:
     skb.hash_kind = native.hash_kind
     skb.gso_type = native.gso_type
     skb.encapsulation = native.encapsulation
-    native.pinned = None
+    skb.tunnel = ctypes.string_at(native.tunnel, TunnelAt.BYTES) if native.tunnel else None
+    if release:
+        native.pinned = None

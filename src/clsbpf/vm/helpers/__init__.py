@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from ...bpf import helpers as number
 from ...bpf.isa import R1, R2
-from . import classic, clock, maps
+from . import access, checksum, classic, clock, maps, redirect, resize, tunnel, vlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,14 @@ _INTERNAL: Mapping[int, Callable[..., int]] = {
 }
 
 _BY_NAME: Mapping[str, Callable[..., int]] = {
+    **access.BODIES,
+    **checksum.BODIES,
     **clock.BODIES,
     **maps.BODIES,
+    **redirect.BODIES,
+    **resize.BODIES,
+    **tunnel.BODIES,
+    **vlan.BODIES,
 }
 
 BODIES: dict[int, HelperBody] = {
