@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
     from ..engine.run import Progress
+    from ..vm.environment import TraceLine
 
 BAR_AFTER = 0.3
 """Seconds before a progress bar appears: what is done sooner needs none."""
@@ -160,17 +161,25 @@ def classify(
 
     with_data = request.split is not None
     if request.policy is None:
-        filters = [FilterText(kind, text) for kind, text in request.filters]
+        setup = filters_setup(
+            [FilterText(kind, text, request.direct_action) for kind, text in request.filters],
+            profile=request.profile,
+            backend=request.backend,
+            hook=request.hook,
+            btf=request.btf,
+            keep_going=request.keep_going,
+            on_trace=print_trace,
+        )
         return run(
             request.captures,
-            filters_setup(filters, profile=request.profile, backend=request.backend),
+            setup,
             backend=request.backend,
             jobs=request.jobs,
             on_batch=on_batch,
             with_data=with_data,
             progress=progress,
         )
-    engine = Engine(profile=request.profile, backend=request.backend)
+    engine = Engine(profile=request.profile, backend=request.backend, btf=request.btf, on_trace=print_trace)
     left_out = engine.tc_batch(request.policy, create_devices=True, skip_unsupported=request.skip_unsupported)
     for line in left_out:
         warn(f"{line}; verdicts may differ from those of the whole policy")
@@ -179,10 +188,18 @@ def classify(
         dev=request.dev,
         hook=request.hook,
         jobs=request.jobs,
+        keep_going=request.keep_going,
         on_batch=on_batch,
         with_data=with_data,
         progress=progress,
     )
+
+
+def print_trace(line: TraceLine) -> None:
+    """What a program printed (bpf_trace_printk), on standard error as the kernel's trace_pipe has it."""
+    from .report import printable
+
+    click.echo(f"packet {line.packet}: {line.program}: {printable(line.text.rstrip())}", err=True)
 
 
 def warn(text: str) -> None:

@@ -127,7 +127,7 @@ class ResultFile:
     def __init__(self, name: str) -> None:
         self._path = Path(os.path.realpath(name))
         try:
-            open_writer = FORMATS[self._path.suffix.lower()]
+            self._open_writer = FORMATS[self._path.suffix.lower()]
         except KeyError:
             raise RunError(
                 f"--results {name}: the name must end in one of {', '.join(FORMATS)}, to say the format"
@@ -137,7 +137,7 @@ class ResultFile:
         self._part = _part_of(self._path)
         with _explained(self._path):
             self._file = open(self._part, "xb")  # noqa: SIM115 (closed by commit or discard)
-        self._writer = open_writer(self._file, arrow_schema())
+        self._writer: RowWriter | None = None  # made with the first rows: they have the columns
         self._waiting: list[pa.RecordBatch] = []
         self._rows = 0
 
@@ -152,8 +152,11 @@ class ResultFile:
         import pyarrow as pa
 
         with _explained(self._path):
-            if self._waiting:
-                rows = pa.Table.from_batches(self._waiting).combine_chunks()
+            if self._waiting or self._writer is None:
+                schema = None if self._waiting else arrow_schema()
+                rows = pa.Table.from_batches(self._waiting, schema).combine_chunks()
+                if self._writer is None:
+                    self._writer = self._open_writer(self._file, rows.schema)
                 for batch in rows.to_batches():
                     self._writer.write_batch(batch)
         self._waiting, self._rows = [], 0
@@ -162,7 +165,8 @@ class ResultFile:
         """Write what waits and put the file under its name."""
         self._write_waiting()
         with _explained(self._path):
-            self._writer.close()
+            if self._writer is not None:
+                self._writer.close()
             self._file.close()
             os.replace(self._part, self._path)
 
@@ -170,5 +174,6 @@ class ResultFile:
         """Remove what was written."""
         for closes in (self._writer, self._file):
             with suppress(OSError, ValueError):  # a full disk, told already
-                closes.close()
+                if closes is not None:
+                    closes.close()
         self._part.unlink(missing_ok=True)

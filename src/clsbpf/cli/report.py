@@ -118,6 +118,8 @@ def _last_line(results: Results) -> Text:
             " their verdicts may be others than on the wire\n",
             style="yellow",
         )
+    if results.faulted:
+        line.append(f"{results.faulted:,} packets made a program fault and have no verdict\n", style="yellow")
     rate = ""
     if results.seconds > 0:
         rate = (

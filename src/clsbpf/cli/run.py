@@ -21,7 +21,7 @@ MAX_JOBS = 256
 
 Hook = Literal["ingress", "egress"]
 Backend = Literal["native", "jit", "interpreter"]
-FilterKind = Literal["expression", "bytecode"]
+FilterKind = Literal["expression", "bytecode", "object"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,9 @@ class Request:
     jobs: int = 1
     profile: str = "current"
     skip_unsupported: bool = False
+    direct_action: bool = True
+    keep_going: bool = False
+    btf: str | None = None
     json: bool = False
     results: str | None = None
     split: str | None = None
@@ -59,6 +62,24 @@ class InOrder(click.Command):
 @click.option("-e", "--expression", multiple=True, metavar="EXPRESSION", help="A tcpdump expression. [*]")
 @click.option(
     "--bytecode", multiple=True, metavar="TEXT", help="A program as tc and tcpdump -ddd write it. [*]"
+)
+@click.option(
+    "-o",
+    "--object",
+    multiple=True,
+    metavar="FILE[:PROGRAM]",
+    help="A program of a compiled object, by function or section. [*]",
+)
+@click.option(
+    "--no-direct-action",
+    is_flag=True,
+    help="Objects' programs return a class, not a verdict.",
+)
+@click.option(
+    "--keep-going", is_flag=True, help="Count packets on which a program faults, instead of stopping there."
+)
+@click.option(
+    "--btf", metavar="FILE", help="BTF of the kernel that objects shall fit; by default this one's."
 )
 @click.option("--dev", metavar="NAME", help="The device of the policy where the captures arrive.")
 @click.option(
@@ -102,6 +123,10 @@ def run(
     policy: str | None,
     expression: tuple[str, ...],
     bytecode: tuple[str, ...],
+    object: tuple[str, ...],
+    no_direct_action: bool,
+    keep_going: bool,
+    btf: str | None,
     dev: str | None,
     hook: Hook,
     backend: Backend,
@@ -117,19 +142,27 @@ def run(
     \b
     clsbpf run office.pcap -b policy.tc
     clsbpf run office.pcap -e 'tcp port 443' -e 'udp port 53'
+    clsbpf run office.pcap --object prog.o:classifier
 
     What classifies is a policy, or filters [*], each of which may be given several times: they are
-    tried in the order given, the nth with pref n, handle 1, protocol all and flowid 1:n.  A policy sees
-    packets as the kernel has them at the hook; -e and --bytecode see frames as captured.
+    tried in the order given, the nth with pref n, handle 1, protocol all and flowid 1:n.  A policy and
+    programs of objects see packets as the kernel has them at the hook; -e and --bytecode see frames as
+    captured.
     """
-    texts: dict[FilterKind, Iterator[str]] = {"expression": iter(expression), "bytecode": iter(bytecode)}
+    texts: dict[FilterKind, Iterator[str]] = {
+        "expression": iter(expression),
+        "bytecode": iter(bytecode),
+        "object": iter(object),
+    }
     filters = tuple((kind, next(texts[kind])) for kind in ctx.meta[ORDER] if kind in texts)
     if policy is None and not filters:
-        raise click.UsageError("what classifies? Give a policy (-b), expressions (-e) or --bytecode.")
+        raise click.UsageError("what classifies? Give a policy (-b), -e, --bytecode or --object.")
     if policy is not None and filters:
-        raise click.UsageError("a policy (-b) cannot be joined by -e or --bytecode.")
+        raise click.UsageError("a policy (-b) cannot be joined by -e, --bytecode or --object.")
     if policy is None and (dev is not None or skip_unsupported):
         raise click.UsageError("--dev and --skip-unsupported are for a policy (-b).")
+    if no_direct_action and not object:
+        raise click.UsageError("--no-direct-action is for --object.")
     if captures.count("-") > 1:
         raise click.UsageError("standard input (-) can be read only once.")
 
@@ -146,6 +179,9 @@ def run(
             jobs=jobs,
             profile=profile,
             skip_unsupported=skip_unsupported,
+            direct_action=not no_direct_action,
+            keep_going=keep_going,
+            btf=btf,
             json=json,
             results=results,
             split=split,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..capture import Capture, Record
+from ..errors import ProgramFault
 from ..link import link_layer
 from ..skb import Skb, receive
 from ..tc.result import ClassifyResult
@@ -29,50 +30,92 @@ from .walk_state import (
 
 
 def run_in_order(capture: Capture, plans: Plans, ledger: Ledger) -> Iterator[int]:
-    """Classify the capture's packets; yields the bytes done after each window."""
-    state = ledger.state
-    plan: Plan | None = None
+    """Classify the capture's packets; yields the bytes done after each window.
+
+    ProgramFault, with the packet's number, where a program does what no verified program does, unless
+    the setup says to keep going.
+    """
+    walk = _InOrder(capture, plans, ledger)
     for window in capture.windows():
         ledger.show(window.view, window.address)
         try:
             for record, data in capture.records(window):
-                link_type = capture.interfaces[record.interface].link_type
-                if plan is None or plan.view.link.number != link_type or plan.is_stale:
-                    plan = plans.plan(link_layer(link_type))
-                    ledger.bind(plan)
-                outcome = classify_record(plan, ledger, record, data)
-                if (stop := stop_before(state.address)) == Stop.ROWS_FULL:
-                    ledger.flush_rows()
-                elif stop == Stop.CLASSES_FULL:
-                    ledger.settle_classes()
-                account(state[State.FILTERS], state[State.VERDICTS], outcome, record.length)
-                address = window.address + record.offset - window.offset
-                keep_packet(state.address, outcome, record.length, record.time_ns, address, record.captured)
-                state[State.TRUNCATED] += outcome >> READ_PAST_SHIFT & 1
-                state[State.PACKETS] += 1
-                state[State.BYTES] += record.length
+                walk.take(record, data, window.address + record.offset - window.offset)
         finally:
             if ledger.with_data:
                 ledger.flush_rows()
         yield window.offset + window.length
 
 
-def classify_record(plan: Plan, ledger: Ledger, record: Record, data: memoryview) -> int:
-    """The outcome of one packet.  Filters may change meanwhile, so one that the plan lacks is added to it."""
-    skb = make_skb(plan.view, data, record.length)
-    if skb is None:
-        return UNDECIDED
-    result = ClassifyResult()
-    answer = plan.block.classify(skb, result)
-    outcome = int(skb.read_past) << READ_PAST_SHIFT
-    if result.filter is None or result.classifier is None:
-        return outcome
-    if result.filter not in plan.numbers:
-        plan.include(PlannedFilter(result.classifier.chain.index, result.classifier, result.filter))
-        ledger.bind(plan)
-    number = plan.numbers[result.filter]
-    verdict = (answer + 1 & VERDICT_MASK) << VERDICT_SHIFT
-    return outcome | number + 1 << FILTER_SHIFT | verdict | result.classid & CLASSID_MASK
+class _InOrder:
+    """One capture on its way through the classifier."""
+
+    def __init__(self, capture: Capture, plans: Plans, ledger: Ledger) -> None:
+        self.capture = capture
+        self.plans = plans
+        self.ledger = ledger
+        self.plan: Plan | None = None
+
+    def take(self, record: Record, data: memoryview, address: int) -> None:
+        """Classify, count and keep one packet."""
+        ledger, state = self.ledger, self.ledger.state
+        plan = self._plan(self.capture.interfaces[record.interface].link_type)
+        skb = make_skb(plan.view, data, record.length)
+        environment = self.plans.environment
+        environment.packet = ledger.packets
+        environment.native.ktime_ns = max(record.time_ns, 0)  # time is the capture's
+        outcome = UNDECIDED if skb is None else self._classify(plan, skb)
+        if (stop := stop_before(state.address)) == Stop.ROWS_FULL:
+            ledger.flush_rows()
+        elif stop == Stop.CLASSES_FULL:
+            ledger.settle_classes()
+        account(state[State.FILTERS], state[State.VERDICTS], outcome, record.length)
+        keep_packet(state.address, outcome, record.length, record.time_ns, address, record.captured)
+        if ledger.keeps_rows:
+            for name, values in ledger.extra.items():
+                values.append(0 if skb is None else left_in(skb, name))
+        state[State.TRUNCATED] += outcome >> READ_PAST_SHIFT & 1
+        state[State.PACKETS] += 1
+        state[State.BYTES] += record.length
+
+    def _plan(self, link_type: int) -> Plan:
+        if self.plan is None or self.plan.view.link.number != link_type or self.plan.is_stale:
+            self.plan = self.plans.plan(link_layer(link_type))
+            self.ledger.bind(self.plan)
+        return self.plan
+
+    def _classify(self, plan: Plan, skb: Skb) -> int:
+        try:
+            return self._outcome(plan, skb)
+        except ProgramFault as fault:
+            if self.plans.setup.keep_going:
+                self.ledger.tally.faulted += 1
+                return UNDECIDED
+            place = f"{self.capture.name}: packet {self.ledger.packets}"
+            raise ProgramFault(f"{place}: {fault}", fault.insn) from None
+
+    def _outcome(self, plan: Plan, skb: Skb) -> int:
+        """The outcome of one packet.  Filters may change meanwhile: one that the plan lacks is added."""
+        result = ClassifyResult()
+        skb.wire_len = skb.len
+        answer = plan.block.classify(skb, result)
+        outcome = int(skb.read_past) << READ_PAST_SHIFT
+        if result.filter is None or result.classifier is None:
+            return outcome
+        if result.filter not in plan.numbers:
+            plan.include(PlannedFilter(result.classifier.chain.index, result.classifier, result.filter))
+            self.ledger.bind(plan)
+        number = plan.numbers[result.filter]
+        verdict = (answer + 1 & VERDICT_MASK) << VERDICT_SHIFT
+        return outcome | number + 1 << FILTER_SHIFT | verdict | result.classid & CLASSID_MASK
+
+
+def left_in(skb: Skb, column: str) -> int:
+    """What the programs left in a field of the packet (`written.COLUMNS`)."""
+    if column.startswith("cb"):
+        return skb.cb[int(column[2:])]
+    value: int = getattr(skb, column)
+    return value
 
 
 def make_skb(view: View, frame: memoryview, length: int) -> Skb | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -62,8 +63,17 @@ class Ledger:
     that its packets' bytes can be had.
     """
 
-    def __init__(self, tally: Tally, *, on_batch: OnBatch | None = None, with_data: bool = False) -> None:
+    def __init__(
+        self,
+        tally: Tally,
+        *,
+        on_batch: OnBatch | None = None,
+        with_data: bool = False,
+        extra: Iterable[str] = (),
+    ) -> None:
         self.tally = tally
+        self.extra: dict[str, list[int]] = {name: [] for name in extra}
+        """What programs left in the packets whose rows wait, by column."""
         self.with_data = with_data
         self.state = Cells(State)
         self._on_batch = on_batch
@@ -156,5 +166,10 @@ class Ledger:
                 captured=rows.captured[:count].copy(),
                 link_type=self._plan.view.link.number,
                 data=data,
+                extra={name: self._take_extra(name) for name in self.extra},
             )
         )
+
+    def _take_extra(self, name: str) -> npt.NDArray[Any]:
+        values, self.extra[name] = self.extra[name], []
+        return np.array(values, np.uint64 if name == "tstamp" else np.uint32)

@@ -71,10 +71,19 @@ class PlannedFilter:
 
     @property
     def verified(self) -> VerifiedProgram:
-        """What its program does."""
+        """What its program does, where that is proved to be safe."""
         program = self.filter.program
         assert isinstance(program, LoadedProgram)
+        assert program.verified is not None
         return program.verified
+
+    @property
+    def is_native(self) -> bool:
+        """Can it be part of a native plan?  Not what only the interpreter may run, and no actions."""
+        program = self.filter.program
+        if not isinstance(program, LoadedProgram) or program.verified is None:
+            return False
+        return self.filter.actions is NO_ACTIONS
 
     @property
     def has_state(self) -> bool:
@@ -84,6 +93,8 @@ class PlannedFilter:
     @property
     def has_other_classids(self) -> bool:
         """May its program choose a classid, so that packets are counted by class as they come?"""
+        if not self.is_native:
+            return True
         return not self.filter.direct_action and not returns_only(self.verified, {0, MATCH})
 
 
@@ -105,11 +116,11 @@ def returned_constant(insn: SockFilter) -> int | None:
 
 
 def planned_filters(block: Block) -> Iterator[PlannedFilter]:
-    """The filters that a packet may meet.  Only actions lead out of chain 0, so others are not reached."""
-    chain = block.chains.get(0)
-    for classifier in chain.classifiers if chain else ():
-        for each in classifier:
-            yield PlannedFilter(0, classifier, each)
+    """The block's filters, chain by chain, in the order in which a packet meets them."""
+    for index, chain in sorted(block.chains.items()):
+        for classifier in chain.classifiers:
+            for each in classifier:
+                yield PlannedFilter(index, classifier, each)
 
 
 class Plan:
@@ -120,6 +131,7 @@ class Plan:
         self.block = block
         self.view = view
         self.filters = tuple(planned_filters(block))
+        self.is_native = all(planned.is_native for planned in self.filters)
         self.counts_classes = any(planned.has_other_classids for planned in self.filters)
         self._profile = profile
         self._environment = environment
@@ -155,10 +167,8 @@ class Plan:
         ClsbpfError where a filter cannot be part of it.
         """
         for planned in self.filters:
-            if planned.filter.actions is not NO_ACTIONS:
-                raise ClsbpfError(
-                    f"filter {planned.filter.handle:#x}: actions cannot be part of a native plan"
-                )
+            if not planned.is_native:
+                raise ClsbpfError(f"filter {planned.filter.handle:#x} cannot be part of a native plan")
         return _BlockLowering(self, self._profile, self._environment).module(walker)
 
 
@@ -241,7 +251,8 @@ class _BlockLowering:
         """Each classifier that has filters to try, with the label of what comes after it."""
         groups: dict[Classifier, list[PlannedFilter]] = {}
         for planned in self.plan.filters:
-            if not planned.filter.skip_sw:
+            # Only actions lead out of chain 0, and there are none here.
+            if planned.chain == 0 and not planned.filter.skip_sw:
                 groups.setdefault(planned.classifier, []).append(planned)
         if not groups:
             self.lines.append("br label %none")

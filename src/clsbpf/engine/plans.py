@@ -16,7 +16,7 @@ from ..profile import CURRENT, KernelProfile
 from ..tc.chain import Block
 from ..tc.filter import Filter
 from ..vm.environment import Environment
-from .plan import Plan, View
+from .plan import Plan, View, planned_filters
 
 T = TypeVar("T")
 
@@ -28,18 +28,29 @@ def describe_program(prio: int, each: Filter) -> str:
     return f"{len(each.ops) // 8} instructions"
 
 
+def needs_order(block: Block) -> bool:
+    """Is there a filter in the block that cannot be part of a native plan?"""
+    return not all(planned.is_native for planned in planned_filters(block))
+
+
 @dataclass(frozen=True, slots=True)
 class Setup:
     """What packets meet: the block for a link type, and from which side.
 
     `for_ethernet` says that the filters were written for Ethernet, whatever the capture has;
-    `matches` tells a reader what the filter of a prio matches.
+    `in_order` that a filter among them cannot be part of a native plan, so that packets go through the
+    classifier one by one; `matches` tells a reader what the filter of a prio matches.  `extra` are the
+    columns of what programs may write (`written.py`).  With `keep_going` a packet on which a program
+    faults is counted and goes without a verdict; otherwise the run ends there.
     """
 
     block: Callable[[LinkLayer], Block]
     at_ingress: bool = True
     ifindex: int = 1
     for_ethernet: bool = True
+    in_order: bool = False
+    extra: tuple[str, ...] = ()
+    keep_going: bool = False
     profile: KernelProfile = CURRENT
     environment: Environment | None = None
     matches: Callable[[int, Filter], str] = describe_program
@@ -51,7 +62,7 @@ class Plans:
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.seconds = 0.0
-        self._environment = setup.environment or Environment()
+        self.environment = setup.environment or Environment()
         self._plans: dict[int, Plan] = {}
 
     def plan(self, link: LinkLayer) -> Plan:
@@ -61,7 +72,7 @@ class Plans:
             started = time.perf_counter()
             setup = self.setup
             view = View(link, setup.at_ingress, setup.ifindex)
-            plan = Plan(setup.block(link), view, setup.profile, self._environment)
+            plan = Plan(setup.block(link), view, setup.profile, self.environment)
             self._plans[link.number] = plan
             self.seconds += time.perf_counter() - started
         return plan

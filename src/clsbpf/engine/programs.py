@@ -2,7 +2,8 @@
 
 A classic program comes with the request that adds its filter: its instructions are decoded, checked
 and translated, once.  An eBPF program was loaded before, through the `bpf(2)`-like call, and the
-request names its descriptor.
+request names its descriptor.  A descriptor is a number in a table; the program lives for as long as a
+descriptor, a filter, a slot of a prog_array or a pin holds it, which Python keeps count of.
 
 How a program runs is decided here and nowhere in `tc/`: by the interpreter, or as native code, which
 is compiled when the program runs for the first time (a plan that compiles a whole block never asks).
@@ -12,15 +13,25 @@ from __future__ import annotations
 
 import enum
 import errno
+import itertools
+import weakref
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ..bpf.check import check
 from ..bpf.classic import decode_ops
+from ..bpf.insn import Insn
+from ..bpf.spec import SCHED_CLS
+from ..bpf.tag import program_tag
 from ..errors import ClsbpfError, NetlinkError
 from ..profile import CURRENT, KernelProfile
 from ..skb import Skb
 from ..verifier.program import VerifiedProgram
 from ..vm.environment import Environment
+
+if TYPE_CHECKING:
+    from ..vm.link import LinkedProgram
+    from ..vm.maps.map import Map
 
 
 class Backend(enum.Enum):
@@ -42,16 +53,19 @@ def backend_by_name(name: str) -> Backend:
 Runner = Callable[[Skb], int]
 
 
-def _interpreted(program: VerifiedProgram, profile: KernelProfile, environment: Environment) -> Runner:
+def _interpreted(program: LoadedProgram, profile: KernelProfile, environment: Environment) -> Runner:
     from ..vm import interp
 
-    return lambda skb: interp.run(program.insns, skb, profile=profile, environment=environment)
+    insns = program.linked or program.insns
+    return lambda skb: interp.run(insns, skb, profile=profile, environment=environment)
 
 
-def _compiled(program: VerifiedProgram, profile: KernelProfile, environment: Environment) -> Runner:
+def _compiled(program: LoadedProgram, profile: KernelProfile, environment: Environment) -> Runner:
+    if program.verified is None:
+        return _interpreted(program, profile, environment)  # what is not proved safe runs checked
     from ..vm.jit import jit
 
-    native = jit(program, profile)
+    native = jit(program.verified, profile)
     return lambda skb: native.run(skb, environment)
 
 
@@ -62,25 +76,34 @@ _RUNNERS = {Backend.INTERPRETER: _interpreted, Backend.JIT: _compiled}
 class LoadedProgram:
     """struct bpf_prog: a program ready to run, what a `Filter` holds.
 
-    `verified` is what it does.  `ops` are a classic program's instructions as they came, None for
-    eBPF; `name`, `tag` (8 bytes) and `id` are an eBPF program's.
+    `verified` is what may run natively, `linked` what only the checked interpreter may run, with the maps
+    that it names; one of the two is there.  `ops` are a classic program's instructions as they came, None
+    for eBPF; `name`, `tag` (8 bytes) and `id` are an eBPF program's, `type` is as `ProgramSpec` has it.
     """
 
-    __slots__ = ("_backend", "_environment", "_profile", "_runner", "id", "name", "ops", "tag", "verified")
+    __slots__ = (
+        *("_backend", "_environment", "_profile", "_runner"),
+        *("id", "linked", "name", "ops", "tag", "type", "verified", "__weakref__"),
+    )
 
     def __init__(
         self,
-        verified: VerifiedProgram,
+        verified: VerifiedProgram | None,
         *,
+        linked: LinkedProgram | None = None,
         backend: Backend = Backend.JIT,
         profile: KernelProfile = CURRENT,
         environment: Environment | None = None,
+        type: str = SCHED_CLS,
         ops: bytes | None = None,
         name: str | None = None,
         tag: bytes | None = None,
         id: int | None = None,
     ) -> None:
+        assert (verified is None) != (linked is None)
         self.verified = verified
+        self.linked = linked
+        self.type = type
         self.ops = ops
         self.name = name
         self.tag = tag
@@ -90,21 +113,32 @@ class LoadedProgram:
         self._environment = environment if environment is not None else Environment()
         self._runner: Runner | None = None
 
+    @property
+    def insns(self) -> tuple[Insn, ...]:
+        """What runs."""
+        if self.verified is not None:
+            return self.verified.insns
+        assert self.linked is not None
+        return self.linked.insns
+
     def run(self, skb: Skb) -> int:
-        """BPF_PROG_RUN(): the return value, unsigned 32 bits."""
+        """BPF_PROG_RUN(): the return value, unsigned 32 bits.  ProgramFault from the checked interpreter."""
         return (self._runner or self._prepare())(skb)
 
     def _prepare(self) -> Runner:
         """Make what runs it.  Two threads may both do so; either result will do."""
-        self._runner = _RUNNERS[self._backend](self.verified, self._profile, self._environment)
+        self._runner = _RUNNERS[self._backend](self, self._profile, self._environment)
         return self._runner
 
     def __repr__(self) -> str:
-        return f"<LoadedProgram {self.name or 'classic'}, {len(self.verified.insns)} instructions>"
+        return f"<LoadedProgram {self.name or 'classic'}, {len(self.insns)} instructions>"
+
+
+FIRST_FD = 3
 
 
 class ProgramTable:
-    """Where filters get their programs: a `ProgramSource` (`clsbpf.tc.program`).
+    """Where filters get their programs (a `ProgramSource`, clsbpf.tc.program): struct files_struct.
 
     All its programs share one environment (random numbers, clock), as those of one kernel do.
     """
@@ -119,6 +153,11 @@ class ProgramTable:
         self.backend = backend
         self.profile = profile
         self.environment = environment if environment is not None else Environment()
+        self._files: dict[int, LoadedProgram | Map] = {}
+        self._ids = itertools.count(1)
+        self._by_id: weakref.WeakValueDictionary[int, LoadedProgram] = weakref.WeakValueDictionary()
+
+    # loading
 
     def from_ops(self, ops: bytes) -> LoadedProgram:
         """bpf_prog_create(): a classic program; BytecodeError (EINVAL) says which instruction is refused."""
@@ -131,6 +170,52 @@ class ProgramTable:
             ops=ops,
         )
 
+    def load(self, linked: LinkedProgram) -> LoadedProgram:
+        """BPF_PROG_LOAD: an eBPF program gets an id and tag.  ProgramFault: it calls what is not there."""
+        linked.require_helpers()
+        insns = linked.spec.insns if linked.spec is not None else linked.insns
+        loaded = LoadedProgram(
+            None,
+            linked=linked,
+            backend=self.backend,
+            profile=self.profile,
+            environment=self.environment,
+            type=linked.type,
+            name=linked.name,
+            tag=program_tag(insns, self.profile),
+            id=next(self._ids),
+        )
+        assert loaded.id is not None
+        self._by_id[loaded.id] = loaded
+        return loaded
+
+    def by_id(self, id: int) -> LoadedProgram | None:
+        """bpf_prog_by_id(): a loaded program that still lives."""
+        return self._by_id.get(id)
+
+    # descriptors
+
+    def open(self, file: LoadedProgram | Map) -> int:
+        """fd_install(): the lowest free descriptor, from 3 on, now stands for the program or map."""
+        fd = next(fd for fd in itertools.count(FIRST_FD) if fd not in self._files)
+        self._files[fd] = file
+        return fd
+
+    def file(self, fd: int) -> LoadedProgram | Map:
+        """fdget(): what a descriptor stands for; NetlinkError EBADF."""
+        try:
+            return self._files[fd]
+        except KeyError:
+            raise NetlinkError(errno.EBADF) from None
+
+    def close(self, fd: int) -> None:
+        """close(2); NetlinkError EBADF."""
+        self.file(fd)
+        del self._files[fd]
+
     def from_fd(self, fd: int) -> LoadedProgram:
-        """bpf_prog_get_type(): there are no descriptors yet, so that each is EBADF."""
-        raise NetlinkError(errno.EBADF)
+        """bpf_prog_get_type(): EBADF for no descriptor, EINVAL for a map's or a program of another type."""
+        program = self.file(fd)
+        if not isinstance(program, LoadedProgram) or program.type != SCHED_CLS:
+            raise NetlinkError(errno.EINVAL)
+        return program

@@ -72,7 +72,8 @@ class Batch:
     `packet` (uint64, from 0), `time` (int64, ns), `length` (uint32, wire), `verdict` (int32),
     `classid`, `chain`, `pref`, `handle` (uint32; 0 where no filter decided).  `offset` (int64) and
     `captured` (uint32) say where the packet's bytes lie in `data`, which is good until the callback
-    returns; it is None unless the run was asked for data.
+    returns; it is None unless the run was asked for data.  `extra` are the fields of the packet that
+    programs may write (`mark`, `priority`, `cb0`, …; uint32, `tstamp` uint64), as they left them.
     """
 
     packet: npt.NDArray[np.uint64]
@@ -87,6 +88,7 @@ class Batch:
     captured: npt.NDArray[np.uint32]
     link_type: int
     data: memoryview | None
+    extra: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
     COLUMNS = ("packet", "time", "length", "verdict", "classid", "chain", "pref", "handle")
 
@@ -96,11 +98,12 @@ class Batch:
 
         arrays = [pa.array(getattr(self, name)) for name in self.COLUMNS]
         arrays[1] = arrays[1].cast(pa.timestamp("ns"))
-        return pa.RecordBatch.from_arrays(arrays, names=list(self.COLUMNS))
+        arrays += [pa.array(column) for column in self.extra.values()]
+        return pa.RecordBatch.from_arrays(arrays, names=[*self.COLUMNS, *self.extra])
 
 
 def arrow_schema() -> pa.Schema:
-    """The columns of a result file."""
+    """The columns that every result file has."""
     import pyarrow as pa
 
     kinds = [pa.uint64(), pa.timestamp("ns"), pa.uint32(), pa.int32(), *[pa.uint32()] * 4]
@@ -126,6 +129,8 @@ class Results:
     classes: tuple[ClassCount, ...]
     undecided: int
     """Packets that no filter decided."""
+    faulted: int = 0
+    """Packets on which a program did what no verified program does (`keep_going`); they have no verdict."""
     link_types: tuple[str, ...] = ()
     """tcpdump's names of the link types met."""
     warnings: tuple[str, ...] = ()
@@ -170,4 +175,4 @@ class Results:
 
         if self.batches is None:
             raise ClsbpfError("this run kept counters only; run it with columns=True for a row a packet")
-        return pa.Table.from_batches(self.batches, schema=arrow_schema())
+        return pa.Table.from_batches(self.batches, schema=None if self.batches else arrow_schema())

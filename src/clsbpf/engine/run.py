@@ -76,7 +76,12 @@ def run(
 
     plans = Plans(setup)
     tally = Tally()
-    ledger = Ledger(tally, on_batch=deliver if columns or on_batch else None, with_data=with_data)
+    ledger = Ledger(
+        tally,
+        on_batch=deliver if columns or on_batch else None,
+        with_data=with_data,
+        extra=setup.extra,
+    )
     warnings: list[str] = []
     errors: list[CaptureError] = []
     opened = 0
@@ -112,6 +117,10 @@ def walk(
     capture: Capture, plans: Plans, ledger: Ledger, backend: str, jobs: int, warnings: list[str]
 ) -> Iterator[int]:
     """The walk that suits a capture; yields the bytes done."""
+    if plans.setup.in_order:
+        if jobs > 1:
+            warnings.append(f"{capture.name}: read by one worker: its filters run packet by packet")
+        return run_in_order(capture, plans, ledger)
     if jobs > 1 and backend == "native":
         obstacle = obstacle_to_split(capture, plans, ledger)
         if obstacle is None:

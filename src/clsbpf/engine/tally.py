@@ -56,6 +56,7 @@ class Tally:
     bytes: int = 0
     truncated: int = 0
     undecided: int = 0
+    faulted: int = 0
     filters: dict[FilterKey, Count] = field(default_factory=dict)
     described: dict[FilterKey, Filter] = field(default_factory=dict)
     verdicts: dict[int, int] = field(default_factory=dict)
@@ -156,6 +157,7 @@ class Tally:
                 for classid, count in sorted(self.classes.items())
             ),
             undecided=self.undecided,
+            faulted=self.faulted,
             link_types=tuple(link.name for link in self.links.values()),
             warnings=tuple(warnings),
             batches=None if batches is None else tuple(batches),

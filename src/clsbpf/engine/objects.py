@@ -1,0 +1,161 @@
+"""How does an object become programs and maps that live?  `LoadedObject`: struct bpf_object of libbpf.
+
+An `ObjectSpec` says what there is; here its maps are made, each once, filled with what the object gives
+them, and its programs linked with them.  A program is linked and checked when it is first asked for, so
+that one that cannot run does not spoil the others; but those that a prog_array of the object names are
+needed from the start.
+
+Maps that the object wants pinned are shared: the first to ask makes the map and pins it in `Pins`, a tree
+of names like the BPF file system's, the next finds it there and must want the same.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator, Mapping
+
+from ..bpf.spec import PIN_BY_NAME, PIN_NONE, MapRef, MapSpec, ObjectSpec, ProgramRef, ProgramSpec
+from ..errors import BytecodeError, ClsbpfError, MapError, ObjectError
+from ..vm.link import LinkedProgram, link
+from ..vm.maps.map import Map
+from .programs import LoadedProgram, ProgramTable
+
+BPFFS = "/sys/fs/bpf"
+"""Where pins are said to be."""
+GLOBALS = f"{BPFFS}/tc/globals"
+"""iproute2's directory for maps that all objects share."""
+
+
+class Pins:
+    """A BPF file system of one's own: paths that stand for programs and maps."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, LoadedProgram | Map] = {}
+
+    def pin(self, path: str, file: LoadedProgram | Map) -> None:
+        """BPF_OBJ_PIN; ObjectError when the path is taken."""
+        path = absolute(path)
+        if path in self._files:
+            raise ObjectError(f"{path}: there is a pin of that name already")
+        self._files[path] = file
+
+    def get(self, path: str) -> LoadedProgram | Map:
+        """BPF_OBJ_GET; ObjectError lists what is pinned."""
+        path = absolute(path)
+        if path not in self._files:
+            raise ObjectError(f"{path}: nothing is pinned there; pins: {', '.join(self._files) or 'none'}")
+        return self._files[path]
+
+    def find_map(self, path: str) -> Map | None:
+        """The map pinned at a path, or None; ObjectError when a program is."""
+        found = self._files.get(absolute(path))
+        if isinstance(found, LoadedProgram):
+            raise ObjectError(f"{path}: a program is pinned there, not a map")
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+
+def absolute(path: str) -> str:
+    """A pin's path; `m:PATH` is tc's for one relative to the mount point."""
+    if path.startswith("m:"):
+        return f"{BPFFS}/{path[2:].lstrip('/')}"
+    return path
+
+
+def pin_path(spec: MapSpec, object_name: str) -> str:
+    """Where an object's map is pinned."""
+    if spec.pinning == PIN_BY_NAME:
+        return f"{BPFFS}/{spec.name}" if not spec.id else f"{BPFFS}/tc/{object_name}/{spec.name}"
+    return f"{GLOBALS}/{spec.name}"
+
+
+class LoadedObject:
+    """struct bpf_object: the maps of an object, made, and its programs as they are asked for."""
+
+    def __init__(self, spec: ObjectSpec, programs: ProgramTable, pins: Pins | None = None) -> None:
+        """Makes the maps; ObjectError where one cannot be made or filled."""
+        self.spec = spec
+        self._programs = programs
+        self._linked: dict[str, LinkedProgram] = {}
+        self._loaded: dict[str, LoadedProgram] = {}
+        self.maps: Mapping[str, Map] = {name: self._make_map(each, pins) for name, each in spec.maps.items()}
+        for each in self.maps.values():
+            self._fill(each)
+
+    def _make_map(self, spec: MapSpec, pins: Pins | None) -> Map:
+        path = pin_path(spec, self.spec.name)
+        pinned = pins.find_map(path) if pins is not None and spec.pinning != PIN_NONE else None
+        if pinned is not None:
+            check_same(pinned.spec, spec, path)
+            return pinned
+        try:
+            made = Map(spec)
+        except MapError as error:
+            raise ObjectError(f"{self.spec.name}: {error}") from None
+        if pins is not None and spec.pinning != PIN_NONE:
+            pins.pin(path, made)
+        return made
+
+    def _fill(self, map: Map) -> None:
+        """Put the programs and maps into it that the object names; plain contents it has already."""
+        for key, value in map.spec.contents:
+            try:
+                if isinstance(value, ProgramRef):
+                    map.update_object(key, self.linked(value.name))
+                elif isinstance(value, MapRef):
+                    map.update_object(key, self.maps[value.name])
+            except (MapError, BytecodeError) as error:
+                raise ObjectError(f"{self.spec.name}: map {map.spec.name!r}: {error}") from None
+        if map.spec.frozen and not map.frozen:
+            map.freeze()
+
+    def linked(self, name: str) -> LinkedProgram:
+        """The program of a function or section, with its maps; ObjectError says why it cannot be had."""
+        spec = self.spec.program(name)
+        found = self._linked.get(spec.name)
+        if found is None:
+            if spec.problem is not None:
+                raise ObjectError(f"{self.spec.name}: program {spec.name}: {spec.problem}")
+            found = self._linked[spec.name] = link(spec, self.maps)
+        return found
+
+    def program(self, name: str | None = None) -> LoadedProgram:
+        """The program of a function or section, loaded; without a name the only one."""
+        spec = self.spec.program(name)
+        found = self._loaded.get(spec.name)
+        if found is None:
+            found = self._loaded[spec.name] = self._programs.load(self.linked(spec.name))
+        return found
+
+
+def check_same(there: MapSpec, wanted: MapSpec, path: str) -> None:
+    """A pinned map must be what the object wants: type, sizes, entries and flags."""
+    for name in ("type", "key_size", "value_size", "max_entries", "flags"):
+        have, want = getattr(there, name), getattr(wanted, name)
+        if have != want:
+            raise ObjectError(f"{path}: the map pinned there has {name} {have}, the object wants {want}")
+
+
+def section_program(spec: ObjectSpec, section: str, program: str | None = None) -> ProgramSpec:
+    """tc's way to name a program: the function `program`, or else the first one of a section.
+
+    ClsbpfError (ENOENT) in tc's words, with what there is.
+    """
+    if program is not None:
+        if program not in spec.programs:
+            there = ", ".join(spec.programs) or "none"
+            raise _absent(f"object file doesn't contain program {program} (there are: {there})")
+        return spec.programs[program]
+    found = next(spec.in_section(section), None)
+    if found is None:
+        there = ", ".join(dict.fromkeys(each.section for each in spec.programs.values())) or "none"
+        raise _absent(f"object file doesn't contain sec {section} (there are: {there})")
+    return found
+
+
+def _absent(message: str) -> ClsbpfError:
+    error = ObjectError(message)
+    error.errno = errno.ENOENT
+    return error
