@@ -22,7 +22,7 @@ ERRORS = {
     "TcError",
     "VerifierError",
 }
-CLASSES = {"Engine", "Program"}
+CLASSES = {"Engine", "Object", "Program"}
 
 MEMBERS = {
     clsbpf.Program: {
@@ -30,10 +30,10 @@ MEMBERS = {
         "from_bytecode",
         "from_expression",
         "from_instructions",
-        "make_skb",
         "tag",
         "test_run",
     },
+    clsbpf.Object: {"load"},
     clsbpf.Engine: {"add_device", "devices", "run", "tc", "tc_batch", "tc_words"},
 }
 
@@ -42,6 +42,7 @@ PARAMETERS = {
     "Program.from_expression": ("expression",),
     "Program.from_instructions": ("raw", "maps", "type", "license", "verify"),
     "Program.test_run": ("packet", "skb", "repeat", "backend"),
+    "Object.load": ("path",),
     "Engine.add_device": ("name",),
     "Engine.tc": ("line",),
     "Engine.tc_batch": ("path",),

@@ -1,8 +1,8 @@
 """clsbpf: Linux's tc BPF classifier (`net/sched/cls_bpf.c`) in user space.
 
-`Program` is one program to try; `Engine` is a network of devices to hang programs in, driven in tc's
-language, and run over captures.  The errors are all `ClsbpfError`s.  What is heavy is imported when it
-is first asked for.
+`Program` is one program to try, `Object` a compiled file of them with their maps; `Engine` is a network
+of devices to hang programs in, driven in tc's language, and run over captures.  The errors are all
+`ClsbpfError`s.  What is heavy is imported when it is first asked for.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .api import Engine, Program
+    from .api import Engine, Object, Program
 
 __all__ = [
     "BytecodeError",
@@ -30,6 +30,7 @@ __all__ = [
     "ClsbpfError",
     "Engine",
     "NetlinkError",
+    "Object",
     "ObjectError",
     "Program",
     "ProgramFault",
@@ -38,7 +39,7 @@ __all__ = [
     "VerifierError",
 ]
 
-_FROM_API = ("Engine", "Program")
+_FROM_API = ("Engine", "Object", "Program")
 
 
 def __getattr__(name: str) -> Any:

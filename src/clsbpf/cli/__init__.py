@@ -19,6 +19,7 @@ import click
 
 from ..errors import ClsbpfError, TcError
 from .prog import prog
+from .prog_run import run_program
 from .run import run
 
 
@@ -69,3 +70,4 @@ def main() -> None:
 
 main.add_command(run)
 main.add_command(prog)
+prog.add_command(run_program)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-_BTF = click.option(
+BTF = click.option(
     "--btf",
     metavar="FILE",
     help="The kernel's types (BTF) that programs are made to fit; by default this machine's.",
@@ -18,7 +18,7 @@ def prog() -> None:
 
 @prog.command()
 @click.argument("object", metavar="OBJECT")
-@_BTF
+@BTF
 @click.option("--json", is_flag=True, help="Print one JSON object.")
 def show(object: str, btf: str | None, json: bool) -> None:
     """Show its programs, maps and variables, the helpers that it calls, and what it needs.
@@ -36,7 +36,7 @@ def show(object: str, btf: str | None, json: bool) -> None:
 @prog.command()
 @click.argument("object", metavar="OBJECT")
 @click.argument("section", metavar="[SECTION]", required=False)
-@_BTF
+@BTF
 @click.option("--source", is_flag=True, help="Show the source lines that instructions come from.")
 def dump(object: str, section: str | None, btf: str | None, source: bool) -> None:
     """Disassemble programs as they would be loaded: all, those of a section, or that of a function.

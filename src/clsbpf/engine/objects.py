@@ -103,9 +103,9 @@ class LoadedObject:
         for key, value in map.spec.contents:
             try:
                 if isinstance(value, ProgramRef):
-                    map.update_object(key, self.linked(value.name))
+                    map.put(key, self.linked(value.name))
                 elif isinstance(value, MapRef):
-                    map.update_object(key, self.maps[value.name])
+                    map.put(key, self.maps[value.name])
             except (MapError, BytecodeError) as error:
                 raise ObjectError(f"{self.spec.name}: map {map.spec.name!r}: {error}") from None
         if map.spec.frozen and not map.frozen:

@@ -154,7 +154,6 @@ class ProgramTable:
         self.profile = profile
         self.environment = environment if environment is not None else Environment()
         self._files: dict[int, LoadedProgram | Map] = {}
-        self._ids = itertools.count(1)
         self._by_id: weakref.WeakValueDictionary[int, LoadedProgram] = weakref.WeakValueDictionary()
 
     # loading
@@ -183,10 +182,9 @@ class ProgramTable:
             type=linked.type,
             name=linked.name,
             tag=program_tag(insns, self.profile),
-            id=next(self._ids),
+            id=linked.id,
         )
-        assert loaded.id is not None
-        self._by_id[loaded.id] = loaded
+        self._by_id[linked.id] = loaded
         return loaded
 
     def by_id(self, id: int) -> LoadedProgram | None:
