@@ -45,7 +45,7 @@ from .expression import compile_expression
 from .link import ETHERNET, LinkLayer
 from .objfile import read_object
 from .profile import profile_by_name
-from .skb import PACKET_BROADCAST, PACKET_MULTICAST, PACKET_OTHERHOST, Skb
+from .skb import PACKET_MULTICAST, PACKET_OTHERHOST, Skb
 from .tc.chain import ETH_P_ALL, Block
 from .tc.filter import CLS_BPF_NAME_LEN, TCA_BPF_FLAG_ACT_DIRECT, BpfOptions, Filter
 from .tccmd.batch import BatchLine, at_line, read_batch
@@ -220,11 +220,16 @@ class Program:
 
 
 def make_skb(packet: bytes, fields: Mapping[str, Any]) -> Skb:
-    """bpf_prog_test_run_skb(): the packet with its tag in the data, and the fields that were set."""
+    """bpf_prog_test_run_skb(): the packet with its tag in the data, and the fields that were set.
+
+    The kernel lets it come in (eth_type_trans) at a loopback device, whose address is 0 and which knows no
+    broadcast: a broadcast is a multicast there, and a unicast is somebody else's.
+    """
     made = Skb.from_frame(packet)
+    made.protocol = ETHERNET.protocol(packet)
     if len(packet) and packet[0] & 1:
-        made.pkt_type = PACKET_BROADCAST if packet[:6] == b"\xff" * 6 else PACKET_MULTICAST
-    else:
+        made.pkt_type = PACKET_MULTICAST
+    elif packet[:6] != bytes(6):
         made.pkt_type = PACKET_OTHERHOST
     for name, value in fields.items():
         set_field(made, name, value)
