@@ -30,6 +30,8 @@ MAX_NAME = 0xFFFF
 MAX_STRINGS = 64 << 20
 """Bytes of strings that are read from one BTF in all; a kernel's are some 5 million."""
 MAX_SIZE = 0xFFFFFFFF
+MAX_FLAVOUR = 1024
+"""Names of more bytes have no flavours; a kernel's have at most 512."""
 
 
 class Kind(enum.IntEnum):
@@ -292,6 +294,8 @@ class Btf:
         self._starts, self._names = self._find_types()
         self._decoded: dict[int, Type] = {0: Void()}
         self._text: dict[int, str] = {}
+        self._found: dict[tuple[str, Kind], int | None] = {}
+        self._variables: dict[str, dict[str, int]] = {}
         self._text_bytes = 0
 
     def _wrong(self, what: str) -> ObjectError:
@@ -382,10 +386,13 @@ class Btf:
             return found
         if id < self._first and self.base:
             return self.base[id]
-        if not 0 < id < len(self):
-            raise self._wrong(f"there is no type {id}; there are {len(self) - 1}")
+        self._check(id)
         found = self._decoded[id] = self._decode(id)
         return found
+
+    def _check(self, id: int) -> None:
+        if not 0 < id < len(self):
+            raise self._wrong(f"there is no type {id}; there are {len(self) - 1}")
 
     def start(self, id: int) -> int:
         """Where the type begins in `raw`."""
@@ -399,8 +406,7 @@ class Btf:
             return self.base.kind(id)
         if id == 0:
             return Kind.VOID
-        if not 0 < id < len(self):
-            raise self._wrong(f"there is no type {id}; there are {len(self) - 1}")
+        self._check(id)
         at = self._starts[id - self._first]
         return Kind(_WORD.unpack_from(self._types, at + 4)[0] >> 24 & 0x1F)
 
@@ -408,6 +414,7 @@ class Btf:
         """The name of a type, without decoding it."""
         if id < self._first:
             return self.base.name(id) if self.base else ""
+        self._check(id)
         return self.string(self._names[id - self._first])
 
     def _decode(self, id: int) -> Type:
@@ -531,7 +538,27 @@ class Btf:
 
     def find(self, name: str, kind: Kind) -> int | None:
         """The first type of a name and kind."""
-        return next((id for id in self.named(name) if self.kind(id) is kind), None)
+        key = name, kind
+        if key not in self._found:
+            self._found[key] = next((id for id in self.named(name) if self.kind(id) is kind), None)
+        return self._found[key]
+
+    def variables_of(self, section: str) -> dict[str, int]:
+        """The types of a section's variables by name, but not where a name comes twice (static ones)."""
+        found = self._variables.get(section)
+        if found is None:
+            found = self._variables[section] = {}
+            datasec = self[self.find(section, Kind.DATASEC) or 0]
+            often: set[str] = set()
+            for each in datasec.variables if isinstance(datasec, Datasec) else ():
+                variable = self[each.type]
+                if isinstance(variable, Var):
+                    if variable.name in found:
+                        often.add(variable.name)
+                    found[variable.name] = variable.target
+            for name in often:
+                del found[name]
+        return found
 
     @cached_property
     def _by_essence(self) -> dict[str, tuple[int, ...]]:
@@ -576,6 +603,8 @@ def essential_name(name: str) -> str:
 
     libbpf wants something before it and something other than `_` on both sides.
     """
+    if "___" not in name or len(name) > MAX_FLAVOUR:
+        return name
     for at in range(len(name) - 5, -1, -1):
         if name[at] != "_" and name[at + 1 : at + 4] == "___" and name[at + 4] != "_":
             return name[: at + 1]

@@ -19,7 +19,7 @@ _HEADER = struct.Struct("<HBBIIIII")
 _CORE = struct.Struct("<II")
 _SECTION = struct.Struct("<II")
 
-MAX_RECORDS = 2_000_000
+MAX_RECORDS = 500_000
 
 
 @dataclass(frozen=True, slots=True)

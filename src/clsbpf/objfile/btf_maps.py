@@ -15,6 +15,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 from ..bpf.maps import MapType
 from ..bpf.spec import PIN_BY_NAME, Initial, MapRef, MapSpec, ProgramRef
@@ -26,6 +27,8 @@ SECTION = ".maps"
 PAGE = 4096
 MAX_MAPS = 4096
 """Maps of one object that are read; iproute2 takes 64."""
+MAX_MEMBERS = 64
+"""Fields of a map's definition."""
 MAPS_OF_MAPS = (MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS)
 RING_BUFFERS = (MapType.RINGBUF, MapType.USER_RINGBUF)
 
@@ -90,6 +93,8 @@ def _placed(elf: Elf, btf: Btf, section: Section, symbols: dict[str, Symbol], id
 
 def _definition(btf: Btf, definition: Composite, name: str, where: str, *, inner: bool = False) -> MapSpec:
     """parse_btf_map_def()."""
+    if len(definition.members) > MAX_MEMBERS:
+        raise ObjectError(f"{where}: a definition with {len(definition.members)} fields")
     members = {member.name: member for member in definition.members}
     unknown = [each for each in members if each not in (*_NUMBERS, "key", "value", "values")]
     if unknown:
@@ -185,10 +190,15 @@ def _with_values(
     contents: dict[str, list[tuple[bytes, Initial]]] = {}
     by_offset = {each.offset: each.spec.name for each in placed}
     holders = sorted(
-        (each.offset + each.values_at, each.spec.name, each) for each in placed if each.values_at is not None
+        (
+            (each.offset + each.values_at, each.spec.name, each)
+            for each in placed
+            if each.values_at is not None
+        ),
+        key=itemgetter(0),
     )
     for relocation in elf.relocations.get(section.index, ()):
-        index = bisect_right(holders, relocation.offset, key=lambda holder: holder[0]) - 1
+        index = bisect_right(holders, relocation.offset, key=itemgetter(0)) - 1
         if index < 0:
             raise ObjectError(
                 f"{elf.name}: a relocation in section .maps, at {relocation.offset}, is in no map's values"
@@ -196,8 +206,10 @@ def _with_values(
         begin, name, holder = holders[index]
         slot, rest = divmod(relocation.offset - begin, 8)
         where = f"{elf.name}: map {name!r}: slot {slot}"
-        if rest:
-            raise ObjectError(f"{where}: a relocation in the middle of a pointer")
+        if rest or relocation.offset + 8 > section.size:
+            raise ObjectError(f"{where}: a relocation at byte {relocation.offset}, where no pointer is")
+        if slot >= holder.spec.max_entries:
+            raise ObjectError(f"{where}: filled from the start, but max_entries is {holder.spec.max_entries}")
         value = _value(by_offset, section, holder.spec, relocation, function_at, where)
         contents.setdefault(name, []).append((slot.to_bytes(4, "little"), value))
     for each in placed:

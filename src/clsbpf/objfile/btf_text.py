@@ -28,7 +28,7 @@ _QUALIFIERS = {Kind.CONST: "const", Kind.VOLATILE: "volatile", Kind.RESTRICT: "r
 _LINKAGES = ("static", "global", "extern")
 
 
-MAX_PARTS = 500
+MAX_PARTS = 100
 """Types that are written out for one; what comes after is `...`."""
 
 

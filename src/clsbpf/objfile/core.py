@@ -80,6 +80,7 @@ class CoreResolver:
 
     local: Btf
     target: Btf
+    _budget: Budget = field(default_factory=Budget)
     _candidates: dict[int, tuple[int, ...]] = field(default_factory=dict)
     _answered: dict[tuple[int, int, str], Resolved] = field(default_factory=dict)
 
@@ -92,11 +93,13 @@ class CoreResolver:
 
     def _resolve(self, kind: int, root: int, access: str) -> Resolved:
         local = local_spec(self.local, kind, root, access)
-        comparison = Comparison(self.local, self.target, Budget())
+        comparison = Comparison(self.local, self.target, self._budget)
+        self._budget.spend(local.length)
         if not self.local.name(root):
             raise ObjectError(f"type {root} has no name to look for among the kernel's types")
         found: list[tuple[int, Spec, Answer]] = []
         for candidate in self._candidates_of(root):
+            self._budget.spend()
             spec = _match(kind, local, comparison, candidate)
             if spec is not None:
                 found.append((candidate, spec, _answer(kind, spec)))
@@ -175,7 +178,7 @@ def _match(kind: int, local: Spec, comparison: Comparison, candidate: int) -> Sp
     if kind in FIELD_KINDS:
         return match_field(local, comparison, candidate)
     if kind in ENUM_KINDS:
-        return match_enumerator(local, comparison.target, candidate)
+        return match_enumerator(local, comparison, candidate)
     if kind == CoreKind.TYPE_MATCHES:
         fits = comparison.types_match(local.root, candidate)
     else:

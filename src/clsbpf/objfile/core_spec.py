@@ -121,11 +121,13 @@ def _is_open(btf: Btf, step: Step, array: Array) -> bool:
     )
 
 
-def match_enumerator(local: Spec, target: Btf, root: int) -> Spec | None:
+def match_enumerator(local: Spec, comparison: Comparison, root: int) -> Spec | None:
     """bpf_core_spec_match(), for a name of an enum."""
+    target = comparison.target
     type = target.resolve(root)
     if not isinstance(type, Enum):
         return None
+    comparison.budget.spend(len(type.values))
     wanted = essential_name(local.steps[0].name)
     for index, each in enumerate(type.values):
         if essential_name(each.name) == wanted:

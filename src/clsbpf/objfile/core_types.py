@@ -35,7 +35,7 @@ from .btf import (
 class Budget:
     """How many more types, members and parameters may be looked at."""
 
-    left: int = 1_000_000
+    left: int = 10_000_000
 
     def spend(self, amount: int = 1) -> None:
         """ObjectError when it is used up."""

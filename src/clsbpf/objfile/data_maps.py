@@ -6,12 +6,11 @@ file holds nothing, as all of it is zero.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from ..bpf.maps import MapFlag, MapType
 from ..bpf.spec import MapSpec, VariableSpec
-from .btf import Btf, Datasec, Kind, Var
+from .btf import Btf, Kind
 from .btf_maps import PlacedMap
 from .elf import Elf, Section
 
@@ -59,20 +58,9 @@ def variables(elf: Elf, btf: Btf | None) -> Mapping[str, VariableSpec]:
 
 
 def _in_section(elf: Elf, section: Section, btf: Btf | None) -> Iterator[VariableSpec]:
-    types = _types(btf, section.name)
+    types = btf.variables_of(section.name) if btf else {}
     for symbol in elf.symbols_in(section):
         if symbol.type != "STT_OBJECT" or symbol.value + symbol.size > section.size:
             continue
         type = btf.ref(types[symbol.name]) if btf and symbol.name in types else None
         yield VariableSpec(symbol.name, section.name, symbol.value, symbol.size, type)
-
-
-def _types(btf: Btf | None, section: str) -> Mapping[str, int]:
-    """The types of a section's variables by name, but of those whose name comes twice (static ones)."""
-    found = btf.find(section, Kind.DATASEC) if btf else None
-    datasec = btf[found] if btf and found else None
-    if btf is None or not isinstance(datasec, Datasec):
-        return {}
-    named = [each for each in (btf[v.type] for v in datasec.variables) if isinstance(each, Var)]
-    often = Counter(each.name for each in named)
-    return {each.name: each.target for each in named if often[each.name] == 1}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import mmap
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -107,6 +107,7 @@ class Elf:
     symbols: tuple[Symbol, ...]
     relocations: Mapping[int, tuple[Relocation, ...]]
     _raw: bytes | mmap.mmap = field(repr=False)
+    _placed: Mapping[int, Sequence[Symbol]] = field(repr=False)
 
     def section(self, name: str) -> Section | None:
         """The first section of that name."""
@@ -120,7 +121,7 @@ class Elf:
 
     def symbols_in(self, section: Section) -> Iterator[Symbol]:
         """The symbols of a section, but not the one that stands for the section itself."""
-        return (s for s in self.symbols if s.section == section.index and s.type != "STT_SECTION")
+        return iter(self._placed.get(section.index, ()))
 
 
 def read_elf(raw: bytes, name: str) -> Elf:
@@ -137,7 +138,11 @@ def read_elf(raw: bytes, name: str) -> Elf:
         sections = tuple(_sections(file))
         symbols = _symbols(file, sections, name)
         relocations = _relocations(file, sections, symbols, name)
-    return Elf(name, sections, symbols, relocations, raw)
+    placed: dict[int, list[Symbol]] = {}
+    for symbol in symbols:
+        if symbol.type != "STT_SECTION":
+            placed.setdefault(symbol.section, []).append(symbol)
+    return Elf(name, sections, symbols, relocations, raw, placed)
 
 
 def read_section(raw: bytes | mmap.mmap, section: str, name: str) -> bytes | None:

@@ -27,8 +27,8 @@ from dataclasses import dataclass, field, replace
 from ..bpf.maps import MapFlag, MapType
 from ..bpf.spec import Initial, MapRef, MapSpec, ProgramRef
 from ..errors import ObjectError
-from .btf import Btf, Composite, Datasec, Kind, TypeRef, Var
-from .btf_maps import MAPS_OF_MAPS, MAX_MAPS, PlacedMap
+from .btf import Btf, Composite, Kind, TypeRef
+from .btf_maps import MAPS_OF_MAPS, MAX_MAPS, MAX_MEMBERS, PlacedMap
 from .elf import Elf, Section
 
 SECTION = "maps"
@@ -89,31 +89,27 @@ def legacy_maps(elf: Elf, btf: Btf | None) -> tuple[PlacedMap, ...]:
 
 
 def _entries(elf: Elf, section: Section, btf: Btf | None) -> Iterator[_Entry]:
+    if not section.size:
+        return
     data = elf.data(section)
+    types = btf.variables_of(section.name) if btf else {}
     starts: dict[int, str] = {}
     for symbol in elf.symbols_in(section):
         if symbol.type in ("STT_OBJECT", "STT_NOTYPE") and symbol.value < section.size:
             starts.setdefault(symbol.value, symbol.name)
-    if section.size and (not starts or min(starts)):
+    if not starts or min(starts):
         raise ObjectError(f"{elf.name}: section {section.name!r} has no symbol for the map at its beginning")
-    described = _described(btf, section.name)
     order = sorted(starts)
     for offset, end in zip(order, [*order[1:], section.size], strict=True):
         name = starts[offset]
-        yield _entry(elf, name, section.index, offset, data[offset:end], described.get(name), btf)
+        struct = _described(btf, types[name]) if btf and name in types else None
+        yield _entry(elf, name, section.index, offset, data[offset:end], struct, btf)
 
 
-def _described(btf: Btf | None, section: str) -> Mapping[str, Composite]:
-    """The structs of a section's variables, where BTF has them."""
-    found = btf.find(section, Kind.DATASEC) if btf else None
-    datasec = btf[found] if btf and found else None
-    structs = {}
-    if btf and isinstance(datasec, Datasec):
-        for each in datasec.variables:
-            variable = btf[each.type]
-            if isinstance(variable, Var) and isinstance(struct := btf.resolve(variable.target), Composite):
-                structs[variable.name] = struct
-    return structs
+def _described(btf: Btf, id: int) -> Composite | None:
+    """The struct of a variable."""
+    struct = btf.resolve(id)
+    return struct if isinstance(struct, Composite) and len(struct.members) <= MAX_MEMBERS else None
 
 
 def _entry(
@@ -166,6 +162,8 @@ def _spec(elf: Elf, entry: _Entry, entries: Sequence[_Entry], ids: Mapping[int, 
             inner = ids.get(entry["inner_id"])
             if inner is None:
                 raise ObjectError(f"{where}: no map has the id {entry['inner_id']}, which is its inner_id")
+            if entry["key_size"] != 4:
+                raise ObjectError(f"{where}: key_size is {entry['key_size']}; a map of maps by ids has 4")
             contents = list(_inner_maps(entry, entries))
         elif "inner_map_idx" in entry.words:
             if entry["inner_map_idx"] >= len(entries):
@@ -198,8 +196,7 @@ def _inner_maps(outer: _Entry, entries: Iterable[_Entry]) -> Iterator[tuple[byte
     """bpf_maps_attach_all(): the maps with the id that is the outer one's inner_id, at their inner_idx."""
     for each in entries:
         if each["id"] == outer["inner_id"] and not each["inner_id"] and each["inner_idx"] != _NO_SLOT:
-            key = each["inner_idx"].to_bytes(4, "little")
-            yield key.ljust(outer["key_size"], b"\0")[: outer["key_size"]], MapRef(each.name)
+            yield each["inner_idx"].to_bytes(4, "little"), MapRef(each.name)
 
 
 _INTEGER = r"[ \t]*([-+]?)(0[xX][0-9a-fA-F]+|[0-9]+)"
@@ -224,7 +221,9 @@ def _integer(sign: str, digits: str) -> int:
     return -value if sign == "-" else value
 
 
-def with_tail_calls(maps: Sequence[PlacedMap], programs: Iterable[tuple[str, str]]) -> list[PlacedMap]:
+def with_tail_calls(
+    maps: Sequence[PlacedMap], programs: Iterable[tuple[str, str]], where: str
+) -> list[PlacedMap]:
     """bpf_fill_prog_arrays(): `programs` are (section, name); those named `ID/SLOT` go into the array."""
     slots: dict[int, list[tuple[bytes, Initial]]] = {}
     taken = set()
@@ -237,6 +236,12 @@ def with_tail_calls(maps: Sequence[PlacedMap], programs: Iterable[tuple[str, str
     for each in maps:
         if each.spec.id and each.spec.type == MapType.PROG_ARRAY and each.spec.id in slots:
             added = tuple(slots.pop(each.spec.id))
+            for key, held in added:
+                if int.from_bytes(key, "little") >= each.spec.max_entries and isinstance(held, ProgramRef):
+                    raise ObjectError(
+                        f"{where}: program {held.name!r} is for slot {int.from_bytes(key, 'little')} of map "
+                        f"{each.spec.name!r}, which has {each.spec.max_entries}"
+                    )
             each = replace(each, spec=replace(each.spec, contents=each.spec.contents + added))
         filled.append(each)
     return filled

@@ -31,7 +31,7 @@ _MISSING_KFUNC = 2002000000
 
 _UNPATCHED = Patches()
 
-MAX_LINKED = 4 * MAX_INSNS
+MAX_LINKED = 2 * MAX_INSNS
 """Instructions of all programs of an object together, subprograms counted each time."""
 
 

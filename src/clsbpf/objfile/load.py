@@ -56,7 +56,8 @@ def load_object(
         *legacy_maps(elf, btf),
         *data_maps(elf, btf),
     ]
-    maps = with_tail_calls(maps, ((each.section.name, label) for each, label in names.items()))
+    sections = ((each.section.name, label) for each, label in names.items())
+    maps = with_tail_calls(maps, sections, elf.name)
     externs = resolve_externs(elf, btf, kconfig or {}, kfuncs)
     linker = Linker(elf, functions, maps, externs)
     license = _text(elf, "license")
@@ -154,7 +155,9 @@ class _Debug:
                 bisect_left(records, insn * INSN_BYTES, key=lambda record: record.offset)
                 for insn in (function.start, function.end)
             )
-            found = tuple(self._line(each, function.start) for each in records[first:last])
+            # a line an instruction, as the kernel wants it: the last that is told
+            by_insn = {each.offset // INSN_BYTES: each for each in records[first:last]}
+            found = tuple(self._line(each, function.start) for each in by_insn.values())
             self._read[function] = found
         return found
 
