@@ -9,6 +9,7 @@ the maps, so that they live as long as the program does.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -25,6 +26,7 @@ from .memory import Region
 from .subset import load_i64
 
 _CALL = Class.JMP | Jmp.CALL
+_serial = itertools.count(1)
 _BY_KEY = (Pseudo.MAP_FD, Pseudo.MAP_IDX)
 _VALUE_BY_KEY = (Pseudo.MAP_VALUE, Pseudo.MAP_IDX_VALUE)
 
@@ -45,6 +47,8 @@ class LinkedProgram:
     type: str = "sched_cls"
     poison: Mapping[int, str] = field(default_factory=dict)
     spec: ProgramSpec | None = None
+    id: int = field(default_factory=lambda: next(_serial))
+    """What a slot of a prog_array holds for it; not 0."""
 
     def line_at(self, insn: int) -> LineInfo | None:
         """The source line that an instruction comes from, if the object says."""

@@ -1,0 +1,45 @@
+"""The programs of examples/programs: what the kernel does with them, the interpreter does.
+
+Each program gets the same packets, one after the other, in the kernel (BPF_PROG_TEST_RUN) and here.  After
+each packet the return value, the packet and the metadata must be equal, after the last one what is in the
+maps: hashes as sets of pairs, queues and stacks in their order, ring buffers and perf buffers as their
+records.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import pytest
+
+from judges import inside, need_kernel, network_namespace
+from kernel_story import kernel_story
+from our_story import our_story
+from program_cases import CASES, Case
+from program_story import LEVELS, Step, object_spec
+
+
+@pytest.fixture(scope="module")
+def namespace() -> Iterator[str]:
+    need_kernel()
+    with network_namespace() as name:
+        yield name
+
+
+def comparable(case: Case, step: Step) -> Step:
+    """The step without what depends on chance."""
+    fields = {name: value for name, value in step.fields.items() if name not in case.ignored_fields}
+    return dataclasses.replace(step, fields=fields)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
+def test_a_program_does_what_it_does_in_the_kernel(case: Case, level: str, namespace: str) -> None:
+    spec = object_spec(level, case.object)
+    with inside(namespace):
+        expected = kernel_story(case, spec)
+    found = our_story(case, spec)
+    for number, (theirs, ours) in enumerate(zip(expected.steps, found.steps, strict=True)):
+        assert comparable(case, ours) == comparable(case, theirs), f"packet {number}"
+    assert found.maps == expected.maps
