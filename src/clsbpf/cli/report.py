@@ -85,7 +85,8 @@ def _filters(results: Results, bars: _Bars) -> Table:
 
 def _filter_cells(each: FilterCount) -> list[str | Text]:
     flowid = format_classid(each.flowid) if each.flowid else "-"
-    matches = f"{each.name} ({each.matches})" if each.name else each.matches
+    both = each.name and each.name != each.matches
+    matches = f"{each.name} ({each.matches})" if both else each.matches
     return [str(each.pref), each.protocol, format_handle(each.handle), flowid, Text(printable(matches))]
 
 

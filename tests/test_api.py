@@ -1,0 +1,170 @@
+"""`clsbpf.Object`, `Program.from_instructions` and runs with objects, as a user has them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import clsbpf
+from clsbpf.api import FilterText, filters_setup, split_object
+from clsbpf.bpf import insn as e
+from clsbpf.bpf.asm import assemble
+from clsbpf.engine.results import Results
+from clsbpf.engine.run import run
+from clsbpf.engine.written import written_columns
+from clsbpf.vm.environment import TraceLine
+from run_cases import pcap
+
+OBJECTS = Path(__file__).parents[1] / "examples" / "programs" / "build" / "O2"
+OFFICE = str(Path(__file__).parents[1] / "examples" / "office.pcap")
+IP_FRAME = bytes.fromhex("020000000001 020000000002 0800") + bytes(50)
+TAGGED_FRAME = bytes.fromhex("020000000001 020000000002 8100 000a 0800") + bytes(50)
+
+MARKS = """
+    w2 = *(u32 *)(r1 +0)
+    *(u32 *)(r1 +8) = w2
+    *(u32 *)(r1 +52) = w2
+    w0 = 0
+    exit
+"""
+"""mark and cb[1] become the length; the verdict is OK."""
+FAULTS = """
+    r2 = *(u32 *)(r1 +76)
+    w0 = *(u8 *)(r2 +60)
+    w0 = 0
+    exit
+"""
+"""Reads byte 60 of the packet without looking how long it is."""
+
+
+def program(text: str) -> clsbpf.Program:
+    return clsbpf.Program.from_instructions(e.encode(assemble(text)), verify=False)
+
+
+def test_a_program_writes_the_skb() -> None:
+    ran = program(MARKS).test_run(IP_FRAME, {"mark": 3, "cb": [1, 2, 3, 4, 5]})
+    assert (ran.retval, ran.packet) == (0, IP_FRAME)
+    assert (ran.skb["mark"], ran.skb["cb"]) == (64, [1, 64, 3, 4, 5])
+
+
+def test_a_fault_says_what_and_where() -> None:
+    with pytest.raises(clsbpf.ProgramFault, match=r"instruction 1.*packet.*60.*24|24.*60") as caught:
+        program(FAULTS).test_run(bytes(24))
+    assert caught.value.insn == 1
+
+
+def test_what_from_instructions_refuses() -> None:
+    exits = e.encode(e.program(e.mov64_imm(0, 0), e.exit_()))
+    for raw, options, message in (
+        (exits, {}, "cannot be verified yet"),
+        (exits[:-1], {"verify": False}, "15 bytes are not a whole number"),
+        (b"", {"verify": False}, "at least one instruction"),
+        (exits, {"verify": False, "type": "xdp"}, "no program of type 'xdp' runs here"),
+        (e.encode(e.ld_imm64(1, 7, 1)) + exits, {"verify": False}, "no map 7; there are: none"),
+    ):
+        with pytest.raises(clsbpf.ClsbpfError, match=message):
+            clsbpf.Program.from_instructions(raw, **options)  # type: ignore[arg-type]
+
+
+def test_an_object_by_function_and_section() -> None:
+    loaded = clsbpf.Object.load(OBJECTS / "vlan.o")
+    assert set(loaded.programs) == {"vlan_push", "vlan_push_two", "vlan_pop", "vlan_translate"}
+    assert loaded.programs["tc/pop"] is loaded.programs["vlan_pop"]
+    pushed = loaded.programs["vlan_push"].test_run(IP_FRAME)
+    assert pushed.skb["vlan_present"] == 1
+    with pytest.raises(clsbpf.ObjectError, match="no program or section 'nosuch'; there are: vlan_push"):
+        loaded.programs["nosuch"]
+
+
+def test_programs_of_an_object_share_its_maps() -> None:
+    loaded = clsbpf.Object.load(OBJECTS / "firewall.o")
+    (only,) = loaded.programs.values()
+    only.test_run(IP_FRAME)
+    assert set(loaded.maps) >= {"rules4", "rules6", "verdicts"}
+    assert only.tag is not None
+    assert len(only.tag) == 16
+    assert "call" in only.disassemble()
+
+
+def run_filters(tmp_path: Path, *filters: FilterText, **options: object) -> Results:
+    path = tmp_path / "two.pcap"
+    path.write_bytes(pcap([(0, IP_FRAME, 64), (1_000_000, TAGGED_FRAME, 68), (2_000_000, b"\2" * 40, 40)]))
+    setup = filters_setup(filters, profile="current", backend="native", **options)  # type: ignore[arg-type]
+    return run([str(path)], setup, columns=True)
+
+
+def test_objects_and_expressions_in_one_run(tmp_path: Path) -> None:
+    """Expressions see the tag in the data, the object's program has it in the metadata."""
+    results = run_filters(
+        tmp_path, FilterText("expression", "vlan"), FilterText("object", f"{OBJECTS}/firewall.o:tc")
+    )
+    first, second = results.filters
+    assert (first.flowid, first.packets, first.matches) == (0x10001, 1, "vlan")
+    assert (second.flowid, second.matches) == (0x10002, f"{OBJECTS}/firewall.o:tc")
+    assert results.packets == 3
+
+
+def test_extra_columns_are_what_programs_may_write(tmp_path: Path) -> None:
+    policy = clsbpf.Object.load(OBJECTS / "globals.o").programs["tc"]
+    columns = written_columns([[each for each in policy.instructions if isinstance(each, e.Insn)]])
+    table = run_filters(tmp_path, FilterText("object", f"{OBJECTS}/globals.o:tc")).to_arrow()
+    assert tuple(table.column_names[8:]) == columns
+    assert columns
+    assert written_columns([assemble(MARKS)]) == ("mark", "cb1")
+    assert written_columns([assemble("r6 = r1\nr2 = 5\n*(u64 *)(r6 +152) = r2\nexit")]) == ("tstamp",)
+    assert written_columns([assemble("r2 = 5\n*(u32 *)(r10 -8) = r2\nexit")]) == ()
+
+
+def test_a_fault_stops_the_run_or_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "short.pcap"
+    path.write_bytes(pcap([(0, bytes(64), 64), (0, bytes(24), 24), (0, bytes(64), 64)]))
+    engine = clsbpf.Engine()
+    engine.add_device("lab0")
+    engine.tc("qdisc add dev lab0 clsact")
+    fd = engine._programs.open(program(FAULTS)._loaded)
+    engine._pins.pin("/sys/fs/bpf/faults", engine._programs.file(fd))
+    engine.tc("filter add dev lab0 ingress bpf da pinned /sys/fs/bpf/faults")
+    with pytest.raises(clsbpf.ProgramFault, match=r"short\.pcap: packet 1: instruction 1"):
+        engine.run(path)
+    results = engine.run(path, keep_going=True)
+    assert (results.packets, results.faulted, results.undecided) == (3, 1, 1)
+
+
+def test_what_programs_print_comes_with_the_packet(tmp_path: Path) -> None:
+    lines: list[TraceLine] = []
+    run_filters(tmp_path, FilterText("object", f"{OBJECTS}/trace.o:tc/trace"), on_trace=lines.append)
+    assert lines
+    assert {line.packet for line in lines} <= {0, 1, 2}
+    assert all(line.program and line.text for line in lines)
+
+
+def test_splitting_file_and_program(tmp_path: Path) -> None:
+    odd = tmp_path / "a:b"
+    odd.write_bytes(b"")
+    assert split_object("prog.o") == ("prog.o", None)
+    assert split_object("prog.o:tc/in") == ("prog.o", "tc/in")
+    assert split_object(str(odd)) == (str(odd), None)
+    assert split_object(f"{odd}:x") == (str(odd), "x")
+
+
+def test_profiles_and_backends_have_names() -> None:
+    with pytest.raises(clsbpf.ClsbpfError, match=r"no kernel profile '2\.6'; there are: current, 4\.13"):
+        clsbpf.Engine(profile="2.6")
+    with pytest.raises(clsbpf.ClsbpfError, match="no backend 'gpu'; there are: native, jit, interpreter"):
+        clsbpf.Engine(backend="gpu")
+
+
+def test_devices_and_hooks_have_names() -> None:
+    engine = clsbpf.Engine()
+    for device in ("lab0", "lab1"):
+        engine.add_device(device)
+    with pytest.raises(clsbpf.RunError, match=r"at which device do the packets arrive\? There are: lab0, lab1"):
+        engine.run(OFFICE)
+    with pytest.raises(clsbpf.RunError, match="no device 'lab2'; there are: lab0, lab1"):
+        engine.run(OFFICE, dev="lab2")
+    with pytest.raises(clsbpf.RunError, match="has no ingress filters: it has no clsact or ingress qdisc"):
+        engine.run(OFFICE, dev="lab0")
+    engine.tc("qdisc add dev lab0 ingress")
+    with pytest.raises(clsbpf.RunError, match="has no egress filters: its ingress qdisc has none"):
+        engine.run(OFFICE, dev="lab0", hook="egress")
