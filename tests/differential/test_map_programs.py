@@ -213,8 +213,8 @@ def test_random_operations_have_the_kernels_results(
             assert found == [expected, expected], (name, key, value, flags)
         there.close()
         if spec.key_size:
-            assert walk(pair) == list(other)
-            assert [other.lookup(key) for key in other] == [pair.ours.lookup(key) for key in other]
+            assert walk(pair) == list(other.walk())
+            assert [other.lookup(key) for key in other.walk()] == [pair.ours.lookup(key) for key in other.walk()]
 
 
 @pytest.mark.parametrize("size", [1, 8, 100, 500])

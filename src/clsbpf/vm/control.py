@@ -69,7 +69,7 @@ def for_each_map_elem(machine: Machine, map: int, callback: int, context: int, f
     key_at = ctypes.addressof(key)
     machine.memory.add(Region("key of the element", key_at, walked.spec.key_size, writable=False))
     done = 0
-    for each in list(walked):
+    for each in list(walked.walk()):
         ctypes.memmove(key_at, each, len(each))
         value = machine.lookup(map, key_at)
         if value == 0:

@@ -22,27 +22,22 @@ import sys
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from ...bpf.maps import PERCPU_TYPES, MapFlag, MapType, UpdateFlag
 from ...bpf.spec import MapSpec
 from ...errors import MapError
+from ...objfile.btf import TypeRef
 from . import array, devices, hash, lpm, lru, queue
 from .build import SLOTTED, build
 from .check import ENOTSUPP, check
-from .header import MapAt, clear_specials
+from .face import Face
+from .header import SPECIALS_MAX, MapAt, clear_specials
 from .perf import PerfBuffer
+from .values import SPIN_LOCK, special_fields
 
 _serial = itertools.count(1)
 _MAPS: weakref.WeakValueDictionary[int, Map] = weakref.WeakValueDictionary()
-
-
-class Held(Protocol):
-    """What a slot may hold: a program, a map, …"""
-
-    @property
-    def id(self) -> int:
-        """What dumps call it by; not 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +126,7 @@ def inner_difference(wanted: MapSpec, found: MapSpec) -> str | None:
     return None
 
 
-class Map:
+class Map(Face):
     """struct bpf_map, and struct file where the kernel keeps what a descriptor may do."""
 
     def __init__(self, spec: MapSpec, *, cpus: int = 1, seed: int = 0) -> None:
@@ -149,16 +144,32 @@ class Map:
         """What dumps call the map by."""
         self._storage = build(spec, cpus=cpus, seed=seed)
         self._storage[MapAt.ID] = self.id
+        self._set_specials()
         self.address = self._storage.address
         """What a program's map pointer is."""
         self.frozen = False
-        self._held: dict[bytes, Held] = {}
+        self._held: dict[bytes, object] = {}
         self._commands = COMMANDS.get(spec.type, Commands())
         _MAPS[self.address] = self
         for key, value in spec.contents:
             if isinstance(value, bytes):  # what refers to programs and maps is filled in by who has them
                 self.update(key, value)
         self.frozen = spec.frozen and all(isinstance(value, bytes) for _, value in spec.contents)
+
+    def _set_specials(self) -> None:
+        """map_check_btf: the value's fields that are the kernel's own."""
+        if not isinstance(self.spec.value_type, TypeRef):
+            return
+        specials = special_fields(self.spec.value_type)
+        if len(specials) > SPECIALS_MAX:
+            raise self._error(errno.E2BIG, f"{len(specials)} locks, timers and such; {SPECIALS_MAX} may be")
+        if specials and specials[-1].offset + specials[-1].size > self.spec.value_size:
+            raise self._error(errno.EINVAL, "the value's type is larger than the value")
+        for at, special in enumerate(specials):
+            self._storage[MapAt.SPECIAL + 16 * at] = special.offset
+            self._storage[MapAt.SPECIAL + 16 * at + 8] = special.size
+        self._storage[MapAt.SPECIALS] = len(specials)
+        self._storage[MapAt.LOCK] = any(special.name == SPIN_LOCK for special in specials)
 
     def __repr__(self) -> str:
         spec = self.spec
@@ -201,6 +212,8 @@ class Map:
 
     def lookup(self, key: bytes | None, flags: int = 0) -> bytes:
         """BPF_MAP_LOOKUP_ELEM: the value; in a per-CPU map those of all CPUs, `value_bytes`.
+
+        Of a slot: the number of what it holds.
 
         Raises MapError: ENOENT where the key is not there, and what else the kernel says.
         """
@@ -273,8 +286,8 @@ class Map:
         self._may_write()
         self.frozen = True
 
-    def __iter__(self) -> Iterator[bytes]:
-        """The keys, in the order of the walk.  The map may change meanwhile; the walk ends all the same."""
+    def walk(self) -> Iterator[bytes]:
+        """The keys as bytes, in the map's order.  It may change meanwhile; the walk ends all the same."""
         key = self.next_key()
         for _ in range(self.max_entries):
             if key is None:
@@ -289,7 +302,7 @@ class Map:
         """Does the map hold programs, maps, … instead of bytes?"""
         return self.spec.type in SLOTTED
 
-    def put(self, key: bytes, held: Held, flags: int = 0) -> None:
+    def put(self, key: bytes, held: object, flags: int = 0) -> None:
         """BPF_MAP_UPDATE_ELEM of a map of slots: `held` is what the descriptor stands for.
 
         Raises MapError: EINVAL for a map that is not like the inner maps must be, and what else the
@@ -308,12 +321,12 @@ class Map:
             difference = inner_difference(self.spec.inner, held.spec)
             if difference:
                 raise self._error(errno.EINVAL, f"map {held.name!r} does not fit: {difference}")
-        content = held.address if isinstance(held, Map | PerfBuffer) else held.id
+        content = held.address if isinstance(held, Map | PerfBuffer) else next(_serial)
         update = self._has(self._commands.update, "updated")
         self._done(update(self.address, _at(key_buffer), content, flags), "update", key, flags)
         self._held[key] = held
 
-    def get(self, key: bytes) -> Held | None:
+    def held_at(self, key: bytes) -> object | None:
         """What the slot of `key` holds, or None."""
         return self._held.get(key)
 
@@ -372,7 +385,7 @@ class Map:
             raise self._error(errno.ENOENT, f"there is no key {shown}")
         if self.slotted:
             assert key is not None
-            return self._held[key.raw].id.to_bytes(4, sys.byteorder)
+            return int(getattr(self._held[key.raw], "id", address)).to_bytes(4, sys.byteorder)
         value = ctypes.create_string_buffer(ctypes.string_at(address, self.value_bytes), self.value_bytes)
         for cpu in range(self.cpus if self.per_cpu else 1):
             clear_specials(self.address, ctypes.addressof(value) + cpu * self._storage[MapAt.STRIDE])

@@ -38,7 +38,6 @@ class PerfBuffer:
     """An opened buffer of `size` bytes (a power of two), good while this object lives."""
 
     def __init__(self, size: int) -> None:
-        self.id = 1
         self._storage = Storage(PerfBufferAt.END)
         self.address = self._storage.address
         self._storage[PerfBufferAt.SIZE] = size
