@@ -262,5 +262,31 @@ def prototype_of(number: int) -> Prototype | None:
     return prototypes().get(helper.name) if helper is not None else None
 
 
-KFUNC_PROTOTYPES: dict[str, Prototype] = {}
-"""Kernel functions by name."""
+_KFUNC_TEXT = """
+bpf_dynptr_from_skb: ctx any dynptr-out -> int
+bpf_dynptr_slice: dynptr any mem? size -> mem?
+bpf_dynptr_slice_rdwr: dynptr any mem? size -> mem?
+bpf_dynptr_adjust: dynptr any any -> int
+bpf_dynptr_is_null: dynptr -> int
+bpf_dynptr_is_rdonly: dynptr -> int
+bpf_dynptr_size: dynptr -> int
+bpf_dynptr_clone: dynptr dynptr-out -> int
+bpf_dynptr_copy: dynptr any dynptr any any -> int packet
+bpf_dynptr_memset: dynptr any any any -> int packet
+bpf_rcu_read_lock: -> void
+bpf_rcu_read_unlock: -> void
+bpf_preempt_disable: -> void
+bpf_preempt_enable: -> void
+bpf_local_irq_save: out8 -> void
+bpf_local_irq_restore: out8 -> void
+bpf_cast_to_kern_ctx: ctx -> btf
+bpf_rdonly_cast: any any -> btf
+bpf_iter_num_new: out8 any any -> int
+bpf_iter_num_next: out8 -> mem?
+bpf_iter_num_destroy: out8 -> void
+"""
+
+KFUNC_PROTOTYPES: dict[str, Prototype] = {
+    name: _parse(text) for name, _, text in (line.partition(":") for line in _KFUNC_TEXT.strip().splitlines())
+}
+"""Kernel functions by name.  (The kernel has these from their BTF.)"""

@@ -148,16 +148,19 @@ _CHECKS: dict[Arg, Callable[[Machine, int, int, Arg], str | None]] = {
 _FIXED[Arg.DYNPTR_OUT] = 16
 
 
-def learn_result(machine: Machine, prototype: Prototype, arguments: list[int], result: int) -> None:
-    """Let the program touch what a helper gave it."""
+def learn_result(machine: Machine, name: str, prototype: Prototype, arguments: list[int], result: int) -> None:
+    """Let the program touch what a helper gave it, and no longer what it gave back."""
+    if name in ("bpf_ringbuf_submit", "bpf_ringbuf_discard", "bpf_sk_release"):
+        machine.give_back(unsigned(arguments[0], 64), name)
+    elif name in ("bpf_ringbuf_submit_dynptr", "bpf_ringbuf_discard_dynptr"):
+        machine.give_back_dynptr(unsigned(arguments[0], 64), name)
+    elif name == "bpf_ringbuf_reserve_dynptr" and result == 0:
+        machine.take_dynptr(unsigned(arguments[3], 64))
     if result == 0:
         return
-    match prototype.returns:
-        case Ret.VALUE_OR_NULL:
-            machine.learn_value(arguments[0], result)
-        case Ret.MEM_OR_NULL:
-            size = arguments[1]
-            machine.memory.add(Region("ring buffer record", result, size))
-            machine.held[unsigned(result, 64)] = "a ring buffer record"
-        case _:
-            pass
+    if prototype.returns is Ret.VALUE_OR_NULL:
+        machine.learn_value(arguments[0], result)
+    elif name == "bpf_ringbuf_reserve":
+        machine.take(result, Region("ring buffer record", result, arguments[1]))
+    elif name in ("bpf_sk_lookup_tcp", "bpf_sk_lookup_udp", "bpf_skc_lookup_tcp"):
+        machine.held[unsigned(result, 64)] = "a socket"

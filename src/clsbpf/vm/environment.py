@@ -19,10 +19,11 @@ import weakref
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from .memory import Memory
 from .native_skb import NativeSkb, TunnelAt
-from .net import Net
+from .net import Net, Socket
 
 COMM_BYTES = 16
 """TASK_COMM_LEN."""
@@ -114,6 +115,10 @@ class _Running:
     program: str = ""
     skb: NativeSkb | None = None
     memory: Memory | None = None
+    task: Any = None
+    """The idle task's struct task_struct, once it was asked for."""
+    sockets: dict[int, Socket] = field(default_factory=dict)
+    """What the program was shown as sockets, by address."""
     kept: list[object] = field(default_factory=list)
     """What keeps memory in place that pointers of the program may still lead to."""
 
@@ -133,6 +138,10 @@ class Environment:
         self.trace: list[TraceLine] = []
         self.on_trace: Callable[[TraceLine], None] | None = None
         self.asked: Counter[str] = Counter()
+        self.socket: Socket | None = None
+        """The socket that the packets come from (skb->sk)."""
+        self.assigned: Socket | None = None
+        """The socket that bpf_sk_assign chose last."""
         self.running = _Running()
         _ENVIRONMENTS[self.address] = self
 

@@ -69,6 +69,7 @@ from .arithmetic import (
 from .control import CONTROL, MAX_LOOPS
 from .environment import Environment
 from .helpers import BODIES, KFUNCS, HelperBody
+from .helpers.sockets import show_socket
 from .link import LinkedProgram, call_refusal, value_region
 from .maps.map import Map, map_at
 from .maps.operations import map_lookup
@@ -191,6 +192,8 @@ class Machine:
         self.lock: int | None = None
         self.held: dict[int, str] = {}
         """Addresses that the program must give back before it ends, and what is there."""
+        self.dynptrs: dict[int, int] = {}
+        """Dynptrs over ring buffer records, by address."""
         self.kept = environment.running.kept
         memory = ctypes.create_string_buffer(STACK_BYTES)
         stack = Region("stack", ctypes.addressof(memory), STACK_BYTES, from_end=True)
@@ -198,6 +201,8 @@ class Machine:
         environment.attach(self.memory)
         self.frames.append(Frame(stack, memory, program, 0, [None] * 5, True, MAX_LOOPS))
         self.registers[FP] = stack.end
+        if environment.socket is not None:
+            native.sk = show_socket(environment.address, environment.socket)
         self.enter(program)
         self.pc = 0
 
@@ -449,10 +454,10 @@ class Machine:
             return
         assert prototype is not None
         arguments = check_arguments(self, name, prototype)
-        program = self.program
+        before = self.tail_calls
         result = control(self, *arguments)
-        if self.program is not program:
-            return  # a tail call
+        if self.tail_calls != before:
+            return  # the program that was called begins, perhaps the same once more
         self.forget_arguments()
         self.registers[R0] = None if result is None else result & U64
 
@@ -469,7 +474,35 @@ class Machine:
         if prototype is not None:
             if prototype.changes_packet:
                 self.move_packet(name)
-            learn_result(self, prototype, arguments, result)
+            learn_result(self, name, prototype, arguments, result)
+
+    # what is taken and given back
+
+    def take(self, address: int, region: Region) -> None:
+        """The program has something that it must give back."""
+        self.memory.add(region)
+        self.held[address] = f"a {region.name}"
+
+    def give_back(self, address: int, helper: str) -> None:
+        """It has done so, and may not touch it any more."""
+        if self.held.pop(address, None) is None:
+            raise self.fault(f"{helper}: there is nothing to give back at {address:#x}")
+        region = self.memory.remove(address)
+        if region is not None:
+            gone = f"{helper} gave it back"
+            self.memory.add(Region(region.name, region.base, region.size, gone=gone))
+
+    def take_dynptr(self, dynptr: int) -> None:
+        """A ring buffer record behind a dynptr."""
+        record, size = load(dynptr, 8), load(dynptr + 8, 4) & 0xFFFFFF
+        self.take(record, Region("ring buffer record", record, size))
+        self.dynptrs[dynptr] = record
+
+    def give_back_dynptr(self, dynptr: int, helper: str) -> None:
+        """The record of a dynptr, if it has one."""
+        record = self.dynptrs.pop(dynptr, None)
+        if record is not None:
+            self.give_back(record, helper)
 
     # maps and regions
 

@@ -23,7 +23,28 @@ from dataclasses import dataclass
 
 from ...bpf import helpers as number
 from ...bpf.isa import R1, R2
-from . import access, checksum, classic, clock, maps, redirect, resize, tunnel, vlan
+from . import (
+    access,
+    checksum,
+    classic,
+    clock,
+    dynptr,
+    events,
+    hash,
+    kfuncs,
+    maps,
+    memory,
+    misc,
+    printk,
+    redirect,
+    resize,
+    route,
+    sockets,
+    strings,
+    syncookies,
+    tunnel,
+    vlan,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +82,19 @@ _BY_NAME: Mapping[str, Callable[..., int]] = {
     **access.BODIES,
     **checksum.BODIES,
     **clock.BODIES,
+    **dynptr.BODIES,
+    **events.BODIES,
+    **hash.BODIES,
     **maps.BODIES,
+    **memory.BODIES,
+    **misc.BODIES,
+    **printk.BODIES,
     **redirect.BODIES,
     **resize.BODIES,
+    **route.BODIES,
+    **sockets.BODIES,
+    **strings.BODIES,
+    **syncookies.BODIES,
     **tunnel.BODIES,
     **vlan.BODIES,
 }
@@ -74,7 +105,9 @@ BODIES: dict[int, HelperBody] = {
 }
 """The helpers that there are, by number."""
 
-KFUNCS: dict[str, HelperBody] = {}
+KFUNCS: dict[str, HelperBody] = {
+    name: _body(function) for name, function in {**dynptr.KFUNCS, **kfuncs.KFUNCS}.items()
+}
 """Kernel functions that there are, by name."""
 
 CONTROLLED: frozenset[int] = frozenset(

@@ -1,0 +1,61 @@
+"""What of the kernel's memory can a program read?  bpf_probe_read_kernel, the current task, per-CPU variables.
+
+There is no kernel here.  What a program can read through `probe_read_kernel` is what it could read anyway;
+any other address is one that faults.  The task that happens to run is the idle task: a structure of zeros,
+however it is read.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+from collections.abc import Callable
+
+from ..environment import Environment
+from ..memory import Region
+from ..subset import external
+from .printk import reader, read_string
+
+TASK_BYTES = 16384
+"""More than any struct task_struct has."""
+
+
+@external
+def probe_read_kernel(machine: int, to: int, size: int, source: int) -> int:
+    """bpf_probe_read_kernel: `size` bytes; 0, or -EFAULT and zeros."""
+    found = reader(Environment.at(machine))(source, size) if size else b""
+    ctypes.memmove(to, bytes(size) if found is None else found, size)
+    return -errno.EFAULT if found is None else 0
+
+
+@external
+def probe_read_kernel_str(machine: int, to: int, size: int, source: int) -> int:
+    """bpf_probe_read_kernel_str: a string, cut to `size`; its length with its end, or -EFAULT and zeros."""
+    if size == 0:
+        return 0
+    found = read_string(source, size, reader(Environment.at(machine)))
+    if found is None:
+        ctypes.memset(to, 0, size)
+        return -errno.EFAULT
+    ctypes.memmove(to, found + b"\0", len(found) + 1)
+    return len(found) + 1
+
+
+@external
+def get_current_task(machine: int) -> int:
+    """bpf_get_current_task: the address of the idle task."""
+    running = Environment.at(machine).running
+    assert running.memory is not None
+    if running.task is None:
+        running.task = ctypes.create_string_buffer(TASK_BYTES)
+        address = ctypes.addressof(running.task)
+        running.memory.add(Region("struct task_struct", address, TASK_BYTES, writable=False))
+    return ctypes.addressof(running.task)
+
+
+BODIES: dict[str, Callable[..., int]] = {
+    "probe_read_kernel": probe_read_kernel,
+    "probe_read_kernel_str": probe_read_kernel_str,
+    "get_current_task": get_current_task,
+    "get_current_task_btf": get_current_task,
+}
