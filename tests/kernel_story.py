@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from clsbpf.bpf.context import BY_NAME, CONTEXT_BYTES
@@ -57,7 +57,7 @@ def on_one_cpu() -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def kernel_story(case: Case, spec: ObjectSpec) -> Story:
+def kernel_story(case: Case, spec: ObjectSpec, packets: Sequence[bytes]) -> Story:
     wanted = (case.program, *(name for slots in case.programs.values() for name in slots.values()))
     wanted += tuple(v.name for m in spec.maps.values() for _, v in m.contents if isinstance(v, ProgramRef))
     with contextlib.ExitStack() as stack, on_one_cpu():
@@ -65,7 +65,7 @@ def kernel_story(case: Case, spec: ObjectSpec) -> Story:
         readers = prepare_kernel(case, spec, loaded, stack)
         steps = []
         context = context_bytes(case.fields)
-        for packet in case.packets * case.times:
+        for packet in packets:
             ran = prog_test_run(loaded.programs[case.program], packet, context=context)
             steps.append(Step(ran.retval, ran.packet, context_fields(ran.context)))
         maps = {

@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 import dataclasses
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from clsbpf.api import make_skb
 from clsbpf.bpf.maps import MapType
@@ -74,13 +74,13 @@ class Ours:
         return self.linked[name]
 
 
-def our_story(case: Case, spec: ObjectSpec) -> Story:
+def our_story(case: Case, spec: ObjectSpec, packets: Sequence[bytes]) -> Story:
     ours = Ours(case, spec)
     program = ours.program(case.program)
     environment = Environment(seed=1, ktime_ns=10**12)
     environment.native.tai_offset_ns = 37 * 10**9
     steps = []
-    for packet in case.packets * case.times:
+    for packet in packets:
         skb = make_skb(packet, case.fields)
         retval = run(program, skb, environment=environment)
         fields = {name: list(skb.cb) if name == "cb" else getattr(skb, name) for name in CONTEXT}
@@ -99,7 +99,7 @@ def our_elements(ours: Ours, name: str) -> Elements:
     if map.spec.type in (MapType.QUEUE, MapType.STACK):
         return list(taken_out(map))
     found = {}
-    for key in list(map):
+    for key in list(map.walk()):
         with contextlib.suppress(MapError):  # an empty slot
             found[key] = map.lookup(key)
     return found

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from program_traffic import TRAFFIC, address
+from program_traffic import address
 
 Contents = Mapping[str, Mapping[bytes, bytes]]
 
@@ -29,7 +29,7 @@ ZERO = u32(0)
 
 @dataclass(frozen=True)
 class Case:
-    """One program of one object, on all of TRAFFIC in its order (or on `packets`), `times` times over."""
+    """One program of one object, on all of TRAFFIC in its order, `times` times over."""
 
     object: str
     program: str
@@ -39,7 +39,6 @@ class Case:
     """Of the data sections, before the first packet."""
     fields: Mapping[str, Any] = field(default_factory=dict)
     """Of struct __sk_buff, for every packet."""
-    packets: tuple[bytes, ...] = tuple(TRAFFIC.values())
     times: int = 1
     programs: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     """Slots of prog_arrays that the object does not fill itself: slot → program."""

@@ -14,6 +14,7 @@ from clsbpf.objfile import read_object
 from program_cases import Case, u32
 
 PROGRAMS = Path(__file__).parents[1] / "examples" / "programs"
+SOURCES = sorted(path.stem for path in PROGRAMS.glob("*.c"))
 LEVELS = ("O1", "O2")
 CONTEXT = (
     *("mark", "priority", "ingress_ifindex", "ifindex", "cb", "tstamp", "wire_len", "gso_segs"),

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
+from random import Random
+
+from clsbpf.capture import open_capture
+from frames import frame
 
 HERE = bytes.fromhex("020000000001")
 THERE = bytes.fromhex("020000000002")
@@ -200,3 +205,28 @@ TRAFFIC: dict[str, bytes] = {
 
 The kernel's test run refuses frames of IP that do not hold a whole IP header.
 """
+
+OFFICE = Path(__file__).parents[1] / "examples" / "office.pcap"
+IP_HEADERS = {b"\x08\x00": 34, b"\x86\xdd": 54}
+
+
+def is_taken(packet: bytes) -> bool:
+    """Does the kernel's test run take it?"""
+    return len(packet) > max(14, IP_HEADERS.get(packet[12:14], 15) - 1)
+
+
+def random_frames(count: int, seed: int) -> list[bytes]:
+    """Headers of all kinds in all orders, some of them cut or damaged."""
+    random = Random(seed)
+    found: list[bytes] = []
+    while len(found) < count:
+        made = frame(random, HERE)
+        if is_taken(made):
+            found.append(made)
+    return found
+
+
+def recorded_frames(count: int) -> list[bytes]:
+    """Real traffic: every so manieth packet of examples/office.pcap."""
+    packets = [bytes(data) for _, data in open_capture(OFFICE)]
+    return [packet for packet in packets[:: max(len(packets) // count, 1)] if is_taken(packet)]

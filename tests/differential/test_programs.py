@@ -13,11 +13,20 @@ from collections.abc import Iterator
 
 import pytest
 
+from clsbpf.kernel.bpf import prog_info
+from clsbpf.kernel.loader import kernel_name, load
 from judges import inside, need_kernel, network_namespace
 from kernel_story import kernel_story
 from our_story import our_story
 from program_cases import CASES, Case
-from program_story import LEVELS, Step, object_spec
+from program_story import LEVELS, SOURCES, Step, object_spec
+from program_traffic import TRAFFIC, random_frames, recorded_frames
+
+PACKETS = {
+    "O1": [*TRAFFIC.values()],
+    "O2": [*TRAFFIC.values(), *random_frames(40, seed=1), *recorded_frames(60)],
+}
+"""One object of each program gets what is known to matter, the other what comes."""
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +46,21 @@ def comparable(case: Case, step: Step) -> Step:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
 def test_a_program_does_what_it_does_in_the_kernel(case: Case, level: str, namespace: str) -> None:
     spec = object_spec(level, case.object)
+    packets = PACKETS[level] * case.times
     with inside(namespace):
-        expected = kernel_story(case, spec)
-    found = our_story(case, spec)
+        expected = kernel_story(case, spec, packets)
+    found = our_story(case, spec, packets)
     for number, (theirs, ours) in enumerate(zip(expected.steps, found.steps, strict=True)):
         assert comparable(case, ours) == comparable(case, theirs), f"packet {number}"
     assert found.maps == expected.maps
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_kernel_takes_every_program(source: str, level: str) -> None:
+    need_kernel()
+    spec = object_spec(level, source)
+    with load(spec) as loaded:
+        assert loaded.programs.keys() == spec.programs.keys()
+        for name, fd in loaded.programs.items():
+            assert prog_info(fd).name == kernel_name(name)
