@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from random import Random
 
 from clsbpf.bpf import classic as c
 from clsbpf.bpf.check import check
 from clsbpf.bpf.classic import CheckedClassic, SockFilter
-from clsbpf.bpf.isa import Size
+from clsbpf.bpf.conditions import Test
+from clsbpf.bpf.isa import Alu, Jmp, Size
 from clsbpf.bpf.paths import Path
 from clsbpf.bpf.values import OPERATIONS, Binary, Constant, Greater, Length, Load, Metadata, Value
 from clsbpf.profile import CURRENT, KernelProfile
@@ -82,3 +84,29 @@ class Meaning:
 
     def _run(self, insns: Sequence[SockFilter]) -> int:
         return result_of(check(insns), self.skb)
+
+
+def steered(random: Random, frame: bytes, known: Sequence[Path]) -> bytes:
+    """The frame made to pass some of a path's tests: their constants are where they are compared."""
+    data = bytearray(frame)
+    path = random.choice(known)
+    for test in path.tests:
+        if random.random() < 0.93:
+            _write(random, data, test.value, test)
+    return bytes(data)
+
+
+def _write(random: Random, data: bytearray, value: Value, test: Test) -> None:
+    number = test.constant + random.choice((0, 0, 0, 0, 0, 1, -1))
+    if isinstance(value, Binary) and value.op is Alu.AND and isinstance(value.right, Constant):
+        value, number = value.left, number | random.getrandbits(32) & ~value.right.value
+    if not isinstance(value, Load) or (test.op is Jmp.JEQ and not test.holds and random.random() < 0.7):
+        return
+    if test.op is Jmp.JSET and not test.holds:
+        number = 0
+    if test.op in (Jmp.JGT, Jmp.JGE) and random.random() < 0.5:
+        number = random.getrandbits(16)
+    index = 0 if value.index is None else Meaning(Skb.from_frame(bytes(data))).value(value.index)
+    start = index + value.offset
+    if start + value.size <= len(data):
+        data[start : start + value.size] = (number & (1 << 8 * value.size) - 1).to_bytes(value.size, "big")

@@ -25,11 +25,12 @@ constants from there and never ask for each program's paths.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..profile import CURRENT, KernelProfile
 from .classic import SKF_AD_OFF, U32, Ancillary, CheckedClassic
+from .conditions import TESTS, Test, simplify, simplify_all
 from .isa import (
     CLASSIC_TAX,
     SIZE_BYTES,
@@ -58,7 +59,6 @@ from .values import (
     binary,
     header_length,
     load,
-    maximum,
 )
 
 MAX_PATHS = 1024
@@ -67,31 +67,6 @@ STEPS_A_PATH = 256
 """Instructions followed, for each path allowed, before a program counts as too long to follow."""
 MAX_WEIGHT = 64
 """Nodes of the largest value taken: `A += X; X = A` and so on doubles a value every time."""
-
-_TESTS: dict[Jmp, Callable[[int, int], bool]] = {
-    Jmp.JEQ: lambda value, constant: value == constant,
-    Jmp.JGT: lambda value, constant: value > constant,
-    Jmp.JGE: lambda value, constant: value >= constant,
-    Jmp.JSET: lambda value, constant: value & constant != 0,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Test:
-    """`value op constant`, which `holds` or does not.  `op` is JEQ, JGT, JGE (unsigned) or JSET.
-
-    `at` is the instruction whose `k` the constant is; None where it is no instruction's (`X is not 0`).
-    """
-
-    value: Value
-    op: Jmp
-    constant: int
-    holds: bool
-    at: int | None = None
-
-    def accepts(self, number: int) -> bool:
-        """Is it as this says, where the value is `number`?"""
-        return _TESTS[self.op](number, self.constant) == self.holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +142,7 @@ def shape_of(program: CheckedClassic) -> Shape:
     insns = []
     for i in program.insns:
         code, k = i.code, i.k
-        if code in _CONDITIONAL_K:
+        if code in CONDITIONAL_K:
             k = names.setdefault(k, len(names))
         elif code == _RET_K:
             k = int(k != 0)
@@ -187,7 +162,7 @@ def fill_in(known: Outlines, program: CheckedClassic) -> list[Path]:
     for outline in known.paths:
         own = tuple([tests[index] for index in outline.tests])
         if outline.suspect or not odd.isdisjoint(outline.tests):
-            simpler = _simplify_all(own)
+            simpler = simplify_all(own)
             if simpler is None:
                 continue
             own = simpler
@@ -211,95 +186,12 @@ def exact_outlines(program: CheckedClassic, vlan_tci_clears_cfi: bool, limit: in
     return _Walk(insns, vlan_tci_clears_cfi, limit, exact=True).outlines()
 
 
-# What tests of one value say together.
-
-
-def simplify(tests: Sequence[Test]) -> tuple[Test, ...] | None:
-    """Tests of one value that say the same as `tests`, fewer if possible; None: they contradict.
-
-    Every answer is true; not every contradiction is found (bits against ranges).
-    """
-    value = tests[0].value
-    highest = maximum(value)
-    low, high = (highest, highest) if isinstance(value, Constant) else (0, highest)
-    known_at_first = low == high
-    low_test: Test | None = None
-    high_test: Test | None = None
-    excluded: dict[int, Test] = {}
-    cleared = 0
-    bits: list[Test] = []
-    for each in tests:
-        lowest_here, highest_here = _range_of(each)
-        if lowest_here > low:
-            low, low_test = lowest_here, each
-        if highest_here < high:
-            high, high_test = highest_here, each
-        if each.op is Jmp.JEQ and not each.holds:
-            excluded[each.constant] = each
-        elif each.op is Jmp.JSET:
-            bits.append(each)
-            cleared |= 0 if each.holds else each.constant
-    first, last = low, high
-    while first in excluded:
-        first += 1
-    while last in excluded:
-        last -= 1
-    possible = (1 << max(last, 0).bit_length()) - 1 & ~cleared
-    last = min(last, possible)
-    if first > last or any(each.holds and not each.constant & possible for each in bits):
-        return None
-    if first == last:
-        if not all(each.accepts(first) for each in tests):
-            return None
-        if known_at_first:
-            return ()
-        equal = next((each for each in tests if each.op is Jmp.JEQ and each.holds), None)
-        return (equal or Test(value, Jmp.JEQ, first, True),)
-    kept = {id(each) for each in (low_test, high_test) if each is not None}
-    kept |= {id(each) for number, each in excluded.items() if low <= number <= high}
-    covered = (1 << highest.bit_length()) - 1
-    kept |= {id(each) for each in bits if each.holds or each.constant & covered}
-    return tuple(dict.fromkeys(each for each in tests if id(each) in kept))
-
-
-def _range_of(test: Test) -> tuple[int, int]:
-    """The lowest and highest number that a comparison lets through; anything for the others."""
-    constant = test.constant
-    match test.op, test.holds:
-        case Jmp.JEQ, True:
-            return constant, constant
-        case Jmp.JGT, True:
-            return constant + 1, U32
-        case Jmp.JGT, False:
-            return 0, constant
-        case Jmp.JGE, True:
-            return constant, U32
-        case Jmp.JGE, False:
-            return 0, constant - 1
-        case _:
-            return 0, U32
-
-
-def _simplify_all(tests: Iterable[Test]) -> tuple[Test, ...] | None:
-    """`simplify` of a whole path's tests, value by value."""
-    by_value: dict[Value, list[Test]] = {}
-    for each in tests:
-        by_value.setdefault(each.value, []).append(each)
-    whole: list[Test] = []
-    for group in by_value.values():
-        simpler = simplify(group)
-        if simpler is None:
-            return None
-        whole += simpler
-    return tuple(whole)
-
-
 # The walk.
 
 _RET_K = Class.RET | K
 _RET_A = Class.RET | A
-_CONDITIONAL_K = frozenset(Class.JMP | op | K for op in _TESTS)
-_CONDITIONAL = frozenset(Class.JMP | op | src for op in _TESTS for src in (K, X))
+CONDITIONAL_K = frozenset(Class.JMP | op | K for op in TESTS)
+_CONDITIONAL = frozenset(Class.JMP | op | src for op in TESTS for src in (K, X))
 _JUMP = Class.JMP | Jmp.JA
 _NEEDS_DEVICE = (Ancillary.IFINDEX, Ancillary.HATYPE)
 """Without a device the program ends with A."""
@@ -351,7 +243,7 @@ class _Walk:
         self.matching = _can_match(insns)
         self.constants_at: dict[int, int] = {}  # a name, and the first instruction that has it
         for pc, (code, _, _, k) in enumerate(insns):
-            if code in _CONDITIONAL_K:
+            if code in CONDITIONAL_K:
                 self.constants_at.setdefault(k, pc)
         self.waiting: list[_State] = []
         self.tests: dict[Test, int] = {}
