@@ -18,7 +18,7 @@ from collections.abc import Callable
 from ..maps import ringbuf
 from ..native_skb import At
 from ..packet import header
-from ..subset import copy, fill, load_i64, load_u32, move, native, store_i64, store_u32, store_u8, u32
+from ..subset import copy, fill, load_i64, load_u32, move, native, store_i64, store_u8, store_u32, u32
 from .access import skb_load_bytes, skb_store_bytes
 
 DATA = 0

@@ -14,29 +14,45 @@ from collections.abc import Callable
 from ..environment import Environment
 from ..memory import Region
 from ..subset import external
-from .printk import reader, read_string
+from .printk import read_string, reader
 
 TASK_BYTES = 16384
 """More than any struct task_struct has."""
+USER_END = 1 << 47
+"""TASK_SIZE_MAX of x86-64, and a page."""
+U64 = 0xFFFFFFFFFFFFFFFF
+KERNEL_BITS = 47
+"""The kernel's half: addresses whose bits from here on are all set (x86-64 with four levels of pages)."""
+
+
+def fault(address: int) -> int:
+    """copy_from_kernel_nofault() where nothing is: -ERANGE below the kernel's half, -EFAULT in it."""
+    return -errno.EFAULT if (address & U64) >> KERNEL_BITS == U64 >> KERNEL_BITS else -errno.ERANGE
+
+
+def _failure(address: int) -> int:
+    """copy_from_kernel_nofault_allowed(): an address that is a user's is another error than one that faults."""
+    return -errno.ERANGE if 0 <= address < USER_END else -errno.EFAULT
 
 
 @external
 def probe_read_kernel(machine: int, to: int, size: int, source: int) -> int:
-    """bpf_probe_read_kernel: `size` bytes; 0, or -EFAULT and zeros."""
+    """bpf_probe_read_kernel: `size` bytes; 0, or -ERANGE, -EFAULT and zeros."""
     found = reader(Environment.at(machine))(source, size) if size else b""
     ctypes.memmove(to, bytes(size) if found is None else found, size)
-    return -errno.EFAULT if found is None else 0
+    return fault(source) if found is None else 0
 
 
 @external
 def probe_read_kernel_str(machine: int, to: int, size: int, source: int) -> int:
-    """bpf_probe_read_kernel_str: a string, cut to `size`; its length with its end, or -EFAULT and zeros."""
+    """bpf_probe_read_kernel_str: a string, cut to `size`: its length with its end; or -errno and zeros."""
     if size == 0:
         return 0
-    found = read_string(source, size, reader(Environment.at(machine)))
+    read = reader(Environment.at(machine))
+    found = read_string(source, size, read) if read(source, 1) is not None else None
     if found is None:
         ctypes.memset(to, 0, size)
-        return -errno.EFAULT
+        return fault(source)
     ctypes.memmove(to, found + b"\0", len(found) + 1)
     return len(found) + 1
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from ..environment import EnvironmentAt
 from ..maps.header import MapAt
 from ..native_skb import At
+from ..packet import header
 from ..subset import (
     fill,
     load_be32,
@@ -32,9 +33,15 @@ from ..subset import (
 )
 from .resize import IPV4_HLEN, IPV4_NETWORK_ORDER, IPV6_HLEN, IPV6_NETWORK_ORDER
 from .room import captured
+from .vlan import ETH_HLEN, ETH_P_8021AD_BE, ETH_P_8021Q_BE, VLAN_HLEN
+from .vlan import ETH_HLEN, ETH_P_8021AD_BE, ETH_P_8021Q_BE, VLAN_HLEN
 
 ECN_MASK = 3
 ECN_CE = 3
+
+VLAN_MAX_DEPTH = 8
+
+VLAN_MAX_DEPTH = 8
 
 CLOCK_REALTIME = 0
 CLOCK_MONOTONIC = 1
@@ -65,9 +72,43 @@ def set_ce6(ip: int) -> int:
 
 
 @native
-def skb_ecn_set_ce(machine: int, skb: int) -> int:
-    """bpf_skb_ecn_set_ce: mark congestion in the IP header.  1 if the mark is there now."""
+def protocol_behind_tags(skb: int) -> int:
+    """vlan_get_protocol(): the protocol, in network order, behind the tags in the bytes; 0 if they go on."""
     protocol = load_u32(skb + At.PROTOCOL)
+    at = ETH_HLEN
+    while protocol in (ETH_P_8021Q_BE, ETH_P_8021AD_BE):
+        if at + VLAN_HLEN > captured(skb) or at == ETH_HLEN + VLAN_HLEN * (VLAN_MAX_DEPTH - 1):
+            return 0
+        protocol = load_u16(load_i64(skb + At.DATA_PTR) + at + 2)
+        at += VLAN_HLEN
+    return protocol
+
+
+@native
+def inner_protocol(skb: int) -> int:
+    """skb_protocol(skb, true): behind the tags in the bytes, in network order; 0 where they are cut off."""
+    type = load_u32(skb + At.PROTOCOL)
+    mac_len = load_u32(skb + At.MAC_LEN)
+    at = mac_len - VLAN_HLEN if mac_len > ETH_HLEN else ETH_HLEN
+    for tags in range(VLAN_MAX_DEPTH):
+        if type not in (ETH_P_8021Q_BE, ETH_P_8021AD_BE):
+            return type
+        tag = header(skb, at, VLAN_HLEN)
+        if tag == 0 or tags == VLAN_MAX_DEPTH - 1:
+            return 0
+        type = load_u16(tag + 2)
+        at += VLAN_HLEN
+    return 0
+
+
+@native
+def skb_ecn_set_ce(machine: int, skb: int) -> int:
+    """bpf_skb_ecn_set_ce: mark congestion in the IP header.  1 if the mark is there now.
+
+    Behind tags in the bytes it marks what lies at the network header as if that were the IP header: with
+    the network header at the first tag, as in a test run, that is not it.
+    """
+    protocol = protocol_behind_tags(skb)
     if protocol not in (IPV4_NETWORK_ORDER, IPV6_NETWORK_ORDER):
         return 0
     size = IPV4_HLEN if protocol == IPV4_NETWORK_ORDER else IPV6_HLEN

@@ -19,16 +19,16 @@ NO_BREAK_SPACE = 0xA0
 @native(inline=True)
 def is_space(byte: int) -> int:
     """isspace() of the kernel."""
-    return (9 <= byte and byte <= 13) or byte == 32 or byte == NO_BREAK_SPACE
+    return (byte >= 9 and byte <= 13) or byte == 32 or byte == NO_BREAK_SPACE
 
 
 @native(inline=True)
 def digit(byte: int) -> int:
     """A digit's value, 99 for anything else."""
-    if 48 <= byte and byte <= 57:
+    if byte >= 48 and byte <= 57:
         return byte - 48
     lower = byte | 32
-    if 97 <= lower and lower <= 102:
+    if lower >= 97 and lower <= 102:
         return lower - 87
     return 99
 
