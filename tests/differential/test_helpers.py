@@ -67,5 +67,8 @@ def test_random_sequences() -> None:
     need_kernel()
     random = Random(11)
     for _ in range(600):
-        names = [random.choice(RESIZE if random.random() < 0.7 else list(MAKERS)) for _ in range(random.randint(2, 5))]
+        names = [
+            random.choice(RESIZE if random.random() < 0.7 else list(MAKERS))
+            for _ in range(random.randint(2, 5))
+        ]
         compare(random, [MAKERS[name](random) for name in names])

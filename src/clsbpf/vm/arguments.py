@@ -148,7 +148,9 @@ _CHECKS: dict[Arg, Callable[[Machine, int, int, Arg], str | None]] = {
 _FIXED[Arg.DYNPTR_OUT] = 16
 
 
-def learn_result(machine: Machine, name: str, prototype: Prototype, arguments: list[int], result: int) -> None:
+def learn_result(
+    machine: Machine, name: str, prototype: Prototype, arguments: list[int], result: int
+) -> None:
     """Let the program touch what a helper gave it, and no longer what it gave back."""
     if name in ("bpf_ringbuf_submit", "bpf_ringbuf_discard", "bpf_sk_release"):
         machine.give_back(unsigned(arguments[0], 64), name)

@@ -29,13 +29,16 @@ UNBOUNDED = 1 << 16
 _FIELD = re.compile(rb"[0+\- ]*([1-9][0-9]*)?")
 _NUMBER = re.compile(rb"(l{0,2})([diuxX])")
 _SPACE = b" \t\n\v\f\r\xa0"
+_ALNUM = bytes(
+    byte for byte in range(256) if bytes([byte]).isalnum() or (byte >= 0xC0 and byte not in (0xD7, 0xF7))
+)
+"""isalnum() of the kernel, which has Latin-1 letters."""
 _PUNCTUATION = b"!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
-
 
 
 def format_text(template: bytes, arguments: Sequence[int], read: Callable[[int, int], bytes | None]) -> bytes:
     """bstr_printf(): the text.  `read(address, size)` gives memory that may be read.  ValueError: -EINVAL."""
-    if any(byte >= 0x80 or not (0x20 <= byte < 0x7F or byte in _SPACE) for byte in template):
+    if any(byte < 0x80 and not (0x20 <= byte < 0x7F or byte in _SPACE) for byte in template):
         raise ValueError
     parts: list[bytes] = []
     at, used = 0, 0
@@ -54,19 +57,23 @@ def format_text(template: bytes, arguments: Sequence[int], read: Callable[[int, 
             raise ValueError
         field = _FIELD.match(template, at + 1)
         assert field is not None
-        text, at, is_number = _convert(template, field.end(), arguments[used], read)
-        parts.append(_pad(text, field[0], is_number))
+        text, at, is_number = _convert(template, field.end(), arguments[used], read, bool(field[1]))
+        # The kernel forgets the width of an address, and the letters and digits that follow any pointer.
+        is_address = template[at - 3 : at - 1] in (b"pi", b"pI")
+        parts.append(text if is_address else _pad(text, field[0], is_number))
+        while template[field.end()] == 0x70 and at < len(template) and template[at] in _ALNUM:
+            at += 1
         used += 1
     return b"".join(parts)
 
 
 def _convert(
-    template: bytes, at: int, value: int, read: Callable[[int, int], bytes | None]
+    template: bytes, at: int, value: int, read: Callable[[int, int], bytes | None], has_width: bool
 ) -> tuple[bytes, int, bool]:
     """A conversion's text without its padding, where it ends, and whether 0 pads it."""
     kind = template[at : at + 1]
     if kind == b"p":
-        return _pointer(template, at, value, read)
+        return _pointer(template, at, value, read, has_width)
     if kind == b"s":
         return _string(template, at + 1, value, read)
     if kind == b"c":
@@ -86,16 +93,17 @@ def _convert(
 
 
 def _pointer(
-    template: bytes, at: int, value: int, read: Callable[[int, int], bytes | None]
+    template: bytes, at: int, value: int, read: Callable[[int, int], bytes | None], has_width: bool
 ) -> tuple[bytes, int, bool]:
     after = template[at + 1 : at + 2]
+    digits = b"%x" if has_width else b"%016x"
     if not after or after in _SPACE + _PUNCTUATION:
-        return b"%016x" % (value & 0xFFFFFFFFFFFFFFFF), at + 1, False
+        return digits % (value & 0xFFFFFFFFFFFFFFFF), at + 1, True
     if after in b"ku" and template[at + 2 : at + 3] == b"s":
         return _string(template, at + 3, value, read)
     if after in b"KxsSB":
-        form = b"0x%x" if after in b"sSB" else b"%016x"
-        return form % (value & 0xFFFFFFFFFFFFFFFF), at + 2, False
+        form = b"0x%x" if after in b"sSB" else digits
+        return form % (value & 0xFFFFFFFFFFFFFFFF), at + 2, after not in b"sSB"
     family = template[at + 2 : at + 3]
     if after not in b"iI" or family not in (b"4", b"6"):
         raise ValueError
@@ -136,14 +144,12 @@ def read_string(address: int, room: int, read: Callable[[int, int], bytes | None
 
 def _pad(text: bytes, field: bytes, is_number: bool) -> bytes:
     """Width and flags of printf."""
-    flags = field.rstrip(b"0123456789") + (b"0" if re.match(rb"[+\- ]*0", field) else b"")
-    width = int(re.sub(rb"^[0+\- ]*", b"", field) or b"0")
+    digits = field.lstrip(b"0+- ")
+    flags, width = field[: len(field) - len(digits)], int(digits or b"0")
     sign = b""
     if text.startswith(b"\0") and is_number:
         text = text[1:]
-        sign = b"+" if b"+" in field[: len(field) - len(str(width)) if width else len(field)] else b""
-        if not sign and b" " in field:
-            sign = b" "
+        sign = b"+" if b"+" in flags else b" " if b" " in flags else b""
     elif text.startswith(b"-") and is_number:
         sign, text = b"-", text[1:]
     if b"-" in flags:

@@ -78,7 +78,9 @@ def best_route(net: Net, destination: Address, table: int, oif: int) -> Route | 
     return max(found, key=lambda route: (route.network.prefixlen, -route.metric), default=None)
 
 
-def _lookup(net: Net, fields: list[object], device: NetDevice, flags: int) -> tuple[int, Route | None, Address]:
+def _lookup(
+    net: Net, fields: list[object], device: NetDevice, flags: int
+) -> tuple[int, Route | None, Address]:
     family, raw = fields[0], fields[8]
     assert isinstance(family, int) and isinstance(raw, bytes)
     destination = address_of(family, raw)
