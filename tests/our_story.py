@@ -20,6 +20,7 @@ from clsbpf.vm.maps.map import Map
 from clsbpf.vm.maps.perf import SAMPLE_HEAD, PerfBuffer, PerfBufferAt
 from clsbpf.vm.maps.ringbuf import HEAD, consume, next_record
 from program_cases import Case, u32
+from program_labs import LABS
 from program_story import CONTEXT, Elements, Step, Story, compared, contents_of
 
 PERF_BYTES = 1 << 17
@@ -77,7 +78,7 @@ class Ours:
 def our_story(case: Case, spec: ObjectSpec, packets: Sequence[bytes]) -> Story:
     ours = Ours(case, spec)
     program = ours.program(case.program)
-    environment = Environment(seed=1, ktime_ns=10**12)
+    environment = Environment(seed=1, ktime_ns=10**12, net=LABS[case.lab].net())
     environment.native.tai_offset_ns = 37 * 10**9
     steps = []
     for packet in packets:

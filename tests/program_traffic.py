@@ -228,5 +228,6 @@ def random_frames(count: int, seed: int) -> list[bytes]:
 
 def recorded_frames(count: int) -> list[bytes]:
     """Real traffic: every so manieth packet of examples/office.pcap."""
-    packets = [bytes(data) for _, data in open_capture(OFFICE)]
+    with open_capture(OFFICE) as capture:
+        packets = [bytes(data) for _, data in capture]
     return [packet for packet in packets[:: max(len(packets) // count, 1)] if is_taken(packet)]

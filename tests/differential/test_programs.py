@@ -8,32 +8,44 @@ records.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from clsbpf.kernel.bpf import prog_info
 from clsbpf.kernel.loader import kernel_name, load
-from judges import inside, need_kernel, network_namespace
+from judges import inside, need_kernel
 from kernel_story import kernel_story
 from our_story import our_story
 from program_cases import CASES, Case
+from program_labs import LABS, built
 from program_story import LEVELS, SOURCES, Step, object_spec
 from program_traffic import TRAFFIC, random_frames, recorded_frames
 
-PACKETS = {
-    "O1": [*TRAFFIC.values()],
-    "O2": [*TRAFFIC.values(), *random_frames(40, seed=1), *recorded_frames(60)],
-}
-"""One object of each program gets what is known to matter, the other what comes."""
+
+@functools.cache
+def packets(level: str) -> list[bytes]:
+    """One object of each program gets what is known to matter, the other what comes as well."""
+    known = [*TRAFFIC.values()]
+    return known if level == "O1" else [*known, *random_frames(40, seed=1), *recorded_frames(60)]
 
 
 @pytest.fixture(scope="module")
-def namespace() -> Iterator[str]:
+def lab() -> Iterator[Callable[[str], str]]:
+    """The namespace of a lab, built when it is first asked for."""
     need_kernel()
-    with network_namespace() as name:
-        yield name
+    with contextlib.ExitStack() as stack:
+        names: dict[str, str] = {}
+
+        def namespace(lab: str) -> str:
+            if lab not in names:
+                names[lab] = stack.enter_context(built(LABS[lab]))
+            return names[lab]
+
+        yield namespace
 
 
 def comparable(case: Case, step: Step) -> Step:
@@ -44,12 +56,12 @@ def comparable(case: Case, step: Step) -> Step:
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
-def test_a_program_does_what_it_does_in_the_kernel(case: Case, level: str, namespace: str) -> None:
+def test_a_program_does_what_it_does_in_the_kernel(case: Case, level: str, lab: Callable[[str], str]) -> None:
     spec = object_spec(level, case.object)
-    packets = PACKETS[level] * case.times
-    with inside(namespace):
-        expected = kernel_story(case, spec, packets)
-    found = our_story(case, spec, packets)
+    frames = packets(level) * case.times
+    with inside(lab(case.lab)):
+        expected = kernel_story(case, spec, frames)
+    found = our_story(case, spec, frames)
     for number, (theirs, ours) in enumerate(zip(expected.steps, found.steps, strict=True)):
         assert comparable(case, ours) == comparable(case, theirs), f"packet {number}"
     assert found.maps == expected.maps
