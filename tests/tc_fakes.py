@@ -117,7 +117,7 @@ class ActionMaker:
         self.overrides: list[bool] = []
 
     def make(
-        self, act: bytes | None, police: bytes | None, rate: bytes | None, override: bool
+        self, act: bytes | None, police: bytes | None, rate: bytes | None, override: bool, block: Block
     ) -> FixedActions:
         name = (act or police or b"").decode()
         if name not in self.table:

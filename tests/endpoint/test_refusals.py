@@ -126,7 +126,7 @@ REFUSALS: dict[str, tuple[Message, int, str | None]] = {
     "short classid": (options(nla.binary(TcaBpf.CLASSID, b"\1")), errno.ERANGE, NO_WORDS),
     "long name": (options(nla.string(TcaBpf.NAME, "x" * 257)), EINVAL, NO_WORDS),
     "action": (
-        options(nla.nest(TcaBpf.ACT, [nla.nest(1, [nla.string(1, "gact")])])),
+        options(nla.nest(TcaBpf.ACT, [nla.nest(1, [nla.string(1, "nosuchkind")])])),
         ENOENT,
         "Failed to load TC action module",
     ),

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from ..engine.devices import Network
 from ..errors import ClsbpfError, NetlinkError
+from ..netlink.act import ROOT
 from ..netlink.message import (
     NLM_F_ACK,
     NLM_F_BULK,
@@ -31,27 +32,26 @@ from ..netlink.message import (
 from ..netlink.policy import RTM_TCA, TFILTER_DUMP, Policy, PolicyError, describe
 from ..netlink.schema import RTM_MAX, Rtm
 from ..netlink.tcmsg import TCMSG_LEN
-from . import chains, filters, qdiscs
-from .request import Datagram, Request, parse_request
-
-DUMP_ROOM = 32448
-"""Bytes in a datagram of a dump: the kernel's 32 KiB less what it keeps for itself.
-
-A message that is longer cannot be dumped at all (EMSGSIZE): a filter of more than some 4040
-instructions, say.  It can still be got.
-"""
+from . import actions, chains, filters, qdiscs
+from .request import DUMP_ROOM, Datagram, Request, parse_action_request, parse_request
 
 Doit = Callable[[Network, Request], list[Datagram]]
 Dumpit = Callable[[Network, Request], Iterator[Message]]
+Parse = Callable[[Message, Policy, int], Request]
 
 
 @dataclass(frozen=True, slots=True)
 class _Dump:
-    """How a type is dumped: its policy, and whether a request cut short has an empty dump (or an error)."""
+    """How a type is dumped: its policy, and whether a request cut short has an empty dump (or an error).
+
+    `one_each`: every message goes out in a datagram of its own.
+    """
 
     dumpit: Dumpit
     policy: Policy
     short_is_empty: bool
+    parse: Parse = parse_request
+    one_each: bool = False
 
 
 _DOIT: dict[int, Doit] = {
@@ -64,11 +64,19 @@ _DOIT: dict[int, Doit] = {
     Rtm.NEWCHAIN: chains.new_chain,
     Rtm.DELCHAIN: chains.delete_chain,
     Rtm.GETCHAIN: chains.get_chain,
+    Rtm.NEWACTION: actions.new_action,
+    Rtm.DELACTION: actions.delete_action,
+    Rtm.GETACTION: actions.get_action,
 }
+_ACTIONS = (Rtm.NEWACTION, Rtm.DELACTION, Rtm.GETACTION)
+_NO_POLICY: Policy = {}
 _DUMPIT: dict[int, _Dump] = {
     Rtm.GETQDISC: _Dump(qdiscs.dump_qdiscs, RTM_TCA, short_is_empty=False),
     Rtm.GETTFILTER: _Dump(filters.dump_filters, TFILTER_DUMP, short_is_empty=True),
     Rtm.GETCHAIN: _Dump(chains.dump_chains, RTM_TCA, short_is_empty=True),
+    Rtm.GETACTION: _Dump(
+        actions.dump_actions, ROOT, short_is_empty=False, parse=parse_action_request, one_each=True
+    ),
 }
 _KIND_MASK, _KIND_DEL, _KIND_GET = 3, 1, 2
 """rtnetlink's types come in fours: NEW, DEL, GET, SET (rtnl_msgtype_kind)."""
@@ -117,10 +125,15 @@ class Endpoint:
                 raise NetlinkError(errno.EOPNOTSUPP)
             if kind == _KIND_DEL and message.flags & NLM_F_BULK:
                 raise NetlinkError(errno.EOPNOTSUPP, "Bulk delete is not supported")
-            request = parse_request(message, RTM_TCA, portid)
+            if message.type in _ACTIONS:
+                request = parse_action_request(message, _NO_POLICY, portid)
+            else:
+                request = parse_request(message, RTM_TCA, portid)
             warning = request.warning
             replies = _DOIT[message.type](self.network, request)
+            warning = request.warning
         except ClsbpfError as refusal:
+            warning = self.network.actions.take_warning() or warning
             return [self._refused(message, portid, refusal, warning)]
         return [*replies, *self._acknowledged(message, portid, warning)]
 
@@ -158,9 +171,10 @@ class Endpoint:
         code, extack = 0, ExtAck()
         try:
             if len(message.payload) >= TCMSG_LEN or not dump.short_is_empty:
-                request = parse_request(message, dump.policy, portid)
+                request = dump.parse(message, dump.policy, portid)
                 extack = ExtAck(request.warning)
-                yield from _packed(dump.dumpit(self.network, request))
+                messages = dump.dumpit(self.network, request)
+                yield from ((each,) for each in messages) if dump.one_each else _packed(messages)
         except ClsbpfError as refusal:
             code, extack = self._explain(refusal, extack.message)
         yield (done(message, code, extack, portid=portid, ext_ack=self.ext_ack),)

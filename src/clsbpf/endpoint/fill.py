@@ -6,29 +6,23 @@ of net/sched/sch_api.c and the statistics of net/core/gen_stats.c.
 
 from __future__ import annotations
 
-import struct
-
+from ..engine.actions import FilterActions, NetActions
 from ..engine.devices import Device, QdiscStats, RootQdisc
 from ..engine.programs import LoadedProgram
 from ..netlink import attr as nla
 from ..netlink.attr import Attr
 from ..netlink.message import NLM_F_MULTI, Message
-from ..netlink.schema import TCA_BPF_FLAG_ACT_DIRECT, Tca, TcaBpf, TcaStats
+from ..netlink.schema import TCA_BPF_FLAG_ACT_DIRECT, Tca, TcaBpf
+from ..netlink.stats import encode_old_stats, encode_stats
 from ..netlink.tcmsg import TcMsg, tc_message
 from ..profile import KernelProfile
 from ..tc import ids
-from ..tc.chain import Chain
+from ..tc.actions import Actions
+from ..tc.chain import Block, Chain
 from ..tc.filter import Classifier, Filter
 from ..tc.hook import Qdisc
 from .places import Place
 from .request import Request
-
-U32 = 0xFFFFFFFF
-
-_BASIC = struct.Struct("=QI4x")  # struct gnet_stats_basic
-_RATE_EST = struct.Struct("=II")  # struct gnet_stats_rate_est: bytes/s, packets/s
-_QUEUE = struct.Struct("=IIIII")  # struct gnet_stats_queue: qlen, backlog, drops, requeues, overlimits
-_TC_STATS = struct.Struct("=QIIIIIII4x")  # struct tc_stats
 
 
 def filter_message(
@@ -45,24 +39,49 @@ def filter_message(
     attrs = [nla.string(Tca.KIND, classifier.kind), nla.u32(Tca.CHAIN, classifier.chain.index)]
     if each is not None:
         classifier.offload.update_stats(each)
-        attrs.append(nla.nest(Tca.OPTIONS, _filter_options(each, place.block.profile)))
+        attrs.append(nla.nest(Tca.OPTIONS, _filter_options(each, place.block)))
+        attrs += _old_police_stats(each.actions)
     if warning is not None:
         attrs.append(nla.string(Tca.EXT_WARN_MSG, warning))
     header = place.header(classifier, each.handle if each is not None else 0)
     return tc_message(type, header, attrs, flags=flags, seq=request.message.seq, pid=request.portid)
 
 
-def _filter_options(each: Filter, profile: KernelProfile) -> list[Attr]:
+def _filter_options(each: Filter, block: Block) -> list[Attr]:
     """cls_bpf_dump(): what is inside TCA_OPTIONS."""
     attrs: list[Attr] = []
     if each.classid:
         attrs.append(nla.u32(TcaBpf.CLASSID, each.classid))
-    attrs += _ebpf_info(each, profile) if each.ops is None else _bpf_info(each.ops)
+    attrs += _ebpf_info(each, block.profile) if each.ops is None else _bpf_info(each.ops)
+    attrs += _actions(each.actions, block)
     if each.direct_action:
         attrs.append(nla.u32(TcaBpf.FLAGS, TCA_BPF_FLAG_ACT_DIRECT))
     if each.gen_flags:
         attrs.append(nla.u32(TcaBpf.FLAGS_GEN, each.gen_flags))
     return attrs
+
+
+def _actions(actions: Actions, block: Block) -> list[Attr]:
+    """tcf_exts_dump(): the list, or a policer of the old form."""
+    if not isinstance(actions, FilterActions):
+        return []
+    net = block.action_source
+    assert isinstance(net, NetActions)
+    if actions.is_old_police:
+        return [nla.nest(TcaBpf.POLICE, net.options(actions.actions[0]))]
+    listed = [nla.nest(order, net.dump(action)) for order, action in enumerate(actions.actions, 1)]
+    return [nla.nest(TcaBpf.ACT, listed)]
+
+
+def _old_police_stats(actions: Actions) -> list[Attr]:
+    """tcf_exts_dump_stats(): the counters of a policer of the old form, beside the options."""
+    if not isinstance(actions, FilterActions) or not actions.is_old_police:
+        return []
+    counters = actions.actions[0].counters
+    old = encode_old_stats(
+        counters.bytes, counters.packets, drops=counters.drops, overlimits=counters.overlimits
+    )
+    return [nla.binary(Tca.STATS, old)]
 
 
 def _bpf_info(ops: bytes) -> list[Attr]:
@@ -138,12 +157,12 @@ def qdisc_message(
 
 def _stats(stats: QdiscStats, estimator: bool) -> list[Attr]:
     """gnet_stats_*: TCA_STATS2, then the same again as struct tc_stats for old readers."""
-    packets, drops, overlimits = stats.packets & U32, stats.drops & U32, stats.overlimits & U32
-    inner = [nla.binary(TcaStats.BASIC, _BASIC.pack(stats.bytes, packets))]
-    if stats.packets > U32:
-        inner.append(nla.u64(TcaStats.PKT64, stats.packets))
-    if estimator:
-        inner.append(nla.binary(TcaStats.RATE_EST, _RATE_EST.pack(0, 0)))
-    inner.append(nla.binary(TcaStats.QUEUE, _QUEUE.pack(0, 0, drops, 0, overlimits)))
-    old = _TC_STATS.pack(stats.bytes, packets, drops, overlimits, 0, 0, 0, 0)
+    inner = encode_stats(
+        stats.bytes,
+        stats.packets,
+        drops=stats.drops,
+        overlimits=stats.overlimits,
+        rates=(0, 0) if estimator else None,
+    )
+    old = encode_old_stats(stats.bytes, stats.packets, drops=stats.drops, overlimits=stats.overlimits)
     return [nla.nest(Tca.STATS2, inner), nla.binary(Tca.STATS, old)]

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 from ..engine.devices import Network
 from ..errors import NetlinkError
+from ..netlink.attr import NLA_HDRLEN
 from ..netlink.message import NLM_F_CREATE, NLM_F_EXCL, NLM_F_MULTI, Message
 from ..netlink.policy import BPF, PolicyError, parse_attrs
 from ..netlink.schema import TCA_BPF_MAX, TCA_DUMP_FLAGS_TERSE, Rtm, Tca, TcaBpf
@@ -41,7 +42,7 @@ def new_filter(network: Network, request: Request) -> list[Datagram]:
         found = None if allocate else chain.find(prio, protocol)
         classifier = found if found is not None else _new_classifier(request, chain, prio)
         try:
-            return _change(request, place, classifier)
+            return _change(network, request, place, classifier)
         except BaseException:
             if found is None:
                 chain.remove_empty(classifier)
@@ -62,7 +63,7 @@ def _new_classifier(request: Request, chain: Chain, prio: int) -> Classifier:
     return chain.insert(prio, request.tcm.protocol)
 
 
-def _change(request: Request, place: Place, classifier: Classifier) -> list[Datagram]:
+def _change(network: Network, request: Request, place: Place, classifier: Classifier) -> list[Datagram]:
     """The part of tc_new_tfilter() that knows its classifier."""
     _check_same_kind(request, classifier)
     old = classifier.get(request.tcm.handle)
@@ -77,6 +78,7 @@ def _change(request: Request, place: Place, classifier: Classifier) -> list[Data
         parent=place.parent,
         override=not request.has(NLM_F_CREATE),
     )
+    request.warn(network.actions.take_warning())
     if not request.echo:
         return []
     flags, warning = request.message.flags, request.warning
@@ -93,7 +95,7 @@ def _bpf_options(request: Request) -> BpfOptions:
     if nest is None:
         raise NetlinkError(errno.EINVAL)
     try:
-        found = parse_attrs(nest.payload, BPF, TCA_BPF_MAX).attrs
+        found = parse_attrs(nest.payload, BPF, TCA_BPF_MAX, offset=nest.offset + NLA_HDRLEN).attrs
     except PolicyError as refused:
         raise NetlinkError(refused.errno or errno.EINVAL) from refused
     number = {key: attr.u32 for key, attr in found.items() if key in _U32}
@@ -106,8 +108,8 @@ def _bpf_options(request: Request) -> BpfOptions:
         flags=number.get(TcaBpf.FLAGS),
         flags_gen=number.get(TcaBpf.FLAGS_GEN),
         classid=number.get(TcaBpf.CLASSID),
-        actions=payload.get(TcaBpf.ACT),
-        police=payload.get(TcaBpf.POLICE),
+        actions=found.get(TcaBpf.ACT),
+        police=found.get(TcaBpf.POLICE),
         rate=request.attrs[Tca.RATE].payload if Tca.RATE in request.attrs else None,
     )
 

@@ -10,6 +10,7 @@ import errno
 from dataclasses import dataclass
 
 from ..errors import NetlinkError
+from ..netlink.act import ACTION_ATTRS_OFFSET, TCA_ROOT_MAX, TCAMSG_LEN
 from ..netlink.attr import Attr
 from ..netlink.message import NLM_F_ECHO, Message
 from ..netlink.policy import Policy, parse_attrs
@@ -22,11 +23,20 @@ Datagram = tuple[Message, ...]
 """Messages that go out in one datagram."""
 
 
-@dataclass(frozen=True, slots=True)
+DUMP_ROOM = 32448
+"""Bytes in a datagram of a dump: the kernel's 32 KiB less what it keeps for itself.
+
+A message that is longer cannot be dumped at all (EMSGSIZE): a filter of more than some 4040
+instructions, say.  It can still be got.
+"""
+
+
+@dataclass(slots=True)
 class Request:
     """struct nlmsghdr, struct tcmsg and the attributes of a request, and the address of who asks.
 
-    `warning` is an extack message that came up without refusing anything.
+    A request about actions has an empty `tcm`.  `warning` is an extack message that came up without
+    refusing anything.
     """
 
     message: Message
@@ -44,7 +54,12 @@ class Request:
         """NLM_F_ECHO: does the asker want the notification too?"""
         return self.has(NLM_F_ECHO)
 
-    def number(self, attr: Tca) -> int | None:
+    def warn(self, text: str | None) -> None:
+        """NL_SET_ERR_MSG() beside success: the last one counts; None says nothing."""
+        if text is not None:
+            self.warning = text
+
+    def number(self, attr: int) -> int | None:
         """A u32 attribute, None when it is not there."""
         found = self.attrs.get(attr)
         return found.u32 if found is not None else None
@@ -65,3 +80,12 @@ def parse_request(message: Message, policy: Policy, portid: int) -> Request:
         raise NetlinkError(errno.EINVAL, "Invalid header length")
     parsed = parse_attrs(message.payload[TCMSG_LEN:], policy, TCA_MAX, offset=ATTRS_OFFSET)
     return Request(message, TcMsg.decode(message.payload), parsed.attrs, parsed.warning, portid)
+
+
+def parse_action_request(message: Message, policy: Policy, portid: int) -> Request:
+    """The same of a request about actions, which has a struct tcamsg instead."""
+    if len(message.payload) < TCAMSG_LEN:
+        raise NetlinkError(errno.EINVAL, "Invalid header length")
+    inside = message.payload[TCAMSG_LEN:]
+    parsed = parse_attrs(inside, policy, TCA_ROOT_MAX, offset=ACTION_ATTRS_OFFSET)
+    return Request(message, TcMsg(), parsed.attrs, parsed.warning, portid)

@@ -21,12 +21,13 @@ from ..errors import ClsbpfError, NetlinkError
 from ..link import ETHERNET, LinkLayer
 from ..profile import CURRENT, KernelProfile
 from ..tc import ids
-from ..tc.actions import ActionSource
+from ..tc.actions.surroundings import NoForwarder, Surroundings
 from ..tc.chain import Block
 from ..tc.hook import CLSACT, Qdisc
 from ..tc.offload import OffloadDriver
 from ..tc.program import ProgramSource
-from .actions import NoActionKinds
+from .actions import NetActions
+from .forward import Forwarding
 from .programs import ProgramTable
 
 IFNAMSIZ = 16
@@ -95,7 +96,8 @@ class _SharedBlock:
 class Network:
     """struct net, as far as traffic control sees it: devices by ifindex, shared blocks by number.
 
-    `programs` makes the programs of new filters and `actions` their actions, for every block.
+    `programs` makes the programs of new filters for every block; `around` is what actions ask of the
+    world: its clock and random numbers, and (unless it has one) a forwarder over these devices.
     """
 
     def __init__(
@@ -103,11 +105,14 @@ class Network:
         *,
         profile: KernelProfile = CURRENT,
         programs: ProgramSource | None = None,
-        actions: ActionSource | None = None,
+        around: Surroundings | None = None,
     ) -> None:
         self.profile = profile
         self.programs = programs if programs is not None else ProgramTable(profile=profile)
-        self.actions = actions if actions is not None else NoActionKinds()
+        around = around if around is not None else Surroundings()
+        if isinstance(around.forwarder, NoForwarder):
+            around.forwarder = Forwarding(self)
+        self.actions = NetActions(self, around)
         self.lock = threading.RLock()
         """rtnl: held by whoever changes something."""
         self.generation = 0

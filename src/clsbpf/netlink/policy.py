@@ -9,6 +9,7 @@ message and the offset of the attribute at fault, and the policy it failed is de
 from __future__ import annotations
 
 import errno
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -27,6 +28,8 @@ TC_ESTIMATOR_LEN = 2
 class Nla(IntEnum):
     """enum netlink_attribute_type: how a policy's kind is named on the wire (linux/netlink.h)."""
 
+    UNSPEC = 0
+    """Not on the wire: a payload of at least `length` bytes, which a policy describes as BINARY."""
     FLAG = 1
     U8 = 2
     U16 = 3
@@ -53,11 +56,18 @@ class _PolicyAttr(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """struct nla_policy: one attribute's kind, its greatest `length` (0: none), its valid bits (`mask`)."""
+    """struct nla_policy: one attribute's kind, its greatest `length` (0: none), its valid bits (`mask`).
+
+    `length` of UNSPEC is the least; `exact` says that a BINARY is neither shorter nor longer.  A number
+    may be bounded by `minimum` and `maximum` (None: by its size).
+    """
 
     kind: Nla
     length: int = 0
     mask: int = 0
+    minimum: int = 0
+    maximum: int | None = None
+    exact: bool = False
 
 
 Policy = Mapping[int, Rule]
@@ -122,13 +132,31 @@ def parse_attrs(data: bytes, policy: Policy, max_type: int, *, offset: int = 0) 
             code = _CHECKS[rule.kind](attr.payload, rule)
             if code:
                 raise PolicyError(code, "Attribute failed policy validation", attr.offset, rule)
+            complaint = _out_of_range(attr, rule)
+            if complaint:
+                raise PolicyError(errno.ERANGE, complaint, attr.offset, rule)
         found[attr.type] = attr
     warning = "bytes leftover after parsing attributes" if leftover(data) > 0 else None
     return Parsed(found, warning)
 
 
+def _out_of_range(attr: Attr, rule: Rule) -> str | None:
+    """nla_validate_int_range(): what is said of a number or length outside its bounds."""
+    if rule.exact:
+        return "binary attribute size out of range" if len(attr.payload) != rule.length else None
+    if rule.kind not in _UNSIGNED_BITS or (not rule.minimum and rule.maximum is None):
+        return None
+    value = int.from_bytes(attr.payload[: _UNSIGNED_BITS[rule.kind] // 8], sys.byteorder)
+    within = rule.minimum <= value and (rule.maximum is None or value <= rule.maximum)
+    return None if within else "integer out of range"
+
+
 def _check_number(size: int) -> Callable[[bytes, Rule], int]:
     return lambda payload, rule: errno.ERANGE if len(payload) < size else 0
+
+
+def _check_unspec(payload: bytes, rule: Rule) -> int:
+    return errno.ERANGE if len(payload) < rule.length else 0
 
 
 def _check_flag(payload: bytes, rule: Rule) -> int:
@@ -136,7 +164,7 @@ def _check_flag(payload: bytes, rule: Rule) -> int:
 
 
 def _check_binary(payload: bytes, rule: Rule) -> int:
-    return errno.ERANGE if rule.length and len(payload) > rule.length else 0
+    return errno.ERANGE if rule.length and len(payload) > rule.length and not rule.exact else 0
 
 
 def _check_string(payload: bytes, rule: Rule) -> int:
@@ -165,6 +193,7 @@ def _check_bitfield32(payload: bytes, rule: Rule) -> int:
 
 
 _CHECKS: dict[Nla, Callable[[bytes, Rule], int]] = {
+    Nla.UNSPEC: _check_unspec,
     Nla.FLAG: _check_flag,
     Nla.U8: _check_number(1),
     Nla.U16: _check_number(2),
@@ -180,14 +209,19 @@ _CHECKS: dict[Nla, Callable[[bytes, Rule], int]] = {
 _UNSIGNED_BITS = {Nla.U8: 8, Nla.U16: 16, Nla.U32: 32, Nla.U64: 64}
 
 
-def describe(rule: Rule) -> tuple[Attr, ...]:
-    """__netlink_policy_dump_write_attr(): the rule as NLMSGERR_ATTR_POLICY carries it."""
+def describe(rule: Rule) -> tuple[Attr, ...] | None:
+    """__netlink_policy_dump_write_attr(): the rule as NLMSGERR_ATTR_POLICY carries it; None: not at all."""
+    if rule.kind is Nla.UNSPEC:
+        return None
     out: list[Attr] = []
     if rule.kind in _UNSIGNED_BITS:
         # The 64-bit bounds are aligned in the message; on machines that need no alignment, no padding.
-        out.append(u64(_PolicyAttr.MIN_VALUE_U, 0))
-        out.append(u64(_PolicyAttr.MAX_VALUE_U, (1 << _UNSIGNED_BITS[rule.kind]) - 1))
+        most = (1 << _UNSIGNED_BITS[rule.kind]) - 1 if rule.maximum is None else rule.maximum
+        out.append(u64(_PolicyAttr.MIN_VALUE_U, rule.minimum))
+        out.append(u64(_PolicyAttr.MAX_VALUE_U, most))
     elif rule.kind in (Nla.BINARY, Nla.STRING, Nla.NUL_STRING) and rule.length:
+        if rule.exact:
+            out.append(u32(_PolicyAttr.MIN_LENGTH, rule.length))
         out.append(u32(_PolicyAttr.MAX_LENGTH, rule.length))
     elif rule.kind is Nla.BITFIELD32:
         out.append(u32(_PolicyAttr.BITFIELD32_MASK, rule.mask))

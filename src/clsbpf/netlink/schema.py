@@ -31,6 +31,9 @@ class Rtm(IntEnum):
     NEWCHAIN = 100
     DELCHAIN = 101
     GETCHAIN = 102
+    NEWACTION = 48
+    DELACTION = 49
+    GETACTION = 50
 
 
 RTM_BASE = 16
@@ -81,19 +84,6 @@ class TcaBpf(IntEnum):
 
 TCA_BPF_MAX = TcaBpf.ID
 TCA_BPF_FLAG_ACT_DIRECT = 1
-
-
-class TcaAct(IntEnum):
-    """enum in linux/pkt_cls.h: the attributes of one action."""
-
-    KIND = 1
-    OPTIONS = 2
-    INDEX = 3
-    STATS = 4
-
-
-TCA_ACT_MAX_PRIO = 32
-"""The most actions that one filter may have."""
 
 
 class ClsFlag(IntFlag):

@@ -23,7 +23,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import NetlinkError
 from ..skb import Skb
@@ -59,8 +59,8 @@ class BpfOptions:
     """TCA_OPTIONS of a `bpf` filter, decoded; None is an attribute that is not there.
 
     Numbers are unsigned in host order, `ops` is as on the wire (8 bytes an instruction), `name` is
-    without its NUL, `actions`, `police` and `rate` are payloads.  What `bpf_policy` refuses is a
-    NetlinkError with ERANGE.
+    without its NUL, `rate` is a payload; `actions` and `police` are as the block's `ActionSource` takes
+    them.  What `bpf_policy` refuses is a NetlinkError with ERANGE.
     """
 
     ops_len: int | None = None
@@ -70,8 +70,8 @@ class BpfOptions:
     flags: int | None = None
     flags_gen: int | None = None
     classid: int | None = None
-    actions: bytes | None = None
-    police: bytes | None = None
+    actions: Any = None
+    police: Any = None
     rate: bytes | None = None
     """TCA_RATE, tc's `estimator`: it belongs to the actions, and without any it has no effect."""
 
@@ -288,13 +288,14 @@ class Classifier:
         """tcf_exts_validate()."""
         if options.actions is None and options.police is None:
             return NO_ACTIONS
-        source = self.chain.block.action_source
+        block = self.chain.block
+        source = block.action_source
         if source is None:
             raise NetlinkError(
                 errno.EOPNOTSUPP,
                 "Classifier actions are not supported per compile options (CONFIG_NET_CLS_ACT)",
             )
-        return source.make(options.actions, options.police, options.rate, override)
+        return source.make(options.actions, options.police, options.rate, override, block)
 
     def _make_program(self, options: BpfOptions) -> Program:
         """cls_bpf_prog_from_ops(), cls_bpf_prog_from_efd()."""

@@ -2,15 +2,24 @@
 
 A filter has a list of actions; the first verdict that is not "pipe" ends it.  The empty list says
 OK: a match without actions accepts the packet into its class.
+
+- `action`: one action, what all kinds have in common
+- `table`: the actions of a kind by index, shared by reference and bind counts
+- `execute`: a packet meets a list of actions
+- `surroundings`: the clock, random numbers and other devices, injected
+- one file a kind: `gact`, `mirred`, …
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ...skb import Skb
 from ..act import TcAct
 from ..result import ClassifyResult
+
+if TYPE_CHECKING:
+    from ..chain import Block
 
 
 class Actions(Protocol):
@@ -47,9 +56,10 @@ NO_ACTIONS = NoActions()
 class ActionSource(Protocol):
     """Who makes actions of a request's attributes: tcf_exts_validate()."""
 
-    def make(self, act: bytes | None, police: bytes | None, rate: bytes | None, override: bool) -> Actions:
-        """The actions of TCA_BPF_ACT and TCA_BPF_POLICE (payloads), with the estimator of TCA_RATE.
+    def make(self, act: Any, police: Any, rate: bytes | None, override: bool, block: Block) -> Actions:
+        """The actions of TCA_BPF_ACT and TCA_BPF_POLICE, with the estimator of TCA_RATE (a payload).
 
-        `override`: actions that exist already may be changed (a request without NLM_F_CREATE).
+        `override`: actions that exist already may be changed (a request without NLM_F_CREATE); `block`
+        is where the filter is, and where `goto chain` leads.
         """
         ...
