@@ -8,12 +8,27 @@ first.
 
 from __future__ import annotations
 
-from dataclasses import InitVar, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import InitVar, dataclass, field
 
 from ..bpf.classic import CheckedClassic
 from ..bpf.insn import Insn
+from ..bpf.spec import ProgramSpec
 from ..bpf.translate import translate
 from ..profile import CURRENT, KernelProfile
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a verdict took, as the kernel counts it.  `stack_depth` in bytes, of the deepest chain of calls."""
+
+    insns: int
+    """Instructions visited."""
+    states: int
+    """States stored."""
+    peak_states: int
+    stack_depth: int
+    seconds: float
+
 
 _PROOF = object()
 """Only this package makes VerifiedPrograms (and a helper of the tests, on purpose)."""
@@ -25,7 +40,9 @@ class VerifiedProgram:
 
     `ctx_accesses` has the indexes of the instructions that access the context (struct __sk_buff);
     `type` is the program type as `ProgramSpec` has it; `classic` is the program that it was translated
-    from, or None.
+    from, or None.  Of an extended program `spec` is what was verified, `pointer_kinds` says of each
+    instruction that loads or stores (reached on some path) what it goes through ("ctx", "pkt", "fp",
+    "map_value", …), `reached` which instructions some path reaches, `work` what the verdict took.
     """
 
     insns: tuple[Insn, ...]
@@ -33,9 +50,30 @@ class VerifiedProgram:
     type: str
     classic: CheckedClassic | None
     proof: InitVar[object]
+    spec: ProgramSpec | None = None
+    pointer_kinds: Mapping[int, str] = field(default_factory=dict)
+    reached: frozenset[int] = frozenset()
+    work: Work | None = None
+    log: str = ""
 
     def __post_init__(self, proof: object) -> None:
         assert proof is _PROOF, "a VerifiedProgram comes from the verifier"
+
+    @classmethod
+    def verified(
+        cls,
+        spec: ProgramSpec,
+        *,
+        ctx_accesses: Iterable[int],
+        pointer_kinds: Mapping[int, str],
+        seen: frozenset[int],
+        work: Work,
+        log: str = "",
+    ) -> VerifiedProgram:
+        """For the verifier alone: a program that was walked to the end of all its paths."""
+        return cls(
+            spec.insns, frozenset(ctx_accesses), spec.type, None, _PROOF, spec, pointer_kinds, seen, work, log
+        )
 
     @classmethod
     def from_classic(cls, checked: CheckedClassic, profile: KernelProfile = CURRENT) -> VerifiedProgram:

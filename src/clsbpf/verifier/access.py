@@ -1,0 +1,349 @@
+"""May the program touch this memory?  check_mem_access and what it calls, by the kind of pointer.
+
+A rule looks at the pointer (its fixed offset, its variable part, how much is known to be there) and at
+the bytes that are wanted, and raises `Refused` where the kernel refuses; it changes nothing.  What a
+load gives and what a store leaves is in `memory`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..bpf import context
+from ..bpf.maps import MapFlag
+from ..bpf.spec import SOCKET_FILTER, MapSpec
+from . import tnum
+from .fields import special_fields
+from .ranges import S64_MIN
+from .refusal import Refused
+from .values import (
+    BTF,
+    CTX,
+    KIND_NAMES,
+    MAP_KEY,
+    MAP_PTR,
+    MAP_VALUE,
+    MAYBE_NULL,
+    MEM,
+    PACKET,
+    PACKET_META,
+    PACKETS,
+    RDONLY,
+    SCALAR,
+    SOCK_COMMON,
+    SOCKET,
+    STACK,
+    TCP_SOCK,
+    Reg,
+)
+
+if TYPE_CHECKING:
+    from .walk import Walk
+
+MAX_VAR_OFF = 1 << 29
+"""BPF_MAX_VAR_OFF: no offset and no size is larger."""
+MAX_STACK = 512
+
+
+def kind_name(reg: Reg) -> str:
+    """reg_type_str: `map_value_or_null`."""
+    prefix = "rdonly_" if reg.flags & RDONLY else "ringbuf_" if reg.flags & 4 else ""
+    suffix = "_or_null" if reg.flags & MAYBE_NULL else ""
+    return prefix + KIND_NAMES[reg.kind] + suffix
+
+
+def check_within(reg: Reg, regno: int, off: int, size: int, memory: int, what: str, *, zero: bool = False) -> None:
+    """__check_mem_access: do `size` bytes at `off` lie in memory of so many bytes?"""
+    if (size > 0 or zero and size == 0) and off >= 0 and off + size <= memory:
+        return
+    if reg.kind in PACKETS:
+        raise Refused(
+            "packet-bounds",
+            f"invalid access to packet, off={off} size={size}, R{regno}(id={reg.id},off={reg.off},r={reg.size})",
+            regno,
+            off=off,
+            size=size,
+            known=max(reg.size, 0),
+        )
+    raise Refused(
+        "bounds",
+        f"invalid access to {what}_size={memory} off={off} size={size}",
+        regno,
+        off=off,
+        size=size,
+        known=memory,
+        what=what.split(",")[0],
+    )
+
+
+def check_region(reg: Reg, regno: int, off: int, size: int, memory: int, what: str, *, zero: bool = False) -> None:
+    """check_mem_region_access: also with the least and the greatest value of the variable part."""
+    var = reg.var
+    if var.smin < 0 and (var.smin == S64_MIN or var.smin + off < 0 or not -(1 << 31) <= off + var.smin < 1 << 31):
+        raise Refused(
+            "negative-index",
+            f"R{regno} min value is negative, either use unsigned index or do a if (index >=0) check.",
+            regno,
+            smin=var.smin,
+        )
+    if not var.mask and not var.value:
+        check_within(reg, regno, off, size, memory, what, zero=zero)
+        return
+    check_within(reg, regno, var.smin + off, size, memory, what, zero=zero)
+    if var.umax >= MAX_VAR_OFF:
+        raise Refused(
+            "unbounded",
+            f"R{regno} unbounded memory access, make sure to bounds check any such access",
+            regno,
+            umax=var.umax,
+        )
+    check_within(reg, regno, var.umax + off, size, memory, what, zero=zero)
+
+
+def check_packet(v: Walk, reg: Reg, regno: int, off: int, size: int, *, zero: bool = False) -> None:
+    """check_packet_access.  The range counts from where the variable part was added."""
+    if reg.var.smin < 0:
+        raise Refused(
+            "negative-index",
+            f"R{regno} min value is negative, either use unsigned index or do a if (index >=0) check.",
+            regno,
+            smin=reg.var.smin,
+        )
+    check_within(reg, regno, off, size, max(reg.size, 0) if reg.size >= 0 else -1, "packet", zero=zero)
+
+
+def check_fixed(reg: Reg, regno: int, *, offset_ok: bool = False) -> None:
+    """__check_ptr_off_reg: a pointer that must be as it was given."""
+    if reg.off < 0:
+        raise Refused(
+            "modified-pointer",
+            f"negative offset {kind_name(reg)} ptr R{regno} off={reg.off} disallowed",
+            regno,
+            off=reg.off,
+        )
+    if not offset_ok and reg.off:
+        raise Refused(
+            "modified-pointer",
+            f"dereference of modified {kind_name(reg)} ptr R{regno} off={reg.off} disallowed",
+            regno,
+            off=reg.off,
+        )
+    if reg.var.mask or reg.var.value:
+        raise Refused(
+            "modified-pointer",
+            f"variable {kind_name(reg)} access var_off={tnum.text(reg.var.tnum)} disallowed",
+            regno,
+            off=reg.off,
+            errno=13,
+        )
+
+
+def check_map_value(
+    reg: Reg, regno: int, off: int, size: int, *, write: bool, helper: bool = False, zero: bool = False
+) -> None:
+    """check_map_access_type and check_map_access."""
+    spec: MapSpec = reg.obj
+    if write and spec.flags & MapFlag.RDONLY_PROG:
+        raise Refused(
+            "read-only",
+            f"write into map forbidden, value_size={spec.value_size} off={off} size={size}",
+            regno,
+            map=spec.name,
+        )
+    if not write and spec.flags & MapFlag.WRONLY_PROG:
+        raise Refused(
+            "write-only",
+            f"read from map forbidden, value_size={spec.value_size} off={off} size={size}",
+            regno,
+            map=spec.name,
+        )
+    check_region(reg, regno, off, size, spec.value_size, "map value, value", zero=zero)
+    for field in special_fields(spec):
+        low, high = reg.var.smin + off, reg.var.umax + off + size
+        if low < field.offset + field.size and field.offset < high:
+            raise Refused(
+                "special-field",
+                f"{field.name} cannot be accessed {'indirectly by helper' if helper else 'directly by load/store'}",
+                regno,
+                field=field.name,
+            )
+
+
+def check_stack_bounds(reg: Reg, regno: int, off: int, size: int, *, write: bool, direct: bool = True) -> None:
+    """check_stack_access_within_bounds.  What was never written may be read (allow_uninit_stack)."""
+    var = reg.var
+    of = "" if direct else " indirect access to"
+    how = f"{of} {'write to' if write else 'read from'}" if direct else of
+    if not var.mask:
+        low = (var.smin) + off
+        high = low + size
+    else:
+        if var.smax >= MAX_VAR_OFF or var.smin <= -MAX_VAR_OFF:
+            raise Refused(
+                "unbounded", f"invalid unbounded variable-offset{how} stack R{regno}", regno, umax=var.umax
+            )
+        low, high = var.smin + off, var.smax + off + size
+    if low < -MAX_STACK or high > 0 or size < 0:
+        if not var.mask:
+            message = f"invalid{how} stack R{regno} off={low} size={size}"
+        else:
+            message = (
+                f"invalid variable-offset{how} stack R{regno} var_off={tnum.text(var.tnum)} off={off} size={size}"
+            )
+        raise Refused("stack-bounds", message, regno, off=low, size=size)
+
+
+def check_context(v: Walk, reg: Reg, regno: int, off: int, size: int, *, write: bool) -> None:
+    """check_ctx_access, tc_cls_act_is_valid_access; a socket filter's own rule for those."""
+    check_fixed(reg, regno)
+    allowed = _socket_filter_may(off, size, write) if v.spec.type == SOCKET_FILTER else (
+        context.may_access(off, size, write=write) and v.rules.has_field(off)
+    )
+    if not allowed:
+        raise Refused(
+            "context-field", f"invalid bpf_context access off={off} size={size}", regno, off=off, size=size, write=write
+        )
+
+
+def _socket_filter_may(off: int, size: int, write: bool) -> bool:
+    """sk_filter_is_valid_access: no packet pointers, no classid; only cb may be written."""
+    field = context.field_at(off)
+    if field is None or field.name in (
+        *("tc_classid", "data", "data_end", "data_meta", "wire_len", "tstamp", "hwtstamp", "flow_keys"),
+    ):
+        return False
+    if write:
+        return field.name == "cb" and off % size == 0 and off + size <= field.end
+    return context.may_access(off, size, write=False)
+
+
+_SOCK_BYTES = 80
+_SOCK_NARROW = frozenset({4, 8, 12, 44, 76, *range(24, 44), *range(52, 72)})
+"""Offsets in struct bpf_sock where a part of a field may be read."""
+_TCP_SOCK_BYTES = 112
+_TCP_SOCK_WIDE = (80, 88)
+
+
+def _sock_field(reg: Reg, off: int, size: int) -> bool:
+    """bpf_sock_is_valid_access, bpf_sock_common_is_valid_access, bpf_tcp_sock_is_valid_access."""
+    if off < 0 or off % size:
+        return False
+    if reg.kind == TCP_SOCK:
+        return off < _TCP_SOCK_BYTES and size == (8 if off in _TCP_SOCK_WIDE else 4)
+    if off >= _SOCK_BYTES or reg.kind == SOCK_COMMON and 8 <= off < 24:
+        return False
+    if off in _SOCK_NARROW:
+        return size <= 4
+    if off == 48:  # dst_port: two bytes; four by its old width
+        return size <= 4
+    if off == 49:
+        return size == 1
+    return size == 4 and off != 50
+
+
+def check_socket(v: Walk, reg: Reg, regno: int, off: int, size: int, *, write: bool) -> None:
+    """check_sock_access: read only, a field at a time."""
+    if write:
+        raise Refused("read-only", f"R{regno} cannot write into {kind_name(reg)}", regno, map=kind_name(reg))
+    if reg.var.smin < 0:
+        raise Refused(
+            "negative-index",
+            f"R{regno} min value is negative, either use unsigned index or do a if (index >=0) check.",
+            regno,
+            smin=reg.var.smin,
+        )
+    if reg.var.mask or not _sock_field(reg, off, size):
+        raise Refused(
+            "context-field",
+            f"R{regno} invalid {kind_name(reg)} access off={off} size={size}",
+            regno,
+            off=off,
+            size=size,
+            write=write,
+        )
+
+
+def _access_map_value(v: Walk, reg: Reg, regno: int, off: int, size: int, write: bool) -> None:
+    check_map_value(reg, regno, off, size, write=write)
+
+
+def _access_map_key(v: Walk, reg: Reg, regno: int, off: int, size: int, write: bool) -> None:
+    if write:
+        raise Refused("read-only", f"write to change key R{regno} not allowed", regno, map="the key")
+    check_region(reg, regno, off, size, reg.obj.key_size, "map key, key")
+
+
+def _access_mem(v: Walk, reg: Reg, regno: int, off: int, size: int, write: bool) -> None:
+    if write and reg.flags & RDONLY:
+        raise Refused("read-only", f"R{regno} cannot write into {kind_name(reg)}", regno, map="the memory")
+    check_region(reg, regno, off, size, reg.size, "memory, mem")
+
+
+def _access_stack(v: Walk, reg: Reg, regno: int, off: int, size: int, write: bool) -> None:
+    if not tnum.aligned(tnum.add(reg.var.tnum, tnum.const(off)), size):
+        raise Refused(
+            "alignment",
+            f"misaligned stack access off {tnum.text(reg.var.tnum)}+{reg.off}+{off - reg.off} size {size}",
+            regno,
+            off=off,
+            size=size,
+        )
+    check_stack_bounds(reg, regno, off, size, write=write)
+    v.use_stack(reg.size, -(off + reg.var.smin))
+
+
+def _access_packet(v: Walk, reg: Reg, regno: int, off: int, size: int, write: bool) -> None:
+    if write and not v.rules.packet_writable:
+        raise Refused("read-only", "cannot write into packet", regno, map="the packet")
+    check_packet(v, reg, regno, off, size)
+
+
+def _access_context(v: Walk, reg: Reg, regno: int, off: int, size: int, write: bool) -> None:
+    check_context(v, reg, regno, off, size, write=write)
+
+
+def _access_socket(v: Walk, reg: Reg, regno: int, off: int, size: int, write: bool) -> None:
+    check_socket(v, reg, regno, off, size, write=write)
+
+
+def _access_btf(v: Walk, reg: Reg, regno: int, off: int, size: int, write: bool) -> None:
+    """check_ptr_to_btf_access, without the kernel's types: what a structure holds is not known here."""
+    raise Refused(
+        "not-covered",
+        f"R{regno} access to struct {reg.obj}: the layout of kernel structures is not known here",
+        regno,
+    )
+
+
+_RULES: dict[int, Callable[[Walk, Reg, int, int, int, bool], None]] = {
+    MAP_VALUE: _access_map_value,
+    MAP_KEY: _access_map_key,
+    MEM: _access_mem,
+    STACK: _access_stack,
+    PACKET: _access_packet,
+    PACKET_META: _access_packet,
+    CTX: _access_context,
+    SOCKET: _access_socket,
+    SOCK_COMMON: _access_socket,
+    TCP_SOCK: _access_socket,
+    BTF: _access_btf,
+}
+
+
+def check_access(v: Walk, reg: Reg, regno: int, off: int, size: int, *, write: bool) -> None:
+    """May `size` bytes at `off` from the pointer in `reg` (off without the pointer's own) be read or written?"""
+    rule = _RULES.get(reg.kind)
+    if rule is None or reg.flags & MAYBE_NULL:
+        if reg.flags & MAYBE_NULL:
+            raise Refused(
+                "null-check", f"R{regno} invalid mem access '{kind_name(reg)}'", regno, size=size, of=kind_name(reg)
+            )
+        raise Refused(
+            "not-a-pointer" if reg.kind in (SCALAR, MAP_PTR) else "no-access",
+            f"R{regno} invalid mem access '{kind_name(reg)}'",
+            regno,
+            size=size,
+            of=kind_name(reg),
+        )
+    rule(v, reg, regno, off + reg.off, size, write)

@@ -1,0 +1,438 @@
+"""May a helper be called with these arguments?  check_func_arg, by the words of `prototypes`.
+
+Each word has a rule: a function of the walk, the call, the register's number and the register.  A rule
+refuses or notes in the `Call` what later arguments and the result need: the map, the memory that the
+helper will write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..bpf.helpers import BY_NUMBER
+from ..bpf.maps import MapFlag, MapType
+from ..bpf.spec import MapSpec
+from .access import check_fixed, check_map_value, check_packet, check_region, check_stack_bounds, kind_name
+from .fields import field_named
+from .memory import check_initialised, destroy_dynptr, frame_of
+from .prototypes import Proto
+from .refusal import Refused
+from .state import DYNPTR_BYTES, EMPTY, Slot
+from .values import (
+    BTF,
+    CTX,
+    DYNPTR,
+    FUNC,
+    KIND_NAMES,
+    MAP_KEY,
+    MAP_PTR,
+    MAP_VALUE,
+    MAYBE_NULL,
+    MEM,
+    PACKET,
+    PACKET_META,
+    PACKETS,
+    RDONLY,
+    RINGBUF,
+    SCALAR,
+    SOCK_COMMON,
+    SOCKET,
+    STACK,
+    TCP_SOCK,
+    TRUSTED,
+    Reg,
+    mark_precise,
+)
+
+if TYPE_CHECKING:
+    from .walk import Walk
+
+MAX_VAR_SIZE = 1 << 29
+
+
+@dataclass(slots=True)
+class Call:
+    """struct bpf_call_arg_meta: what was learned of a call from its arguments."""
+
+    number: int
+    proto: Proto
+    map: MapSpec | None = None
+    map_uid: int = 0
+    raw: list[tuple[Reg, int, int]] = field(default_factory=list)
+    """(pointer, its register, bytes): memory on the stack that the helper writes."""
+    is_raw: bool = False
+    size_limit: int | None = None
+    """The greatest size that was passed: what some helpers return is at most that."""
+    memory: int | None = None
+    """A constant size or offset."""
+    ref: int = 0
+    function: int | None = None
+    key: int | None = None
+    """The key, where it is a number known now."""
+    dynptr: Reg | None = None
+    new_dynptr: tuple[Reg, int] | None = None
+    mem_reg: Reg | None = None
+
+    @property
+    def name(self) -> str:
+        """The helper as the kernel's log has it."""
+        return f"{BY_NUMBER[self.number].symbol}#{self.number}"
+
+
+_MEMORY = frozenset({STACK, PACKET, PACKET_META, MAP_KEY, MAP_VALUE})
+_EXPECTED: dict[str, frozenset[int]] = {
+    "key": _MEMORY,
+    "value": _MEMORY,
+    "mem": _MEMORY | {MEM},
+    "size": frozenset({SCALAR}),
+    "ctx": frozenset({CTX}),
+    "map": frozenset({MAP_PTR}),
+    "sock": frozenset({SOCK_COMMON, SOCKET, TCP_SOCK, BTF}),
+    "sk_common": frozenset({SOCK_COMMON, SOCKET, TCP_SOCK}),
+    "func": frozenset({FUNC}),
+    "stack": frozenset({STACK}),
+    "lock": frozenset({MAP_VALUE}),
+    "timer": frozenset({MAP_VALUE}),
+    "string": frozenset({MAP_VALUE}),
+    "record": frozenset({MEM}),
+    "dynptr": frozenset({STACK, DYNPTR}),
+    "task": frozenset({BTF}),
+}
+
+
+def check_arguments(v: Walk, call: Call) -> None:
+    """check_func_arg for all arguments in turn."""
+    for regno, word in enumerate(call.proto.arguments, 1):
+        _check_argument(v, call, regno, word)
+
+
+def _check_argument(v: Walk, call: Call, regno: int, word: str) -> None:
+    reg = v.regs[regno]
+    if not reg.kind:
+        raise Refused("unwritten", f"R{regno} !read_ok", regno)
+    if word == "any":
+        return
+    if reg.kind in PACKETS and not call.proto.packet_access:
+        raise Refused("packet-argument", "helper access to the packet is not allowed", regno)
+    nullable = word.endswith(("?", "-or-null"))
+    word = word.removesuffix("?").removesuffix("-or-null")
+    base = _BASE.get(word, word)
+    if not (nullable and reg.is_null):
+        expected = _EXPECTED.get(base)
+        if expected is None:
+            raise Refused(
+                "not-covered", f"R{regno}: an argument of this kind ({word}) of {call.name} is not known here", regno
+            )
+        flags = reg.flags & ~(RDONLY if base == "mem" and word == "mem" else 0) & ~(MAYBE_NULL if nullable else 0)
+        allowed_flags = {0}
+        if reg.kind == MEM:
+            allowed_flags = {RINGBUF} if base == "record" else {0, RINGBUF}
+        if reg.kind == BTF:
+            allowed_flags = {0, TRUSTED}
+        if reg.kind not in expected or flags not in allowed_flags:
+            names = ", ".join(KIND_NAMES[k] for k in sorted(expected))
+            raise Refused(
+                "null-check" if reg.flags & MAYBE_NULL and reg.kind in expected else "argument-kind",
+                f"R{regno} type={kind_name(reg)} expected={names}",
+                regno,
+                of=kind_name(reg),
+                expected=names,
+                helper=call.name,
+            )
+        if reg.kind not in _ANY_OFFSET:
+            releases = call.proto.releases
+            check_fixed(reg, regno, offset_ok=reg.kind == BTF and not releases)
+        elif call.proto.releases and reg.off and base == "record":
+            raise Refused(
+                "modified-pointer",
+                f"R{regno} must have zero offset when passed to release func or trusted arg to kfunc",
+                regno,
+                off=reg.off,
+                errno=22,
+            )
+        if base == "record":
+            check_fixed(reg, regno)
+    if call.proto.releases and regno == 1 and not reg.ref:
+        raise Refused(
+            "release", f"R{regno} must be referenced when passed to release function", regno, errno=22, helper=call.name
+        )
+    if reg.ref:
+        if call.ref:
+            raise Refused("release", f"more than one arg with ref_obj_id R{regno} {reg.ref} {call.ref}", regno)
+        call.ref = reg.ref
+    rule = _RULES.get(word)
+    if rule is not None:
+        rule(v, call, regno, reg)
+
+
+_ANY_OFFSET = _MEMORY | {MEM, SCALAR}
+_BASE = {
+    "size0": "size",
+    "alloc": "size",
+    "mem-u": "mem",
+    "mem-w": "mem",
+    "value-u": "value",
+    "fix-w4": "mem",
+    "fix-u8": "mem",
+    "fix-r20": "mem",
+    "fix-r40": "mem",
+    "dynptr-u": "dynptr",
+    "dynptr-r": "dynptr",
+}
+
+
+def helper_access(v: Walk, call: Call, regno: int, size: int, *, write: bool, zero: bool, raw: bool) -> None:
+    """check_helper_mem_access: the helper reads, or writes, `size` bytes from what the register holds."""
+    reg = v.regs[regno]
+    match reg.kind:
+        case 8 | 7:  # PACKET, PACKET_META
+            check_packet(v, reg, regno, reg.off, size, zero=zero)
+        case 5:  # MAP_KEY
+            if write:
+                raise Refused("read-only", f"R{regno} cannot write into {kind_name(reg)}", regno, map="the key")
+            check_region(reg, regno, reg.off, size, reg.obj.key_size, "map key, key")
+        case 4:  # MAP_VALUE
+            check_map_value(reg, regno, reg.off, size, write=write, helper=True, zero=zero)
+        case 13:  # MEM
+            if reg.flags & RDONLY and write:
+                raise Refused("read-only", f"R{regno} cannot write into {kind_name(reg)}", regno, map="the memory")
+            check_region(reg, regno, reg.off, size, reg.size, "memory, mem", zero=zero)
+        case 6:  # STACK
+            _stack_argument(v, call, regno, reg, size, write=write, zero=zero, raw=raw)
+        case _:
+            if zero and not size and reg.is_null:
+                return
+            raise Refused(
+                "argument-kind",
+                f"R{regno} type={kind_name(reg)} expected={KIND_NAMES[STACK]}",
+                regno,
+                of=kind_name(reg),
+                expected="memory",
+                helper=call.name,
+            )
+
+
+def _stack_argument(
+    v: Walk, call: Call, regno: int, reg: Reg, size: int, *, write: bool, zero: bool, raw: bool
+) -> None:
+    """check_stack_range_initialized."""
+    if not size and not zero:
+        raise Refused("zero-size", "invalid zero-sized read", regno)
+    check_stack_bounds(reg, regno, reg.off, size, write=write, direct=False)
+    v.use_stack(reg.size, -(reg.off + reg.var.smin))
+    frame = frame_of(v, reg)
+    if raw and not reg.var.mask:
+        call.raw.append((reg, regno, size))
+        return
+    low = reg.off + reg.var.smin
+    check_initialised(v, frame, reg, low, reg.off + reg.var.smax + size - low, clobber=write)
+
+
+def _map(v: Walk, call: Call, regno: int, reg: Reg) -> None:
+    if call.map is not None and call.number == 169:  # timer_init: the timer is in this very map
+        if call.map is not reg.obj or call.map_uid != reg.uid:
+            raise Refused("timer", f"timer pointer in R1 map_uid={call.map_uid} doesn't match map pointer in R2 map_uid={reg.uid}", regno, errno=22)
+    call.map, call.map_uid = reg.obj, reg.uid
+
+
+def _key(v: Walk, call: Call, regno: int, reg: Reg) -> None:
+    assert call.map is not None
+    size = call.map.key_size
+    helper_access(v, call, regno, size, write=False, zero=False, raw=False)
+    if call.number not in (1, 195) or call.map.type not in (MapType.ARRAY, MapType.PERCPU_ARRAY):
+        return
+    if reg.kind != STACK or reg.var.mask or size not in (4, 8):
+        return
+    off = reg.off + reg.var.smin
+    slot = frame_of(v, reg).stack.get((-off - 1) // 8, EMPTY)
+    at = off % 8
+    kinds = slot.kinds[at : at + size]
+    if kinds == bytes([3]) * size:
+        call.key = 0
+    elif at == 0 and slot.kinds[0] == 1 and slot.reg.kind == SCALAR and slot.kinds.count(1) >= size:
+        if slot.reg.var.const is not None and slot.kinds.count(1) == size:
+            mark_precise(slot.reg)
+            call.key = slot.reg.var.const
+
+
+def _value(v: Walk, call: Call, regno: int, reg: Reg) -> None:
+    if call.map is None or reg.is_null and call.proto.arguments[regno - 1].endswith("-or-null"):
+        return
+    written = call.proto.arguments[regno - 1] == "value-u"
+    helper_access(v, call, regno, call.map.value_size, write=written, zero=False, raw=written)
+
+
+def _size(zero: bool) -> Callable[[Walk, Call, int, Reg], None]:
+    def rule(v: Walk, call: Call, regno: int, reg: Reg) -> None:
+        """check_mem_size_reg."""
+        word = call.proto.arguments[regno - 2].removesuffix("?")
+        call.size_limit = reg.var.umax
+        if reg.var.smin < 0:
+            raise Refused(
+                "negative-size",
+                f"R{regno} min value is negative, either use unsigned or 'var &= const'",
+                regno,
+                smin=reg.var.smin,
+            )
+        if not reg.var.umin and not zero:
+            raise Refused(
+                "zero-size", f"R{regno} invalid zero-sized read: u64=[{reg.var.umin},{reg.var.umax}]", regno
+            )
+        if reg.var.umax >= MAX_VAR_SIZE:
+            raise Refused(
+                "unbounded-size",
+                f"R{regno} unbounded memory access, use 'var &= const' or 'if (var < const)'",
+                regno,
+                umax=reg.var.umax,
+            )
+        raw = word == "mem-u" and reg.var.const is not None
+        helper_access(v, call, regno - 1, reg.var.umax, write=word in ("mem-u", "mem-w"), zero=zero, raw=raw)
+        mark_precise(reg)
+
+    return rule
+
+
+def _fixed(size: int, *, write: bool, raw: bool) -> Callable[[Walk, Call, int, Reg], None]:
+    def rule(v: Walk, call: Call, regno: int, reg: Reg) -> None:
+        helper_access(v, call, regno, size, write=write, zero=False, raw=raw)
+        if raw and (reg.off + reg.var.value) % size and not reg.var.mask:
+            raise Refused("alignment", f"misaligned access off {reg.off} size {size}", regno, off=reg.off, size=size)
+
+    return rule
+
+
+def _constant(v: Walk, call: Call, regno: int, reg: Reg) -> None:
+    if reg.var.const is None:
+        raise Refused("constant", f"R{regno} is not a known constant'", regno)
+    mark_precise(reg)
+    call.memory = reg.var.const
+
+
+def _function(v: Walk, call: Call, regno: int, reg: Reg) -> None:
+    call.function = reg.obj
+
+
+def _special(name: str) -> Callable[[Walk, Call, int, Reg], None]:
+    def rule(v: Walk, call: Call, regno: int, reg: Reg) -> None:
+        """process_spin_lock, process_timer_func: a pointer to just that member."""
+        spec: MapSpec = reg.obj
+        if reg.var.mask:
+            raise Refused(
+                "constant",
+                f"R{regno} doesn't have constant offset. {name} has to be at the constant offset",
+                regno,
+                errno=22,
+            )
+        place = field_named(spec, name)
+        if place is None:
+            if spec.value_type is None:
+                raise Refused("special-field", f"map '{spec.name}' has to have BTF in order to use {name}", regno, field=name, errno=22)
+            raise Refused("special-field", f"map '{spec.name}' has no valid {name}", regno, field=name, errno=22)
+        at = reg.off + reg.var.value
+        if place.offset != at:
+            raise Refused(
+                "special-field",
+                f"off {at} doesn't point to 'struct {name}' that is at {place.offset}",
+                regno,
+                field=name,
+                errno=22,
+            )
+        if name == "bpf_timer":
+            call.map, call.map_uid = spec, reg.uid
+        else:
+            _lock(v, call, reg)
+
+    return rule
+
+
+def _lock(v: Walk, call: Call, reg: Reg) -> None:
+    state = v.state
+    if call.number == 93:
+        if state.lock is not None:
+            raise Refused("lock", "Locking two bpf_spin_locks are not allowed", 1, errno=22)
+        state.lock = (reg.id, reg.obj)
+        return
+    if state.lock is None:
+        raise Refused("lock", "bpf_spin_unlock without taking a lock", 1, errno=22)
+    if state.lock[0] != reg.id or state.lock[1] is not reg.obj:
+        raise Refused("lock", "bpf_spin_unlock of different lock", 1, errno=22)
+    state.lock = None
+
+
+def _string(v: Walk, call: Call, regno: int, reg: Reg) -> None:
+    """check_reg_const_str."""
+    spec: MapSpec = reg.obj
+    if not (spec.frozen and spec.flags & MapFlag.RDONLY_PROG):
+        raise Refused("constant", f"R{regno} does not point to a readonly map'", regno)
+    if reg.var.mask:
+        raise Refused("constant", f"R{regno} is not a constant address'", regno)
+    at = reg.off + reg.var.value
+    check_map_value(reg, regno, reg.off, spec.value_size - at, write=False)
+    value = dict(spec.contents).get(bytes(4), b"")
+    if isinstance(value, bytes) and b"\0" not in value.ljust(spec.value_size, b"\0")[at:]:
+        raise Refused("constant", "string is not zero-terminated", regno, errno=22)
+
+
+def _dynptr_slot(v: Walk, regno: int, reg: Reg) -> Slot:
+    if reg.kind == DYNPTR:
+        return Slot(bytes([DYNPTR_BYTES]) * 8, reg)
+    if reg.var.mask or (reg.off + reg.var.value) % 8:
+        raise Refused("dynptr", "dynptr has to be at a constant offset", regno, errno=22)
+    number = -(reg.off + reg.var.value) // 8 - 1
+    slot = frame_of(v, reg).stack.get(number, EMPTY)
+    below = frame_of(v, reg).stack.get(number - 1, EMPTY)
+    v.state.mark_read(reg.size, 3 << number - 1 if number else 1)
+    if DYNPTR_BYTES not in slot.kinds or below.reg.id != slot.reg.id or slot.reg.size != 1:
+        raise Refused("dynptr", f"Expected an initialized dynptr as arg #{regno - 1}", regno, errno=22)
+    return slot
+
+
+def _dynptr(v: Walk, call: Call, regno: int, reg: Reg) -> None:
+    slot = _dynptr_slot(v, regno, reg)
+    call.dynptr = slot.reg
+    if call.proto.arguments[regno - 1] == "dynptr-r":
+        if not slot.reg.ref:
+            raise Refused("dynptr", "arg 1 is an unacquired reference", regno, errno=22)
+        call.ref = slot.reg.ref
+
+
+def _new_dynptr(v: Walk, call: Call, regno: int, reg: Reg) -> None:
+    if reg.kind != STACK or reg.var.mask or (reg.off + reg.var.value) % 8:
+        raise Refused("dynptr", "cannot pass in dynptr at an offset" if reg.kind == STACK else "Dynptr has to be an uninitialized dynptr", regno, errno=22)
+    at = reg.off + reg.var.value
+    at -= 1 << 64 if at >= 1 << 63 else 0
+    check_stack_bounds(reg, regno, reg.off, 16, write=True, direct=False)
+    number = -at // 8 - 1
+    frame = frame_of(v, reg)
+    for n in (number, number - 1):
+        slot = frame.stack.get(n, EMPTY)
+        if DYNPTR_BYTES in slot.kinds:
+            if slot.reg.ref:
+                raise Refused("dynptr", "Dynptr has to be an uninitialized dynptr", regno, errno=22)
+            destroy_dynptr(v, frame, n)
+    call.new_dynptr = (reg, number)
+    call.raw.append((reg, regno, 16))
+
+
+_RULES: dict[str, Callable[[Walk, Call, int, Reg], None]] = {
+    "map": _map,
+    "key": _key,
+    "value": _value,
+    "value-u": _value,
+    "size": _size(False),
+    "size0": _size(True),
+    "alloc": _constant,
+    "func": _function,
+    "lock": _special("bpf_spin_lock"),
+    "timer": _special("bpf_timer"),
+    "string": _string,
+    "fix-w4": _fixed(4, write=True, raw=False),
+    "fix-u8": _fixed(8, write=True, raw=True),
+    "fix-r20": _fixed(20, write=False, raw=False),
+    "fix-r40": _fixed(40, write=False, raw=False),
+    "dynptr": _dynptr,
+    "dynptr-r": _dynptr,
+    "dynptr-u": _new_dynptr,
+}

@@ -1,0 +1,410 @@
+"""What does a call change?  Helpers, functions of the program, callbacks, and the way back.
+
+A helper leaves its result in r0 and nothing in r1..r5; some make packet pointers worthless, acquire
+something or give it back.  A function of the program is walked as if it stood there, with registers and
+a stack of its own; a global one is walked once, alone, with arguments that may be anything.  A callback
+may be called any number of times: the walk calls it from the call instruction again and again until
+nothing new is possible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..bpf.helpers import BY_NUMBER
+from ..bpf.maps import MapFlag, MapType
+from .arguments import Call, check_arguments
+from .cfg import SYNC_CALLBACKS, TIMER_SET_CALLBACK
+from .checks import check_no_reference
+from .fields import field_named
+from .memory import frame_of, overwrite
+from .prototypes import ACQUIRES, CASTS, HELPER_ACCEPTS, ITERABLE, MAP_ACCEPTS, SLEEPS, proto_of
+from .ranges import UNKNOWN, between
+from .refusal import Refused
+from .state import ALL_SLOTS, DYNPTR_BYTES, Frame, Reference, Slot, State
+from .values import (
+    BTF,
+    CTX,
+    FUNC,
+    MAP_KEY,
+    MAP_PTR,
+    MAP_VALUE,
+    MAYBE_NULL,
+    MEM,
+    NOT_INIT,
+    PACKETS,
+    RINGBUF,
+    SCALAR,
+    SOCK_COMMON,
+    SOCKET,
+    STACK,
+    TCP_SOCK,
+    TRUSTED,
+    UNWRITTEN,
+    Reg,
+    mark_precise,
+    unknown,
+)
+
+if TYPE_CHECKING:
+    from .walk import Walk
+
+MAX_FRAMES = 8
+_TAIL_CALL = 12
+_MAP_WRITERS = frozenset({2, 3, 87, 88})
+
+
+def helper_call(v: Walk, number: int) -> int:
+    """check_helper_call: the next instruction."""
+    proto = proto_of(number)
+    if number not in BY_NUMBER or number <= 0 or number > 0xFFFF:
+        raise Refused("helper", f"invalid func unknown#{number}", errno=22, helper=f"#{number}")
+    name = f"{BY_NUMBER[number].symbol}#{number}"
+    if proto is None or not v.rules.has_helper(number) or number in SLEEPS:
+        raise Refused("helper", f"program of this type cannot use helper {name}", errno=22, helper=name)
+    if proto.gpl_only and not v.gpl_compatible:
+        raise Refused(
+            "licence", "cannot call GPL-restricted function from non-GPL compatible program", errno=22, helper=name
+        )
+    call = Call(number, proto)
+    check_arguments(v, call)
+    _check_map(v, call)
+    for pointer, _, size in call.raw:
+        overwrite(v, frame_of(v, pointer), pointer.off + pointer.var.smin, size)
+    if proto.releases or number in (199, 200):
+        release(v, call.ref)
+        if number in (199, 200):
+            _forget_dynptr(v, call.ref)
+    if number == _TAIL_CALL:
+        check_no_reference(v, "tail_call", exit=False)
+        if v.state.lock is not None:
+            raise Refused("lock", "tail_call cannot be used inside bpf_spin_lock-ed region", errno=22)
+        v.tail_calls.add(v.frame.subprogram)
+        mark_precise(v.regs[3])
+    if number in SYNC_CALLBACKS or number == TIMER_SET_CALLBACK:
+        _push_callback(v, call)
+    _make_dynptr(v, call)
+    result = _RESULTS[proto.returns.partition(":")[0]](v, call)
+    regs = v.regs
+    regs[0] = result
+    regs[1] = regs[2] = regs[3] = regs[4] = regs[5] = UNWRITTEN
+    if proto.changes_packet:
+        forget_packet(v)
+    return v.pc + 1
+
+
+def _check_map(v: Walk, call: Call) -> None:
+    """check_map_func_compatibility, record_func_map."""
+    if call.map is None:
+        return
+    kind, number = call.map.type, call.number
+    accepts, wanted = MAP_ACCEPTS.get(kind), HELPER_ACCEPTS.get(number)
+    if number in (169, 170, 171, 172, 93, 94):
+        return
+    if accepts is not None and number not in accepts or wanted is not None and kind not in wanted:
+        raise Refused(
+            "map-kind", f"cannot pass map_type {kind} into func {call.name}", errno=22, map=call.map.name, helper=call.name
+        )
+    if number in _MAP_WRITERS and call.map.flags & MapFlag.RDONLY_PROG:
+        raise Refused("read-only", "write into map forbidden", errno=13, map=call.map.name)
+    if number == 164 and kind not in ITERABLE:
+        raise Refused("map-kind", "callback function not allowed for map", errno=22, map=call.map.name, helper=call.name)
+
+
+# What comes back -------------------------------------------------------------------------------------
+
+
+def _map_value(v: Walk, call: Call) -> Reg:
+    assert call.map is not None
+    sure = call.key is not None and call.key < call.map.max_entries
+    result = Reg(MAP_VALUE, obj=call.map, flags=0 if sure else MAYBE_NULL, uid=call.map_uid)
+    if not sure or field_named(call.map, "bpf_spin_lock") is not None:
+        v.ids += 1
+        result.id = v.ids
+    if call.map.type in (MapType.SOCKMAP, MapType.SOCKHASH) and call.number == 1:
+        result.kind, result.obj = SOCK_COMMON, None
+        result.ref = _acquire(v, result.id)
+    elif call.map.inner is not None and sure:
+        result = Reg(MAP_PTR, obj=call.map.inner, uid=0)
+    return result
+
+
+def _owned(kind: int) -> Callable[[Walk, Call], Reg]:
+    def make(v: Walk, call: Call) -> Reg:
+        v.ids += 1
+        result = Reg(kind, flags=MAYBE_NULL, id=v.ids)
+        if call.number in ACQUIRES:
+            result.ref = _acquire(v, v.ids)
+        elif call.number in CASTS:
+            result.ref = call.ref
+        if kind == MEM:
+            result.size = call.memory or 0
+            result.flags |= RINGBUF
+        return result
+
+    return make
+
+
+def _btf(v: Walk, call: Call) -> Reg:
+    word, _, name = call.proto.returns.partition(":")
+    v.ids += 1
+    maybe = word.endswith("?")
+    flags = MAYBE_NULL if maybe else TRUSTED
+    return Reg(BTF, flags=flags, id=v.ids if maybe else 0, obj=name, ref=call.ref if call.number in CASTS else 0)
+
+
+def _int(v: Walk, call: Call) -> Reg:
+    return Reg(SCALAR, UNKNOWN)
+
+
+def _length(v: Walk, call: Call) -> Reg:
+    """do_refine_retval_range: at most what was asked for, or an error."""
+    limit = call.size_limit
+    if limit is None or limit >= 1 << 29:
+        return unknown()
+    return Reg(SCALAR, _int_range(-4095, limit))
+
+
+def _int_range(low: int, high: int):  # type: ignore[no-untyped-def]
+    from .ranges import U64, synced
+
+    return synced((0, U64, low, high, 0, U64, low, high, 0, (1 << 32) - 1))
+
+
+def _cpu(v: Walk, call: Call) -> Reg:
+    return Reg(SCALAR, between(0, v.cpus - 1))
+
+
+def _dynptr_memory(v: Walk, call: Call) -> Reg:
+    v.ids += 1
+    held = call.dynptr
+    return Reg(
+        MEM,
+        flags=MAYBE_NULL,
+        id=v.ids,
+        size=call.memory or 0,
+        uid=held.id if held is not None else 0,
+        ref=held.ref if held is not None else 0,
+    )
+
+
+def _not_covered(v: Walk, call: Call) -> Reg:
+    raise Refused("not-covered", f"what {call.name} returns is not known here", 0)
+
+
+_RESULTS: dict[str, Callable[[Walk, Call], Reg]] = {
+    "int": _int,
+    "void": lambda v, call: UNWRITTEN if call.number != _TAIL_CALL else UNWRITTEN,
+    "value?": _map_value,
+    "mem?": _owned(MEM),
+    "sock_common?": _owned(SOCK_COMMON),
+    "socket?": _owned(SOCKET),
+    "tcp_sock?": _owned(TCP_SOCK),
+    "btf?": _btf,
+    "btf": _btf,
+    "length": _length,
+    "cpu": _cpu,
+    "dynptr_mem?": _dynptr_memory,
+    "unknown": _not_covered,
+}
+
+
+# What is owed ----------------------------------------------------------------------------------------
+
+
+def _acquire(v: Walk, id: int) -> int:
+    v.state.refs = (*v.state.refs, Reference(id, v.pc))
+    return id
+
+
+def release(v: Walk, ref: int, *, keep: bool = False) -> None:
+    """release_reference: it is given back, and what points to it is worth nothing now."""
+    v.state.refs = tuple(r for r in v.state.refs if r.id != ref)
+    if keep:
+        return
+    for frame in v.state.frames:
+        for number, reg in enumerate(frame.regs):
+            if reg.ref == ref and ref:
+                frame.regs[number] = UNWRITTEN
+        for number, slot in list(frame.stack.items()):
+            if slot.reg.ref == ref and ref and DYNPTR_BYTES not in slot.kinds:
+                frame.stack[number] = Slot(slot.kinds, _worthless(slot))
+
+
+def _worthless(slot: Slot) -> Reg:
+    return unknown() if slot.kinds[0] == 1 else UNWRITTEN
+
+
+def forget_packet(v: Walk) -> None:
+    """clear_all_pkt_pointers: the packet may be elsewhere now."""
+    for frame in v.state.frames:
+        for number, reg in enumerate(frame.regs):
+            if reg.kind in (7, 8, 9):
+                frame.regs[number] = UNWRITTEN
+                v.forgotten[number] = v.pc
+        for number, slot in list(frame.stack.items()):
+            if slot.reg.kind in (7, 8, 9):
+                frame.stack[number] = Slot(slot.kinds, unknown())
+
+
+def _make_dynptr(v: Walk, call: Call) -> None:
+    if call.new_dynptr is None:
+        return
+    pointer, number = call.new_dynptr
+    frame = frame_of(v, pointer)
+    v.ids += 1
+    ref = 0
+    if call.number == 198:
+        ref = _acquire(v, v.ids)
+    for n, first in ((number, 1), (number - 1, 0)):
+        frame.stack[n] = Slot(bytes([DYNPTR_BYTES]) * 8, Reg(NOT_INIT, id=v.ids, ref=ref, size=first, obj="dynptr"))
+
+
+def _forget_dynptr(v: Walk, ref: int) -> None:
+    for frame in v.state.frames:
+        for number, slot in list(frame.stack.items()):
+            if DYNPTR_BYTES in slot.kinds and slot.reg.ref == ref:
+                del frame.stack[number]
+
+
+# Functions of the program ----------------------------------------------------------------------------
+
+
+def function_call(v: Walk, target: int) -> int:
+    """check_func_call."""
+    state, caller = v.state, v.frame
+    subprogram = v.flow.subprogram_at[target]
+    if len(state.frames) >= MAX_FRAMES:
+        raise Refused("frames", f"the call stack of {len(state.frames) + 1} frames is too deep", errno=7)
+    if v.is_global(subprogram):
+        return _global_call(v, subprogram)
+    callee = Frame(len(state.frames), subprogram, v.pc)
+    callee.regs[1:6] = caller.regs[1:6]
+    caller.regs[0:6] = [UNWRITTEN] * 6
+    enter(v, callee)
+    return target
+
+
+def enter(v: Walk, callee: Frame) -> None:
+    """A function begins: its frame pointer, an empty stack."""
+    callee.regs[10] = Reg(STACK, size=callee.number)
+    callee.written = ALL_SLOTS
+    v.state.frames.append(callee)
+    v.frame, v.regs = callee, callee.regs
+
+
+def _global_call(v: Walk, subprogram: int) -> int:
+    """btf_check_subprog_call: a function that is judged alone: its arguments fit, r0 is any number."""
+    if v.state.lock is not None:
+        raise Refused("lock", "global function calls are not allowed while holding a lock", errno=22)
+    v.check_global_arguments(subprogram)
+    v.globals_called.add(subprogram)
+    forget_packet(v)
+    v.regs[0] = unknown()
+    v.regs[1:6] = [UNWRITTEN] * 5
+    return v.pc + 1
+
+
+def function_exit(v: Walk) -> int:
+    """prepare_func_exit: r0 goes to the caller, and the walk goes on there."""
+    state, callee = v.state, v.frame
+    result = callee.regs[0]
+    state.frames.pop()
+    caller = state.frames[-1]
+    v.frame, v.regs = caller, caller.regs
+    if callee.callback is None:
+        caller.regs[0] = result
+        return callee.callsite + 1
+    caller.callback_depth = 0
+    if callee.callback == "timer_set_callback":
+        return -1
+    before = v.find_entry(state.parent, callee.callsite)
+    if before is not None:
+        _widen(before, state)
+    return callee.callsite
+
+
+def _widen(before: State, now: State) -> None:
+    """widen_imprecise_scalars: numbers that changed and never mattered may be anything next time."""
+    for old, new in zip(before.frames, now.frames, strict=False):
+        for number, reg in enumerate(new.regs):
+            new.regs[number] = _widened(old.regs[number], reg)
+        for number, slot in list(new.stack.items()):
+            was = old.stack.get(number)
+            if was is not None and slot.kinds[0] == 1 == was.kinds[0]:
+                wide = _widened(was.reg, slot.reg)
+                if wide is not slot.reg:
+                    new.stack[number] = Slot(slot.kinds, wide)
+
+
+def _widened(old: Reg, new: Reg) -> Reg:
+    if old.kind != SCALAR or new.kind != SCALAR or old.precise or new.precise:
+        return new
+    if old.var is new.var and old.id == new.id:
+        return new
+    return unknown()
+
+
+def _push_callback(v: Walk, call: Call) -> None:
+    """push_callback_call: another path, on which the function is called now."""
+    state = v.state
+    assert call.function is not None
+    name = BY_NUMBER[call.number].name
+    asynchronous = call.number == TIMER_SET_CALLBACK
+    if v.is_global(call.function):
+        raise Refused("callback", "callback function has to be static", errno=22)
+    if len(state.frames) >= MAX_FRAMES:
+        raise Refused("frames", f"the call stack of {len(state.frames) + 1} frames is too deep", errno=7)
+    if asynchronous:
+        v.push_async(call)
+        return
+    caller = v.frame
+    limit = caller.regs[1].var.umax if call.number == 181 else None
+    if call.number == 181:
+        if caller.regs[4].var.const != 0:
+            pass  # flags: checked when it runs
+        mark_precise(caller.regs[1])
+        if limit is not None and caller.callback_depth >= limit and limit:
+            return
+        if limit == 0:
+            return
+    pushed = v.push(v.flow.subprograms[call.function].start)
+    pushed.callback_unroll_depth += 1
+    parent = pushed.frames[-1]
+    parent.callback_depth += 1
+    regs = parent.regs
+    callee = Frame(len(pushed.frames), call.function, v.pc)
+    callee.callback = name
+    callee.regs[10] = Reg(STACK, size=callee.number)
+    for number, reg in enumerate(_CALLBACK_ARGUMENTS[call.number](v, call, regs), 1):
+        callee.regs[number] = reg
+    parent.regs[0:6] = [UNWRITTEN] * 6
+    pushed.frames.append(callee)
+    caller.callback_depth = 0
+
+
+def _loop_arguments(v: Walk, call: Call, regs: list[Reg]) -> tuple[Reg, ...]:
+    return (unknown(), regs[3])
+
+
+def _map_elem_arguments(v: Walk, call: Call, regs: list[Reg]) -> tuple[Reg, ...]:
+    return (regs[1], Reg(MAP_KEY, obj=call.map), Reg(MAP_VALUE, obj=call.map), regs[3])
+
+
+def _vma_arguments(v: Walk, call: Call, regs: list[Reg]) -> tuple[Reg, ...]:
+    return (regs[1], Reg(BTF, obj="vm_area_struct"), regs[4])
+
+
+def _ringbuf_arguments(v: Walk, call: Call, regs: list[Reg]) -> tuple[Reg, ...]:
+    return (Reg(16), regs[3])
+
+
+_CALLBACK_ARGUMENTS: dict[int, Callable[[Walk, Call, list[Reg]], tuple[Reg, ...]]] = {
+    181: _loop_arguments,
+    164: _map_elem_arguments,
+    180: _vma_arguments,
+    209: _ringbuf_arguments,
+}
+
+__all__ = ["CTX", "FUNC", "PACKETS", "enter", "forget_packet", "function_call", "function_exit", "helper_call", "release"]

@@ -1,0 +1,217 @@
+"""How do instructions follow each other?  Subprograms, reachability, and which registers live on.
+
+Before the walk, without values: where functions begin and end, that jumps stay inside their function
+(check_subprogs), that every instruction can be reached (check_cfg), at which instructions it pays to
+compare states (prune points), and which registers an instruction's successors may still read
+(compute_live_registers).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..bpf.insn import Insn
+from ..bpf.isa import PSEUDO_CALL, PSEUDO_KFUNC_CALL, Alu, Atomic, Class, Jmp, Mode, Pseudo, class_of, mode_of, op_of, src_of
+from .refusal import Refused
+
+CALL = Class.JMP | Jmp.CALL
+EXIT = Class.JMP | Jmp.EXIT
+SYNC_CALLBACKS = {164: 1, 180: 2, 181: 1, 209: 1}
+"""Helpers that call a function of the program's before they return: number → index of that argument."""
+TIMER_SET_CALLBACK = 170
+
+
+@dataclass(frozen=True, slots=True)
+class Subprogram:
+    """struct bpf_subprog_info: instructions `start` to `end` (exclusive)."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What is known of a program without looking at values."""
+
+    subprograms: tuple[Subprogram, ...]
+    subprogram_at: Mapping[int, int]
+    """By first instruction: which subprogram."""
+    prune_points: frozenset[int]
+    live: tuple[int, ...]
+    """By instruction: the registers (bits) that may be read from there on."""
+
+    def subprogram_of(self, insn: int) -> int:
+        """Which subprogram an instruction belongs to."""
+        for index, sub in enumerate(self.subprograms):
+            if sub.start <= insn < sub.end:
+                return index
+        raise AssertionError(f"instruction {insn} is in no subprogram")
+
+
+def is_pseudo_call(insn: Insn) -> bool:
+    """Does it call a function of the program?"""
+    return insn.code == CALL and insn.src == PSEUDO_CALL
+
+
+def is_function_pointer(insn: Insn) -> bool:
+    """Does it load a function of the program's address?"""
+    return insn.is_ld_imm64 and insn.src == Pseudo.FUNC
+
+
+def analyse(insns: Sequence[Insn]) -> Flow:
+    """check_subprogs and check_cfg; Refused where the kernel refuses."""
+    starts = {0}
+    for at, insn in enumerate(insns):
+        if is_pseudo_call(insn) or is_function_pointer(insn):
+            target = at + insn.imm + 1
+            if not 0 <= target < len(insns):
+                raise Refused("control-flow", f"call to invalid destination {target}", insn=at)
+            starts.add(target)
+    ordered = [*sorted(starts), len(insns)]
+    subprograms = tuple(Subprogram(a, b) for a, b in zip(ordered, ordered[1:], strict=False))
+    at_start = {sub.start: index for index, sub in enumerate(subprograms)}
+    for sub in subprograms:
+        _check_jumps(insns, sub)
+    prune = _check_reachable(insns, at_start)
+    return Flow(subprograms, at_start, prune, _live_registers(insns))
+
+
+def jump_target(insn: Insn, at: int) -> int | None:
+    """Where a jump (conditional or not) may go besides the next instruction."""
+    cls, op = class_of(insn.code), op_of(insn.code)
+    if cls not in (Class.JMP, Class.JMP32) or op in (Jmp.CALL, Jmp.EXIT):
+        return None
+    if cls == Class.JMP32 and op == Jmp.JA:
+        return at + insn.imm + 1
+    return at + insn.off + 1
+
+
+def _check_jumps(insns: Sequence[Insn], sub: Subprogram) -> None:
+    for at in range(sub.start, sub.end):
+        insn = insns[at]
+        target = jump_target(insn, at)
+        if target is not None and not sub.start <= target < sub.end:
+            raise Refused("control-flow", f"jump out of range from insn {at} to {target}", insn=at)
+    last = insns[sub.end - 1].code
+    if last != EXIT and last not in (Class.JMP32 | Jmp.JA, Class.JMP | Jmp.JA):
+        raise Refused("control-flow", "last insn is not an exit or jmp", insn=sub.end - 1)
+
+
+def successors(insns: Sequence[Insn], at: int) -> tuple[int, ...]:
+    """The instructions that may come next within the function."""
+    insn = insns[at]
+    if insn.is_ld_imm64:
+        return (at + 2,)
+    if insn.code == EXIT:
+        return ()
+    target = jump_target(insn, at)
+    if target is None:
+        return (at + 1,)
+    if op_of(insn.code) == Jmp.JA:
+        return (target,)
+    return (at + 1, target)
+
+
+def _check_reachable(insns: Sequence[Insn], at_start: Mapping[int, int]) -> frozenset[int]:
+    prune: set[int] = set()
+    seen: set[int] = set()
+    todo = [0]
+    second = {at + 1 for at, insn in enumerate(insns) if insn.is_ld_imm64}
+    while todo:
+        at = todo.pop()
+        if at in seen:
+            continue
+        if not 0 <= at < len(insns):
+            raise Refused("control-flow", f"jump out of range from insn {at - 1} to {at}", insn=at - 1)
+        seen.add(at)
+        insn = insns[at]
+        cls, op = class_of(insn.code), op_of(insn.code)
+        if is_function_pointer(insn) or is_pseudo_call(insn):
+            prune.add(at + insn.imm + 1)
+            todo.append(at + insn.imm + 1)
+        if insn.code == CALL:
+            prune.add(at + 1)
+            if insn.src == 0 and insn.imm in SYNC_CALLBACKS or insn.src == 0 and insn.imm == TIMER_SET_CALLBACK:
+                prune.add(at)
+        elif cls in (Class.JMP, Class.JMP32) and op != Jmp.EXIT:
+            target = jump_target(insn, at)
+            assert target is not None
+            if op == Jmp.JA:
+                prune.add(target)
+            else:
+                prune.add(at)
+                if op == Jmp.JCOND:
+                    prune.add(target)
+        todo.extend(successors(insns, at))
+    for at, insn in enumerate(insns):
+        if at in second:
+            if at in seen:
+                raise Refused("control-flow", f"jump into the middle of ldimm64 insn {at - 1}", insn=at)
+        elif at not in seen:
+            raise Refused("unreachable", f"unreachable insn {at}", insn=at)
+    return frozenset(prune)
+
+
+def uses_and_defines(insn: Insn) -> tuple[int, int]:
+    """The registers (bits) that an instruction reads, and those that it overwrites (compute_insn_live_regs)."""
+    cls, op = class_of(insn.code), op_of(insn.code)
+    dst, src = 1 << insn.dst, 1 << insn.src
+    from_register = bool(src_of(insn.code))
+    if cls in (Class.ALU, Class.ALU64):
+        if op == Alu.MOV:
+            return (src if from_register else 0), dst
+        if op in (Alu.NEG, Alu.END) or not from_register:
+            return dst, dst
+        return dst | src, dst
+    if cls == Class.LD:
+        if mode_of(insn.code) == Mode.IMM:
+            return 0, dst
+        used = 1 << 6 | (src if mode_of(insn.code) == Mode.IND else 0)
+        return used, 0b111111
+    if cls == Class.LDX:
+        return src, dst
+    if cls == Class.ST:
+        return dst, 0
+    if cls == Class.STX:
+        if mode_of(insn.code) != Mode.ATOMIC:
+            return dst | src, 0
+        if insn.imm == Atomic.LOAD_ACQ:
+            return src, dst
+        if insn.imm == Atomic.CMPXCHG:
+            return dst | src | 1, 1
+        if insn.imm & Atomic.FETCH and insn.imm != Atomic.STORE_REL:
+            return dst | src, src
+        return dst | src, 0
+    if insn.code == EXIT:
+        return 1, 0
+    if insn.code == CALL:
+        if insn.src in (PSEUDO_CALL, PSEUDO_KFUNC_CALL):
+            return 0b111110, 0b111111
+        return 0b111110, 0b111111
+    if op == Jmp.JA or op == Jmp.JCOND:
+        return 0, 0
+    return (dst | src if from_register else dst), 0
+
+
+def _live_registers(insns: Sequence[Insn]) -> tuple[int, ...]:
+    live = [0] * (len(insns) + 1)
+    effects = [uses_and_defines(insn) for insn in insns]
+    following = [
+        successors(insns, at) if insns[at].code or at == 0 or not insns[at - 1].is_ld_imm64 else ()
+        for at in range(len(insns))
+    ]
+    changed = True
+    while changed:
+        changed = False
+        for at in range(len(insns) - 1, -1, -1):
+            after = 0
+            for following_at in following[at]:
+                if 0 <= following_at < len(insns):
+                    after |= live[following_at]
+            used, defined = effects[at]
+            now = after & ~defined | used
+            if now != live[at]:
+                live[at] = now
+                changed = True
+    return tuple(live)

@@ -1,0 +1,170 @@
+"""Does it hold?  Each requirement, as a function that looks at where the walk is and refuses.
+
+`checker` turns a requirement into such a function once, before the walk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .access import check_access, check_fixed, kind_name
+from .refusal import Refused
+from .requirements import Access, MayCall, MayEnd, Never, NotPlain, PacketLoad, Readable, Requirement, Whole
+from .values import (
+    BTF,
+    CTX,
+    FUNC,
+    MAP_PTR,
+    NOT_INIT,
+    PACKETS,
+    SCALAR,
+    SOCKETS,
+    STACK,
+    mark_precise,
+)
+
+if TYPE_CHECKING:
+    from .walk import Walk
+
+Check = Callable[[], None]
+
+SPIN_UNLOCK = 94
+KPTR_XCHG = 194
+
+
+def checker(v: Walk, requirement: Requirement) -> Check:
+    """The function that raises Refused unless `requirement` holds in the walk's state."""
+    match requirement:
+        case Readable(register):
+            return _readable(v, register)
+        case Access(register, off, size, write):
+            return _access(v, register, off, size, write)
+        case NotPlain(register):
+            return lambda: _takes_atomics(v, register)
+        case Whole(register):
+            return lambda: None if v.regs[register].kind == SCALAR else _leaks(v, register)
+        case PacketLoad():
+            return lambda: check_packet_load(v)
+        case MayEnd():
+            return lambda: check_end(v)
+        case MayCall(helper):
+            return lambda: check_call_allowed(v, helper)
+        case Never(kind, message):
+            return lambda: _refuse(kind, message)
+
+
+def _refuse(kind: str, message: str) -> None:
+    raise Refused(kind, message, errno=22)
+
+
+def _readable(v: Walk, register: int) -> Check:
+    def check() -> None:
+        if v.regs[register].kind == NOT_INIT:
+            raise Refused("unwritten", f"R{register} !read_ok", register)
+
+    return check
+
+
+def _access(v: Walk, register: int, off: int, size: int, write: bool) -> Check:
+    def check() -> None:
+        reg = v.regs[register]
+        at = v.pc
+        check_access(v, reg, register, off, size, write=write)
+        before = v.pointer_kinds.get(at)
+        if before is None:
+            v.pointer_kinds[at] = reg.kind
+        elif before != reg.kind and (before in _ONE_KIND or reg.kind in _ONE_KIND):
+            raise Refused("two-kinds", "same insn cannot be used with different pointers", register, errno=22)
+
+    return check
+
+
+_ONE_KIND = frozenset({CTX, BTF}) | SOCKETS
+"""reg_type_mismatch: kinds whose accesses are rewritten, so that an instruction has one of them only."""
+
+
+def _takes_atomics(v: Walk, register: int) -> None:
+    """check_atomic_rmw: not into the context, a packet or a socket."""
+    reg = v.regs[register]
+    if reg.kind == CTX or reg.kind in PACKETS or reg.kind in SOCKETS:
+        raise Refused(
+            "atomic-target", f"BPF_ATOMIC stores into R{register} {kind_name(reg)} is not allowed", register
+        )
+
+
+def _leaks(v: Walk, register: int) -> None:
+    """An address as operand of an atomic operation: nothing that a privileged user may not do."""
+
+
+def check_packet_load(v: Walk) -> None:
+    """check_ld_abs: r6 is the context as it was given, and ending here would lose nothing."""
+    if len(v.state.frames) > 1 and not v.flow_allows_ld_abs:
+        raise Refused("ld-abs", "BPF_LD_[ABS|IND] instructions not allowed for this program type", errno=22)
+    reg = v.regs[6]
+    check_no_reference(v, "BPF_LD_[ABS|IND]", exit=False)
+    if v.state.lock is not None:
+        raise Refused("lock", "BPF_LD_[ABS|IND] cannot be used inside bpf_spin_lock-ed region", errno=22)
+    if reg.kind != CTX:
+        raise Refused("ld-abs", "at the time of BPF_LD_ABS|IND R6 != pointer to skb", 6, errno=22)
+    check_fixed(reg, 6)
+
+
+def check_no_reference(v: Walk, what: str, *, exit: bool) -> None:
+    """check_reference_leak: all that was acquired is released."""
+    if exit and len(v.state.frames) > 1 and v.frame.callback is None:
+        return
+    for ref in v.state.refs:
+        if v.frame.callback is not None and exit and ref.id in v.frame_refs():
+            continue
+        raise Refused(
+            "leak", f"Unreleased reference id={ref.id} alloc_insn={ref.insn}", acquired=ref.insn, what=what, errno=22
+        )
+
+
+def check_end(v: Walk) -> None:
+    """BPF_EXIT in do_check: locks and references first, then what is returned."""
+    state = v.state
+    main = len(state.frames) == 1
+    if main or v.frame.callback is not None:
+        if state.lock is not None:
+            raise Refused("lock", "BPF_EXIT instruction in main prog cannot be used inside bpf_spin_lock-ed region", errno=22)
+        check_no_reference(v, "BPF_EXIT", exit=True)
+    reg = v.regs[0]
+    if not main:
+        if reg.kind == STACK:
+            raise Refused("return", "cannot return stack pointer to the caller", 0, errno=22)
+        callback = v.frame.callback
+        if callback is not None:
+            if reg.kind != SCALAR:
+                raise Refused("return", "R0 not a scalar value", 0, errno=13)
+            low, high = (0, 0) if callback == "timer_set_callback" else (0, 1)
+            mark_precise(reg)
+            if reg.var.s32_min < low or reg.var.s32_max > high:
+                raise Refused(
+                    "return",
+                    f"At callback return the register R0 has smin={reg.var.smin} smax={reg.var.smax}"
+                    f" should have been in [{low}, {high}]",
+                    0,
+                    errno=22,
+                )
+        elif reg.kind == NOT_INIT and v.is_global(v.frame.subprogram):
+            raise Refused("unwritten", "R0 !read_ok", 0)
+        return
+    if reg.kind == NOT_INIT:
+        raise Refused("unwritten", "R0 !read_ok", 0)
+
+
+def check_call_allowed(v: Walk, helper: int | None) -> None:
+    """do_check, before a call: a lock region contains nothing but its end."""
+    if v.state.lock is None:
+        return
+    if helper is None:
+        insn = v.insns[v.pc]
+        if insn.src == 1:
+            return  # a static function is part of the region; a global one is refused when it is called
+    if helper not in (SPIN_UNLOCK, KPTR_XCHG):
+        raise Refused("lock", "function calls are not allowed while holding a lock", errno=22)
+
+
+__all__ = ["FUNC", "MAP_PTR", "Check", "check_call_allowed", "check_end", "check_packet_load", "checker"]

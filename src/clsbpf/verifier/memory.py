@@ -1,0 +1,313 @@
+"""What does a load give, and what does a store leave?  Stack slots, context fields, constant maps.
+
+The checks (`access`) are done before; here only what is known changes.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from ..bpf import context
+from ..bpf.maps import MapFlag, MapType
+from . import arithmetic
+from .ranges import LOADED, UNKNOWN, ZERO
+from .refusal import Refused
+from .state import DYNPTR_BYTES, EMPTY, MISC, NOTHING, SPILL, SPILLED, Frame, Slot
+from .state import INVALID as INVALID_BYTE
+from .state import ZERO as ZERO_BYTE
+from .values import (
+    ADD_CONST,
+    CTX,
+    MAP_VALUE,
+    MAYBE_NULL,
+    PACKET,
+    PACKET_END,
+    PACKET_META,
+    SCALAR,
+    SOCK_COMMON,
+    STACK,
+    UNWRITTEN,
+    Reg,
+    clone,
+    known_width,
+    mark_precise,
+)
+
+if TYPE_CHECKING:
+    from .walk import Walk
+
+_CONTEXT_POINTERS = {"data": PACKET, "data_end": PACKET_END, "data_meta": PACKET_META}
+
+
+def with_id(v: Walk, reg: Reg) -> Reg:
+    """assign_scalar_id_before_mov: a number that is about to have a copy gets a name for both."""
+    if reg.kind != SCALAR:
+        return reg
+    if reg.id & ADD_CONST:
+        reg = reg.but(id=0, off=0)
+    if not reg.id and reg.var.const is None:
+        v.ids += 1
+        named = clone(reg)
+        named.id = v.ids
+        return named
+    return reg
+
+
+def load(v: Walk, reg: Reg, off: int, size: int, signed: bool, dst: int) -> None:
+    """What register `dst` holds after a load of `size` bytes through the pointer in `reg`."""
+    regs = v.regs
+    if reg.kind == STACK:
+        result = stack_load(v, reg, off + reg.off, size)
+    elif reg.kind == CTX:
+        field = context.field_at(off)
+        result = _context_load(v, field.name if field else "", size)
+    elif reg.kind == MAP_VALUE:
+        result = _constant_load(reg, off + reg.off, size) or Reg(SCALAR, UNKNOWN if signed else LOADED[size])
+    else:
+        result = Reg(SCALAR, UNKNOWN if signed else LOADED[size])
+    if size < 8 and result.kind == SCALAR:
+        var = arithmetic.sign_extended(result.var, size) if signed else arithmetic.truncated(result.var, size)
+        if var is not result.var:
+            narrowed = clone(result)
+            narrowed.var = var
+            narrowed.src = (*result.src, result) if result.src or result.precise or result.id else ()
+            if signed:
+                narrowed.id = 0
+            result = narrowed
+    regs[dst] = result
+
+
+def _context_load(v: Walk, name: str, size: int) -> Reg:
+    kind = _CONTEXT_POINTERS.get(name)
+    if kind is not None and size == 4:
+        return Reg(kind)
+    if name == "sk" and size == 8:
+        v.ids += 1
+        return Reg(SOCK_COMMON, flags=MAYBE_NULL, id=v.ids)
+    return Reg(SCALAR, LOADED[size])
+
+
+def _constant_load(reg: Reg, off: int, size: int) -> Reg | None:
+    """bpf_map_direct_read: what a frozen read-only array of one value holds is known."""
+    spec = reg.obj
+    if not spec.frozen or not spec.flags & MapFlag.RDONLY_PROG or reg.var.mask:
+        return None
+    if spec.type != MapType.ARRAY or spec.max_entries != 1:
+        return None
+    value = dict(spec.contents).get(bytes(4), b"")
+    if not isinstance(value, bytes):
+        return None
+    at = off + reg.var.smin
+    raw = value.ljust(spec.value_size, b"\0")[at : at + size]
+    from .values import number
+
+    return number(int.from_bytes(raw, sys.byteorder))
+
+
+# The stack -------------------------------------------------------------------------------------------
+
+
+def frame_of(v: Walk, reg: Reg) -> Frame:
+    """The function whose stack a pointer is into."""
+    return v.state.frames[reg.size]
+
+
+def _slots(low: int, size: int) -> range:
+    """The numbers of the slots that the bytes low..low+size-1 (negative offsets) lie in."""
+    return range((-(low + size)) // 8, (-low - 1) // 8 + 1)
+
+
+def _bits(slots: range) -> int:
+    return sum(1 << slot for slot in slots)
+
+
+def stack_load(v: Walk, reg: Reg, off: int, size: int) -> Reg:
+    """check_stack_read."""
+    frame = frame_of(v, reg)
+    if reg.var.mask:
+        low, high = off + reg.var.smin, off + reg.var.smax + size
+        check_initialised(v, frame, reg, low, high - low, clobber=False)
+        if all(
+            frame.stack.get((-at - 1) // 8, EMPTY).kinds[at % 8] == ZERO_BYTE for at in range(low, high)
+        ):
+            zero = Reg(SCALAR, ZERO)
+            mark_precise(zero)
+            return zero
+        return Reg(SCALAR, UNKNOWN)
+    off += reg.var.smin
+    number = (-off - 1) // 8
+    slot = frame.stack.get(number, EMPTY)
+    v.state.mark_read(frame.number, 1 << number)
+    kinds = slot.kinds
+    if kinds is SPILLED and size == 8 or kinds == SPILLED and size == 8:
+        named = with_id(v, slot.reg)
+        if named is not slot.reg:
+            frame.stack[number] = Slot(SPILLED, named)
+        return named
+    at = off % 8
+    if kinds[0] == SPILL:
+        held = slot.reg
+        if held.kind != SCALAR:
+            raise Refused("stack-slot", "invalid size of register fill", None, size=size, off=off)
+        spilled = kinds.count(SPILL)
+        if at == 0 and size <= spilled:
+            if size == 4 == spilled and known_width(held.var) <= 32:
+                named = with_id(v, held)
+                if named is not held:
+                    held = named
+                    frame.stack[number] = Slot(kinds, held)
+            filled = clone(held)
+            if known_width(held.var) > size * 8:
+                filled.id = 0
+                filled.src = (*held.src, held)
+            else:
+                filled = held
+            return filled
+        wanted = kinds[at : at + size]
+        if DYNPTR_BYTES in wanted:
+            raise _unreadable(off, size)
+        if all(k == SPILL for k in wanted) and held.var is ZERO:
+            return Reg(SCALAR, ZERO, src=(held,))
+        if all(k == ZERO_BYTE for k in wanted):
+            return Reg(SCALAR, ZERO)
+        return Reg(SCALAR, UNKNOWN)
+    wanted = kinds[at : at + size]
+    if DYNPTR_BYTES in wanted:
+        raise _unreadable(off, size)
+    return Reg(SCALAR, ZERO if all(k == ZERO_BYTE for k in wanted) else UNKNOWN)
+
+
+def _unreadable(off: int, size: int) -> Refused:
+    return Refused("stack-slot", f"invalid read from stack off {off}+0 size {size}", None, size=size, off=off)
+
+
+def stack_store(v: Walk, pointer: Reg, off: int, size: int, value: Reg, regno: int | None) -> None:
+    """check_stack_write: `value` (of register `regno`, None for an immediate) goes to the stack."""
+    frame = frame_of(v, pointer)
+    if pointer.var.mask:
+        _vague_store(v, frame, off + pointer.var.smin, off + pointer.var.smax + size, value)
+        return
+    off += pointer.var.smin
+    number, at = (-off - 1) // 8, off % 8
+    old = frame.stack.get(number, EMPTY)
+    if DYNPTR_BYTES in old.kinds:
+        destroy_dynptr(v, frame, number)
+        old = frame.stack.get(number, EMPTY)
+    if size == 8:
+        frame.written |= 1 << number
+    if at == 0 and value.kind == SCALAR:
+        if size == 8:
+            if regno is not None:
+                named = with_id(v, value)
+                if named is not value:
+                    v.regs[regno] = value = named
+            frame.stack[number] = Slot(SPILLED, value)
+            return
+        if known_width(value.var) <= size * 8:
+            if regno is not None:
+                named = with_id(v, value)
+                if named is not value:
+                    v.regs[regno] = value = named
+        else:
+            value = value.but(id=0, src=(*value.src, value))
+        rest = bytes(k if k in (ZERO_BYTE, INVALID_BYTE) else MISC for k in old.kinds[size:])
+        frame.stack[number] = Slot(bytes([SPILL]) * size + rest, value)
+        return
+    if value.kind != SCALAR:
+        if size != 8:
+            raise Refused("stack-slot", "invalid size of register spill", regno, size=size, off=off)
+        if frame is not v.frame and value.kind == STACK:
+            raise Refused(
+                "stack-slot", "cannot spill pointers to stack into stack frame of the caller", regno, size=size, off=off
+            )
+        frame.stack[number] = Slot(SPILLED, value)
+        return
+    fill = MISC
+    if value.var is ZERO:
+        mark_precise(value)
+        fill = ZERO_BYTE
+    kinds = bytes(MISC if k == SPILL else k for k in old.kinds)
+    frame.stack[number] = Slot(kinds[:at] + bytes([fill]) * size + kinds[at + size :])
+
+
+def _vague_store(v: Walk, frame: Frame, low: int, high: int, value: Reg) -> None:
+    """check_stack_write_var_off: somewhere in low..high-1."""
+    zero = value.kind == SCALAR and value.var is ZERO
+    used = False
+    for number in _slots(low, high - low):
+        old = frame.stack.get(number, EMPTY)
+        if DYNPTR_BYTES in old.kinds:
+            destroy_dynptr(v, frame, number)
+            old = frame.stack.get(number, EMPTY)
+        kinds = bytearray(old.kinds)
+        keeps = zero and old.kinds[0] == SPILL and old.reg.kind == SCALAR and old.reg.var is ZERO
+        if keeps and all(low <= -8 * (number + 1) + i < high for i in range(8)):
+            used = True
+            continue
+        for i in range(8):
+            if kinds[i] == SPILL:
+                kinds[i] = MISC
+            if low <= -8 * (number + 1) + i < high:
+                if zero and kinds[i] == ZERO_BYTE:
+                    used = True
+                else:
+                    kinds[i] = MISC
+        frame.stack[number] = Slot(bytes(kinds))
+    if used:
+        mark_precise(value)
+
+
+def check_initialised(v: Walk, frame: Frame, reg: Reg, low: int, size: int, *, clobber: bool) -> None:
+    """check_stack_range_initialized, once the bounds are checked: what is read there is only bytes.
+
+    With `clobber` a helper may write there too, so afterwards nothing is known of them.
+    """
+    for number in _slots(low, size):
+        slot = frame.stack.get(number, EMPTY)
+        bottom = -8 * (number + 1)
+        first, last = max(low - bottom, 0), min(low + size - bottom, 8)
+        kinds = slot.kinds
+        if DYNPTR_BYTES in kinds[first:last]:
+            raise Refused(
+                "stack-slot", f"invalid read from stack off {low}+0 size {size}", None, size=size, off=low
+            )
+        if clobber and kinds is not NOTHING:
+            frame.stack[number] = Slot(
+                bytes(
+                    MISC if k == SPILL or first <= i < last and k != INVALID_BYTE else k for i, k in enumerate(kinds)
+                )
+            )
+    v.state.mark_read(frame.number, _bits(_slots(low, size)))
+
+
+def overwrite(v: Walk, frame: Frame, low: int, size: int) -> None:
+    """A helper writes these bytes (raw mode): whatever was there is gone."""
+    for number in _slots(low, size):
+        old = frame.stack.get(number, EMPTY)
+        if DYNPTR_BYTES in old.kinds:
+            destroy_dynptr(v, frame, number)
+            old = frame.stack.get(number, EMPTY)
+        bottom = -8 * (number + 1)
+        if low <= bottom and bottom + 8 <= low + size:
+            frame.written |= 1 << number
+        frame.stack[number] = Slot(
+            bytes(
+                MISC if low <= bottom + i < low + size or k == SPILL else k for i, k in enumerate(old.kinds)
+            )
+        )
+
+
+def destroy_dynptr(v: Walk, frame: Frame, number: int) -> None:
+    """destroy_if_dynptr_stack_slot: overwriting half a dynptr makes the other half unreadable, too."""
+    held = frame.stack[number].reg
+    if held.ref:
+        raise Refused("dynptr", "cannot overwrite referenced dynptr", None, errno=22)
+    for other in (number - 1, number, number + 1):
+        slot = frame.stack.get(other)
+        if slot is not None and DYNPTR_BYTES in slot.kinds and slot.reg.id == held.id:
+            frame.stack[other] = EMPTY
+    for f in v.state.frames:
+        for i, reg in enumerate(f.regs):
+            if held.id and reg.uid == held.id and reg.kind not in (SCALAR,):
+                f.regs[i] = UNWRITTEN

@@ -1,0 +1,25 @@
+"""Why is a program refused?  What the checks raise, before `explain` tells it to a human."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Refused(Exception):
+    """A requirement does not hold.
+
+    `kind` names the rule (the key of `explain`'s table), `message` is the kernel's line in the log,
+    `register` the one that is at fault, if any, `insn` where, if it is not where the walk is; `facts`
+    are the values that the explanation tells.
+    """
+
+    def __init__(
+        self, kind: str, message: str, register: int | None = None, *, insn: int | None = None, errno: int = 13, **facts: Any
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.register = register
+        self.insn = insn
+        self.errno = errno
+        self.facts = facts

@@ -1,0 +1,657 @@
+"""What does an instruction change?  One function an instruction, made once; it returns the next one.
+
+What must hold was checked before (`checks`), but for pointer arithmetic, whose rule and effect are one
+table (adjust_ptr_min_max_vals).  A function changes the registers of the frame that runs, and may push
+the other branch of a jump; it returns -1 where the path ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..bpf.insn import Insn
+from ..bpf.isa import (
+    PSEUDO_CALL,
+    PSEUDO_KFUNC_CALL,
+    SIZE_BYTES,
+    Alu,
+    Atomic,
+    Class,
+    Jmp,
+    Mode,
+    Pseudo,
+    Size,
+    X,
+    class_of,
+    mode_of,
+    op_of,
+    size_of,
+    src_of,
+)
+from . import arithmetic, branches, memory
+from .access import MAX_VAR_OFF, kind_name
+from .branches import FLIPPED
+from .calls import function_call, function_exit, helper_call, release
+from .ranges import S64_MIN, UNKNOWN, WIDTH_32, ZERO, Range, const
+from .refusal import Refused
+from .requirements import fetches
+from .state import State
+from .values import (
+    ADD_CONST,
+    AT_END,
+    BEYOND_END,
+    BTF,
+    CTX,
+    FUNC,
+    MAP_KEY,
+    MAP_PTR,
+    MAP_VALUE,
+    MAYBE_NULL,
+    MEM,
+    PACKET,
+    PACKET_END,
+    PACKET_META,
+    PACKETS,
+    PACKETS_ANY,
+    SCALAR,
+    SOCK_COMMON,
+    SOCKET,
+    STACK,
+    TCP_SOCK,
+    UNWRITTEN,
+    Reg,
+    clone,
+    known_width,
+    mark_precise,
+    unknown,
+)
+
+if TYPE_CHECKING:
+    from .walk import Walk
+
+Step = Callable[[], int]
+END_OF_PATH = -1
+
+
+def step_of(v: Walk, at: int) -> Step:
+    """The function that does what the instruction at `at` does."""
+    insn = v.insns[at]
+    match class_of(insn.code):
+        case Class.ALU | Class.ALU64:
+            return _move(v, at, insn) if op_of(insn.code) == Alu.MOV else _alu(v, at, insn)
+        case Class.JMP | Class.JMP32:
+            return _jump(v, at, insn)
+        case Class.LDX:
+            return _load(v, at, insn)
+        case Class.ST | Class.STX:
+            return _atomic(v, at, insn) if mode_of(insn.code) == Mode.ATOMIC else _store(v, at, insn)
+        case _:
+            return _wide(v, at, insn) if insn.is_ld_imm64 else _packet_load(v, at)
+
+
+# Arithmetic ------------------------------------------------------------------------------------------
+
+
+def _move(v: Walk, at: int, insn: Insn) -> Step:
+    dst, src, after = insn.dst, insn.src, at + 1
+    is32 = class_of(insn.code) == Class.ALU
+    if src_of(insn.code) != X:
+        constant = Reg(SCALAR, const(insn.imm_u32 if is32 else insn.imm))
+
+        def set_constant() -> int:
+            v.regs[dst] = constant
+            return after
+
+        return set_constant
+
+    size = insn.off // 8
+
+    def copy() -> int:
+        regs = v.regs
+        reg = regs[src]
+        if reg.kind == SCALAR and (not reg.id and reg.var.const is None or reg.id & ADD_CONST):
+            reg = regs[src] = memory.with_id(v, reg)
+        regs[dst] = reg
+        return after
+
+    def narrow() -> int:
+        regs = v.regs
+        reg = regs[src]
+        if reg.kind != SCALAR:
+            regs[dst] = Reg(SCALAR, WIDTH_32 if is32 else UNKNOWN)
+            return after
+        var = reg.var
+        if size:
+            wide = var.umax < 1 << insn.off - 1
+            new = arithmetic.sign_extended(var, size, is32)
+        else:
+            wide = known_width(var) <= 32
+            new = arithmetic.zero_extended(var)
+        if wide:
+            reg = regs[src] = memory.with_id(v, reg)
+        if new is var and wide:
+            regs[dst] = reg
+        else:
+            regs[dst] = Reg(SCALAR, new, 0, reg.id if wide else 0, (reg,))
+        return after
+
+    return narrow if is32 or size else copy
+
+
+def _alu(v: Walk, at: int, insn: Insn) -> Step:
+    op, dst, src, after = op_of(insn.code), insn.dst, insn.src, at + 1
+    is32 = class_of(insn.code) == Class.ALU
+    compute = arithmetic.alu
+
+    def byte_order() -> int:
+        v.regs[dst] = unknown()
+        return after
+
+    def negate() -> int:
+        reg = v.regs[dst]
+        if reg.kind == SCALAR:
+            v.regs[dst] = Reg(SCALAR, compute(Alu.NEG, reg.var, ZERO, is32), 0, 0, (reg,))
+        else:
+            v.regs[dst] = unknown()
+        return after
+
+    if op == Alu.END:
+        return byte_order
+    if op == Alu.NEG:
+        return negate
+
+    linkable = op == Alu.ADD and not is32
+    constant = Reg(SCALAR, const(insn.imm))
+    from_register = src_of(insn.code) == X
+
+    def apply() -> int:
+        regs = v.regs
+        a = regs[dst]
+        b = regs[src] if from_register else constant
+        if a.kind != SCALAR or b.kind != SCALAR:
+            regs[dst] = _pointer_arithmetic(v, op, dst, a, src, b, is32)
+            return after
+        var = compute(op, a.var, b.var, is32)
+        id = off = 0
+        if linkable and a.id and b.var.const is not None:
+            if not a.id & ADD_CONST and b.var.const <= 0x7FFFFFFF:
+                id, off = a.id | ADD_CONST, b.var.const
+        regs[dst] = Reg(SCALAR, var, off, id, () if var is UNKNOWN else (a, b) if from_register else (a,))
+        return after
+
+    return apply
+
+
+_ARITHMETIC_KINDS = frozenset({CTX, MAP_VALUE, MAP_KEY, STACK, PACKET_META, PACKET, BTF, MEM, FUNC, 16})
+
+
+def _sane(reg: Reg, off: int, var: Range, regno: int) -> None:
+    """check_reg_sane_offset."""
+    name = kind_name(reg)
+    if not var.mask:
+        if not -MAX_VAR_OFF < var.smin < MAX_VAR_OFF:
+            raise Refused(
+                "pointer-offset", f"math between {name} pointer and {var.smin} is not allowed", regno, errno=22
+            )
+    if not -MAX_VAR_OFF < off < MAX_VAR_OFF:
+        raise Refused("pointer-offset", f"{name} pointer offset {off} is not allowed", regno, errno=22)
+    if var.smin == S64_MIN:
+        raise Refused(
+            "unbounded-math",
+            f"math between {name} pointer and register with unbounded min value is not allowed",
+            regno,
+            errno=22,
+            of=name,
+        )
+    if not -MAX_VAR_OFF < var.smin < MAX_VAR_OFF:
+        raise Refused("pointer-offset", f"value {var.smin} makes {name} pointer be out of bounds", regno, errno=22)
+
+
+def _pointer_arithmetic(v: Walk, op: int, dst: int, a: Reg, src: int, b: Reg, is32: bool) -> Reg:
+    """adjust_ptr_min_max_vals, after adjust_reg_min_max_vals sorted out which is the pointer."""
+    if a.kind != SCALAR and b.kind != SCALAR:
+        if op == Alu.SUB:
+            return unknown()
+        symbol = _SYMBOLS.get(op, "?")
+        raise Refused("pointer-math", f"R{dst} pointer {symbol} pointer prohibited", dst, operator=symbol)
+    pointer, number, regno = (a, b, dst) if a.kind != SCALAR else (b, a, src)
+    mark_precise(number)
+    symbol = _SYMBOLS.get(op, "?")
+    if is32:
+        if op == Alu.SUB:
+            return unknown()
+        raise Refused("pointer-math", f"R{dst} 32-bit pointer arithmetic prohibited", dst, operator=symbol)
+    if pointer.flags & MAYBE_NULL:
+        raise Refused(
+            "null-check",
+            f"R{dst} pointer arithmetic on {kind_name(pointer)} prohibited, null-check it first",
+            dst,
+            of=kind_name(pointer),
+        )
+    kind, var = pointer.kind, number.var
+    if kind not in _ARITHMETIC_KINDS and not (kind == MAP_PTR and var is ZERO and op == Alu.ADD):
+        raise Refused(
+            "pointer-math", f"R{dst} pointer arithmetic on {kind_name(pointer)} prohibited", dst, operator=symbol
+        )
+    _sane(pointer, number.off if number.id & ADD_CONST else 0, var, regno)
+    _sane(pointer, pointer.off, pointer.var, regno)
+    if op == Alu.ADD:
+        sign = 1
+    elif op == Alu.SUB:
+        sign = -1
+        if pointer is b:
+            raise Refused("pointer-math", f"R{dst} tried to subtract pointer from scalar", dst, operator=symbol)
+        if kind == STACK:
+            raise Refused("pointer-math", f"R{dst} subtraction from stack pointer prohibited", dst, operator=symbol)
+    elif op in (Alu.AND, Alu.OR, Alu.XOR):
+        raise Refused("pointer-math", f"R{dst} bitwise operator {symbol} on pointer prohibited", dst, operator=symbol)
+    else:
+        raise Refused(
+            "pointer-math", f"R{dst} pointer arithmetic with {symbol} operator prohibited", dst, operator=symbol
+        )
+    result = clone(pointer)
+    off = pointer.off + sign * var.smin
+    if var.const is not None and -(1 << 31) <= off < 1 << 31:
+        result.off = off
+    else:
+        result.var = arithmetic.pointer_offset(op, pointer.var, var)
+        if kind in PACKETS:
+            v.ids += 1
+            result.id = v.ids
+            if op == Alu.ADD or var.smin < 0:
+                result.size = 0
+    _sane(result, result.off, result.var, dst)
+    return result
+
+
+_SYMBOLS = {
+    Alu.ADD: "+=", Alu.SUB: "-=", Alu.MUL: "*=", Alu.DIV: "/=", Alu.OR: "|=", Alu.AND: "&=", Alu.LSH: "<<=",
+    Alu.RSH: ">>=", Alu.MOD: "%=", Alu.XOR: "^=", Alu.ARSH: "s>>=",
+}  # fmt: skip
+
+
+# Memory ----------------------------------------------------------------------------------------------
+
+
+def _load(v: Walk, at: int, insn: Insn) -> Step:
+    dst, src, off, after = insn.dst, insn.src, insn.off, at + 1
+    size = SIZE_BYTES[Size(size_of(insn.code))]
+    signed = mode_of(insn.code) == Mode.MEMSX
+
+    def load() -> int:
+        memory.load(v, v.regs[src], off, size, signed, dst)
+        return after
+
+    return load
+
+
+def _store(v: Walk, at: int, insn: Insn) -> Step:
+    dst, src, off, after = insn.dst, insn.src, insn.off, at + 1
+    size = SIZE_BYTES[Size(size_of(insn.code))]
+    if class_of(insn.code) == Class.ST:
+        constant = Reg(SCALAR, const(insn.imm))
+
+        def store_constant() -> int:
+            pointer = v.regs[dst]
+            if pointer.kind == STACK:
+                memory.stack_store(v, pointer, off + pointer.off, size, constant, None)
+            return after
+
+        return store_constant
+
+    def store() -> int:
+        regs = v.regs
+        pointer = regs[dst]
+        if pointer.kind == STACK:
+            memory.stack_store(v, pointer, off + pointer.off, size, regs[src], src)
+        return after
+
+    return store
+
+
+def _atomic(v: Walk, at: int, insn: Insn) -> Step:
+    after = at + 1
+    size = SIZE_BYTES[Size(size_of(insn.code))]
+    if insn.imm == Atomic.LOAD_ACQ:
+
+        def load_acquire() -> int:
+            memory.load(v, v.regs[insn.src], insn.off, size, False, insn.dst)
+            return after
+
+        return load_acquire
+    if insn.imm == Atomic.STORE_REL:
+
+        def store_release() -> int:
+            pointer = v.regs[insn.dst]
+            if pointer.kind == STACK:
+                memory.stack_store(v, pointer, insn.off + pointer.off, size, v.regs[insn.src], insn.src)
+            return after
+
+        return store_release
+    into = 0 if insn.imm == Atomic.CMPXCHG else insn.src if fetches(insn) else None
+
+    def modify() -> int:
+        pointer = v.regs[insn.dst]
+        if pointer.kind == STACK:
+            old = memory.stack_load(v, pointer, insn.off + pointer.off, size)
+            mark_precise(old)
+            memory.stack_store(v, pointer, insn.off + pointer.off, size, unknown(), None)
+        if into is not None:
+            v.regs[into] = Reg(SCALAR, WIDTH_32 if size == 4 else UNKNOWN)
+        return after
+
+    return modify
+
+
+def _wide(v: Walk, at: int, insn: Insn) -> Step:
+    dst, after = insn.dst, at + 2
+    reg = _wide_value(v, at, insn)
+
+    def set_constant() -> int:
+        if isinstance(reg, Refused):
+            raise reg
+        v.regs[dst] = reg
+        return after
+
+    return set_constant
+
+
+def _wide_value(v: Walk, at: int, insn: Insn) -> Reg | Refused:
+    high = v.insns[at + 1] if at + 1 < len(v.insns) else Insn(0)
+    match insn.src:
+        case 0:
+            return Reg(SCALAR, const(high.imm_u32 << 32 | insn.imm_u32))
+        case Pseudo.MAP_FD | Pseudo.MAP_IDX | Pseudo.MAP_VALUE | Pseudo.MAP_IDX_VALUE:
+            spec = v.spec.maps.get(insn.imm)
+            if spec is None:
+                return Refused("encoding", f"fd {insn.imm} is not pointing to valid bpf_map", insn=at, errno=9)
+            if insn.src in (Pseudo.MAP_FD, Pseudo.MAP_IDX):
+                return Reg(MAP_PTR, obj=spec)
+            if spec.type != 2 or spec.max_entries != 1:
+                return Refused("encoding", "invalid access to map value pointer", insn=at, errno=95)
+            if high.imm_u32 >= spec.value_size:
+                return Refused("encoding", f"invalid access to map value pointer, value_size={spec.value_size} off={high.imm_u32}", insn=at, errno=22)
+            return Reg(MAP_VALUE, off=high.imm, obj=spec)
+        case Pseudo.FUNC:
+            return Reg(FUNC, obj=v.flow.subprogram_at[at + insn.imm + 1])
+        case _:
+            return Refused("not-covered", "addresses of kernel variables are not known here", insn=at, errno=22)
+
+
+def _packet_load(v: Walk, at: int) -> Step:
+    def load() -> int:
+        v.regs[0:6] = [unknown(), *[UNWRITTEN] * 5]
+        return at + 1
+
+    return load
+
+
+# Jumps -----------------------------------------------------------------------------------------------
+
+
+def _jump(v: Walk, at: int, insn: Insn) -> Step:
+    op, is32 = op_of(insn.code), class_of(insn.code) == Class.JMP32
+    after = at + 1
+    target = after + (insn.imm if is32 and op == Jmp.JA else insn.off)
+    if op == Jmp.CALL:
+        return _call(v, at, insn)
+    if op == Jmp.EXIT:
+        return lambda: function_exit(v) if len(v.state.frames) > 1 else END_OF_PATH
+    if op == Jmp.JA:
+        return lambda: target
+    if op == Jmp.JCOND:
+
+        def may_goto() -> int:
+            other = v.push(after)
+            other.may_goto_depth += 1
+            return target
+
+        return may_goto
+    dst, src = insn.dst, insn.src
+    constant = Reg(SCALAR, const(insn.imm))
+    from_register = src_of(insn.code) == X
+
+    def conditional() -> int:
+        v.jumps += 1
+        regs = v.regs
+        a = regs[dst]
+        b = regs[src] if from_register else constant
+        outcome = _predicted(op, a, b, is32)
+        if outcome >= 0:
+            if a.kind == SCALAR:
+                mark_precise(a)
+            if b.kind == SCALAR and from_register:
+                mark_precise(b)
+            v.state.trail = (v.state.trail, at, outcome)
+            return target if outcome else after
+        other = v.push(target)
+        other.trail = (v.state.trail, at, 1)
+        v.state.trail = (v.state.trail, at, 0)
+        if a.kind == SCALAR == b.kind:
+            _refine(v, other, op, dst, a, src if from_register else None, b, is32)
+        elif not is32 and b.var is ZERO and b.kind == SCALAR and not from_register and a.flags & MAYBE_NULL:
+            if op in (Jmp.JEQ, Jmp.JNE):
+                null_state, other_state = (other, v.state) if op == Jmp.JEQ else (v.state, other)
+                _settle_null(v, null_state, a, is_null=True)
+                _settle_null(v, other_state, a, is_null=False)
+        elif from_register and not is32 and op in (Jmp.JEQ, Jmp.JNE) and a.is_pointer and b.is_pointer:
+            _equal_pointers(v, v.state if op == Jmp.JNE else other, a, b)
+        elif from_register and not is32:
+            _packet_range(v.state, other, op, a, b)
+        return after
+
+    return conditional
+
+
+def _predicted(op: int, a: Reg, b: Reg, is32: bool) -> int:
+    """is_branch_taken."""
+    if a.kind == SCALAR == b.kind:
+        return branches.taken(op, a.var, b.var, is32)
+    if a.kind in PACKETS_ANY and b.kind in PACKETS_ANY and not is32:
+        return _packet_predicted(op, a, b)
+    if a.kind == SCALAR:
+        a, b, op = b, a, FLIPPED[Jmp(op)]
+    if b.kind != SCALAR:
+        return -1
+    number = b.var.const32 if is32 else b.var.const
+    if number != 0 or not _not_null(a):
+        return -1
+    return 0 if op == Jmp.JEQ else 1 if op == Jmp.JNE else -1
+
+
+_NEVER_NULL = frozenset({SOCKET, TCP_SOCK, MAP_VALUE, MAP_KEY, SOCK_COMMON, MEM, MAP_PTR})
+
+
+def _not_null(reg: Reg) -> bool:
+    """reg_not_null."""
+    return not reg.flags & MAYBE_NULL and (reg.kind in _NEVER_NULL or reg.kind == BTF and bool(reg.ref))
+
+
+def _packet_predicted(op: int, a: Reg, b: Reg) -> int:
+    """is_pkt_ptr_branch_taken."""
+    if b.kind == PACKET_END:
+        packet = a
+    elif a.kind == PACKET_END:
+        packet, op = b, FLIPPED[Jmp(op)]
+    else:
+        return -1
+    if packet.size >= 0:
+        return -1
+    if op in (Jmp.JLE, Jmp.JGT) and packet.size == BEYOND_END:
+        return int(op == Jmp.JGT)
+    if op in (Jmp.JLT, Jmp.JGE):
+        return int(op == Jmp.JGE)
+    return -1
+
+
+def _refine(
+    v: Walk, other: State, op: int, dst: int, a: Reg, src: int | None, b: Reg, is32: bool
+) -> None:
+    """reg_set_min_max, then sync_linked_regs."""
+    yes_a, yes_b, no_a, no_b = branches.refined(op, a.var, b.var, is32)
+    linked = a.id & ~ADD_CONST, b.id & ~ADD_CONST if src is not None else 0
+    for state, new_a, new_b in ((v.state, no_a, no_b), (other, yes_a, yes_b)):
+        regs = state.frames[-1].regs
+        both = (a, b)
+        first = _narrowed(a, new_a, both)
+        regs[dst] = first
+        if src is not None:
+            second = first if src == dst else _narrowed(b, new_b, both)
+            regs[src] = second
+            if linked[1]:
+                _sync_linked(state, second)
+        if linked[0]:
+            _sync_linked(state, first)
+
+
+def _narrowed(reg: Reg, var: Range, sources: tuple[Reg, Reg]) -> Reg:
+    if var is reg.var:
+        return reg
+    return Reg(SCALAR, var, reg.off, reg.id, sources)
+
+
+def _sync_linked(state: State, known: Reg) -> None:
+    """sync_linked_regs: what is known of one number is known of those that were copied from it."""
+    family = known.id & ~ADD_CONST
+    for frame in state.frames:
+        for number, reg in enumerate(frame.regs):
+            if reg.kind == SCALAR and reg.id and reg is not known and reg.id & ~ADD_CONST == family:
+                frame.regs[number] = _linked(reg, known)
+        for number, slot in frame.stack.items():
+            reg = slot.reg
+            if reg.kind == SCALAR and reg.id and reg is not known and reg.id & ~ADD_CONST == family:
+                frame.stack[number] = type(slot)(slot.kinds, _linked(reg, known))
+
+
+def _linked(reg: Reg, known: Reg) -> Reg:
+    if not (reg.id | known.id) & ADD_CONST or reg.off == known.off:
+        if reg.id == known.id and reg.var is known.var:
+            return reg
+        new = clone(known)
+        new.src = (reg, known)
+        new.precise = False
+        return new
+    delta = const(reg.off - known.off)
+    return Reg(SCALAR, arithmetic.alu(Alu.ADD, known.var, delta, False), reg.off, reg.id, (reg, known))
+
+
+def _settle_null(v: Walk, state: State, pointer: Reg, *, is_null: bool) -> None:
+    """mark_ptr_or_null_regs: every copy of the pointer is 0, or is not."""
+    if is_null and pointer.ref and pointer.ref == pointer.id:
+        state.refs = tuple(r for r in state.refs if r.id != pointer.id)
+    for frame in state.frames:
+        for number, reg in enumerate(frame.regs):
+            if reg.id == pointer.id and reg.flags & MAYBE_NULL:
+                frame.regs[number] = _settled(reg, is_null)
+        for number, slot in frame.stack.items():
+            if slot.reg.id == pointer.id and slot.reg.flags & MAYBE_NULL:
+                frame.stack[number] = type(slot)(slot.kinds, _settled(slot.reg, is_null))
+
+
+def _settled(reg: Reg, is_null: bool) -> Reg:
+    if is_null:
+        return Reg(SCALAR, ZERO)
+    if reg.kind == MAP_VALUE and reg.obj.inner is not None:
+        return Reg(MAP_PTR, obj=reg.obj.inner, uid=reg.id if _has_timer(reg.obj.inner) else 0)
+    new = clone(reg)
+    new.flags &= ~MAYBE_NULL
+    if not (reg.kind == MAP_VALUE and _has_lock(reg.obj)):
+        new.id = 0
+    return new
+
+
+def _has_timer(spec: object) -> bool:
+    from .fields import field_named
+
+    return field_named(spec, "bpf_timer") is not None  # type: ignore[arg-type]
+
+
+def _has_lock(spec: object) -> bool:
+    from .fields import field_named
+
+    return field_named(spec, "bpf_spin_lock") is not None  # type: ignore[arg-type]
+
+
+def _equal_pointers(v: Walk, state: State, a: Reg, b: Reg) -> None:
+    """A pointer that equals one that is not 0 is not 0 either."""
+    if bool(a.flags & MAYBE_NULL) == bool(b.flags & MAYBE_NULL) or BTF in (a.kind, b.kind):
+        return
+    maybe = a if a.flags & MAYBE_NULL else b
+    other = b if maybe is a else a
+    if _not_null(other) or other.kind == STACK:
+        _settle_null(v, state, maybe, is_null=False)
+
+
+def _packet_range(fall: State, jump: State, op: int, a: Reg, b: Reg) -> None:
+    """try_match_pkt_pointers: how far the packet surely reaches, on either branch."""
+    for pointer, end, flipped in ((a, b, False), (b, a, True)):
+        if not (
+            pointer.kind == PACKET
+            and end.kind == PACKET_END
+            or pointer.kind == PACKET_META
+            and end.kind == PACKET
+            and not end.off
+            and end.var is ZERO
+        ):
+            continue
+        how = FLIPPED[Jmp(op)] if flipped else op
+        if how == Jmp.JGT:  # beyond the end where it jumps
+            _reaches(fall, pointer, 0)
+            _ends(jump, pointer, BEYOND_END)
+        elif how == Jmp.JLT:
+            _reaches(jump, pointer, 1)
+            _ends(fall, pointer, AT_END)
+        elif how == Jmp.JGE:
+            _reaches(fall, pointer, 1)
+            _ends(jump, pointer, AT_END)
+        elif how == Jmp.JLE:
+            _reaches(jump, pointer, 0)
+            _ends(fall, pointer, BEYOND_END)
+        return
+
+
+MAX_PACKET_OFF = 0xFFFF
+
+
+def _reaches(state: State, pointer: Reg, more: int) -> None:
+    """find_good_pkt_pointers."""
+    if pointer.off < 0 or not pointer.off and more:
+        return
+    if pointer.var.umax > MAX_PACKET_OFF or pointer.var.umax + pointer.off > MAX_PACKET_OFF:
+        return
+    reach = pointer.off + more
+    for frame in state.frames:
+        for number, reg in enumerate(frame.regs):
+            if reg.kind == pointer.kind and reg.id == pointer.id and reg.size < reach:
+                frame.regs[number] = reg.but(size=reach)
+        for number, slot in frame.stack.items():
+            reg = slot.reg
+            if reg.kind == pointer.kind and reg.id == pointer.id and reg.size < reach:
+                frame.stack[number] = type(slot)(slot.kinds, reg.but(size=reach))
+
+
+def _ends(state: State, pointer: Reg, where: int) -> None:
+    """mark_pkt_end: this register points to the end, or beyond."""
+    if pointer.kind != PACKET:
+        return
+    regs = state.frames[-1].regs
+    for number, reg in enumerate(regs):
+        if reg is pointer:
+            regs[number] = reg.but(size=where)
+
+
+def _call(v: Walk, at: int, insn: Insn) -> Step:
+    if insn.src == PSEUDO_CALL:
+        return lambda: function_call(v, at + insn.imm + 1)
+    if insn.src == PSEUDO_KFUNC_CALL:
+        return lambda: _kfunc(v, insn)
+    return lambda: helper_call(v, insn.imm)
+
+
+def _kfunc(v: Walk, insn: Insn) -> int:
+    name = v.spec.kfuncs[insn.imm] if 0 <= insn.imm < len(v.spec.kfuncs) else f"#{insn.imm}"
+    raise Refused("not-covered", f"calls of kernel functions ({name}) are not covered yet", errno=22, helper=name)
+
+
+__all__ = ["END_OF_PATH", "release", "step_of"]

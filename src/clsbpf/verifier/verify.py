@@ -1,0 +1,198 @@
+"""Will the kernel take this program?  bpf_check, from the specification to a verdict.
+
+    ProgramSpec → control flow (`cfg`) → every path (`walk`) → stack depth → VerifiedProgram
+
+A program that is refused is a VerifierError with the log and, in `report`, the reason in words.
+"""
+
+from __future__ import annotations
+
+import time
+
+from ..bpf.forms import FORMS
+from ..bpf.isa import Class, Mode, Size
+from ..bpf.spec import RUNNABLE_TYPES, ProgramSpec
+from ..errors import ClsbpfError, VerifierError
+from ..profile import CURRENT, KernelProfile
+from .cfg import Flow, analyse, is_pseudo_call, jump_target
+from .explain import explain
+from .program import VerifiedProgram, Work
+from .refusal import Refused
+from .rules import LOOPS_SINCE, Rules, rules_of
+from .values import CTX, KIND_NAMES, Reg
+from .walk import Walk
+
+_OPCODES = frozenset({form.code for form in FORMS} | {Class.LD | Mode.IMM | Size.DW, 0})
+MAX_STACK = 512
+TAIL_CALL_STACK = 256
+
+
+def verify(
+    spec: ProgramSpec, *, profile: KernelProfile = CURRENT, cpus: int = 128, verbose: bool = False
+) -> VerifiedProgram:
+    """The program as it may run, or VerifierError with the kernel's reason.
+
+    `profile` judges by an older release's limits and features; `cpus` is how many processors the kernel
+    could have (what get_smp_processor_id may return); `verbose` keeps the whole log, also of an accepted
+    program (`VerifiedProgram.log`).
+    """
+    if spec.problem is not None:
+        raise VerifierError(f"{spec.name}: {spec.problem}")
+    if spec.type not in RUNNABLE_TYPES:
+        raise VerifierError(
+            f"{spec.name}: programs of type {spec.type} are not judged here; {', '.join(RUNNABLE_TYPES)} are"
+        )
+    if spec.classic is not None:
+        from ..bpf.check import check
+
+        return VerifiedProgram.from_classic(check(spec.classic), profile)
+    rules = rules_of(profile, spec.type)
+    begin = time.perf_counter()
+    walk: Walk | None = None
+    try:
+        _check_text(spec, rules)
+        flow = analyse(spec.insns)
+        _check_release(spec, flow, rules)
+        _check_abnormal_return(spec, flow)
+        walk = Walk(spec, flow, rules, cpus=cpus, verbose=verbose, functions=lambda subprogram: None)
+        walk.function(0, [Reg(CTX)])
+        depth = _stack_depth(walk)
+    except Refused as refused:
+        raise _error(spec, walk, refused, verbose) from None
+    seconds = time.perf_counter() - begin
+    work = Work(walk.count, walk.states, walk.states - walk.evicted, depth, seconds)
+    walk.log.say(_summary(work))
+    return VerifiedProgram.verified(
+        spec,
+        ctx_accesses=(at for at, kind in walk.pointer_kinds.items() if kind == CTX),
+        pointer_kinds={at: KIND_NAMES[kind] for at, kind in walk.pointer_kinds.items()},
+        seen=frozenset(walk.seen),
+        work=work,
+        log=walk.log.text if verbose else "",
+    )
+
+
+def _summary(work: Work) -> str:
+    return (
+        f"processed {work.insns} insns (limit 1000000) max_states_per_insn 0 total_states {work.states}"
+        f" peak_states {work.peak_states} mark_read 0"
+    )
+
+
+def _error(spec: ProgramSpec, walk: Walk | None, refused: Refused, verbose: bool) -> VerifierError:
+    at = refused.insn if refused.insn is not None else walk.pc if walk is not None else None
+    if walk is not None and not verbose:
+        log = _log_of_path(spec, walk, at, refused)
+    elif walk is not None:
+        walk.log.say(refused.message)
+        log = walk.log.text
+    else:
+        log = refused.message + "\n"
+    report = explain(spec, walk, refused, at)
+    error = VerifierError(f"{spec.name}: {report.reason}" if spec.name else report.reason, insn=at, log=log)
+    error.errno = refused.errno
+    error.report = report  # type: ignore[attr-defined]
+    return error
+
+
+def _log_of_path(spec: ProgramSpec, walk: Walk, at: int | None, refused: Refused) -> str:
+    """Without -v: the last state, and the reason."""
+    if at is not None and at == walk.pc:
+        walk.log.instruction(at)
+    walk.log.say(refused.message)
+    return walk.log.text
+
+
+def _check_text(spec: ProgramSpec, rules: Rules) -> None:
+    """bpf_check's first looks: how long it is, and whether there are such instructions."""
+    if len(spec.insns) > rules.max_insns:
+        raise Refused(
+            "too-long", f"the program has {len(spec.insns)} instructions; at most {rules.max_insns} are allowed", errno=7
+        )
+    second = False
+    for at, insn in enumerate(spec.insns):
+        if second:
+            if insn.code or insn.dst or insn.src or insn.off:
+                raise Refused("encoding", "invalid bpf_ld_imm64 insn", insn=at - 1, errno=22)
+            second = False
+            continue
+        if insn.is_ld_imm64:
+            if at + 1 == len(spec.insns):
+                raise Refused("encoding", "invalid bpf_ld_imm64 insn", insn=at, errno=22)
+            second = True
+            if insn.off:
+                raise Refused("encoding", "invalid bpf_ld_imm64 insn", insn=at, errno=22)
+        elif insn.code not in _OPCODES or not insn.code:
+            raise Refused("encoding", f"unknown opcode {insn.code:02x}", insn=at, errno=22)
+        feature = rules.missing_feature(insn)
+        if feature is not None:
+            raise Refused("missing-feature", f"instruction {at} needs {feature}", insn=at, errno=22, feature=feature)
+
+
+def _check_release(spec: ProgramSpec, flow: Flow, rules: Rules) -> None:
+    """Loops, where the release has none: check_cfg's back-edge."""
+    if rules.release >= LOOPS_SINCE:
+        return
+    for at, insn in enumerate(spec.insns):
+        target = jump_target(insn, at) if insn.code else None
+        if target is not None and target <= at:
+            raise Refused("missing-feature", f"back-edge from insn {at} to {target}", insn=at, errno=22, feature="loops")
+
+
+def _check_abnormal_return(spec: ProgramSpec, flow: Flow) -> None:
+    """check_abnormal_return: what ends the whole program from within a function needs its type."""
+    if spec.func_info:
+        return
+    for index, sub in enumerate(flow.subprograms):
+        for insn in spec.insns[sub.start : sub.end] if index else ():
+            if insn.code & 7 == Class.LD and insn.code & 0xE0 in (Mode.ABS, Mode.IND):
+                raise Refused("ld-abs", "LD_ABS is not allowed in subprogs without BTF", insn=sub.start, errno=22)
+            if insn.code == 0x85 and insn.src == 0 and insn.imm == 12:
+                raise Refused(
+                    "tail-call", "tail_call is not allowed in subprogs without BTF", insn=sub.start, errno=22
+                )
+
+
+def _stack_depth(walk: Walk) -> int:
+    """check_max_stack_depth: the deepest chain of calls, each frame rounded up to 16 bytes."""
+    flow, insns = walk.flow, walk.insns
+    used = [max(walk.stack_used.get(i, 0), 0) + 15 & ~15 for i in range(len(flow.subprograms))]
+    callees: list[set[int]] = [set() for _ in flow.subprograms]
+    for index, sub in enumerate(flow.subprograms):
+        for at in range(sub.start, sub.end):
+            if is_pseudo_call(insns[at]) or insns[at].is_ld_imm64 and insns[at].src == 4:
+                callees[index].add(flow.subprogram_at[at + insns[at].imm + 1])
+    deepest = 0
+    todo: list[tuple[int, int, tuple[int, ...]]] = [(0, 0, ())]
+    steps = 0
+    while todo:
+        steps += 1
+        index, depth, chain = todo.pop()
+        if index in chain:
+            raise Refused("recursion", f"recursive call from function {index}", insn=flow.subprograms[index].start, errno=22)
+        if index and index in walk.tail_calls and depth >= TAIL_CALL_STACK:
+            raise Refused(
+                "tail-call",
+                f"tail_calls are not allowed when call stack of previous frames is {depth} bytes. Too large",
+                insn=flow.subprograms[index].start,
+            )
+        depth += used[index]
+        if depth > MAX_STACK:
+            raise Refused(
+                "stack-depth",
+                f"combined stack size of {len(chain) + 1} calls is {depth}. Too large",
+                insn=flow.subprograms[index].start,
+                depth=depth,
+            )
+        if len(chain) >= 8:
+            raise Refused("frames", f"the call stack of {len(chain) + 1} frames is too deep", errno=7)
+        deepest = max(deepest, depth)
+        if steps > 100_000:
+            raise ClsbpfError("the calls of this program are too many to measure its stack")
+        todo.extend((callee, depth, (*chain, index)) for callee in callees[index])
+    return deepest
+
+
+
+
+__all__ = ["verify"]

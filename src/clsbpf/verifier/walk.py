@@ -1,0 +1,207 @@
+"""Every path of a program, with what is known on it: do_check.
+
+One state is walked at a time.  At a jump that may go either way the other way is put aside, with a copy
+of the state, and taken up when this path has ended: at the program's exit, or where an earlier walk has
+been with as much possible (`prune`).  So all paths are walked, or their equals.
+
+An instruction's requirements, checks and effect are made once, before; a step of the walk is then: is
+this path known (at prune points), do the requirements hold, what changes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..bpf.isa import STACK_BYTES
+from ..bpf.spec import ProgramSpec
+from . import prune
+from .arguments import Call
+from .cfg import CALL, SYNC_CALLBACKS, TIMER_SET_CALLBACK, Flow
+from .checks import checker
+from .log import Log
+from .refusal import Refused
+from .requirements import requirements_of
+from .rules import Rules
+from .state import Frame, State
+from .transfer import END_OF_PATH, step_of
+from .values import BTF, CTX, MAP_VALUE, STACK, UNWRITTEN, Reg
+
+MAX_PENDING = 8192
+"""BPF_COMPLEXITY_LIMIT_JMP_SEQ: branches that wait to be walked."""
+_GPL = frozenset({"GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"})
+"""license_is_gpl_compatible."""
+
+MAY_GOTO_CODE = 0xE5
+
+
+class Walk:
+    """struct bpf_verifier_env."""
+
+    def __init__(
+        self, spec: ProgramSpec, flow: Flow, rules: Rules, *, cpus: int, verbose: bool, functions: Callable[[int], Any]
+    ) -> None:
+        self.spec = spec
+        self.insns = spec.insns
+        self.flow = flow
+        self.rules = rules
+        self.cpus = cpus
+        self.gpl_compatible = spec.license in _GPL
+        self.log = Log(self, verbose=verbose)
+        self.functions = functions
+        """By subprogram: what BTF says of it (`GlobalFunction`), None of one that is static."""
+        self.ids = 0
+        self.count = self.count_before = 0
+        self.jumps = self.jumps_before = 0
+        self.states = self.evicted = 0
+        self.pc = 0
+        self.pending: list[State] = []
+        self.stored: dict[tuple[int, tuple[int, ...]], list[State]] = {}
+        self.pointer_kinds: dict[int, int] = {}
+        """By instruction that loads or stores: the kind of pointer it goes through."""
+        self.seen: set[int] = set()
+        self.stack_used: dict[int, int] = {}
+        self.tail_calls: set[int] = set()
+        self.calls: set[tuple[int, int]] = set()
+        self.globals_called: set[int] = set()
+        self.forgotten: dict[int, int] = {}
+        self.flow_allows_ld_abs = True
+        insns = self.insns
+        self.callback_calls = frozenset(
+            at
+            for at, i in enumerate(insns)
+            if i.code == CALL and not i.src and (i.imm in SYNC_CALLBACKS or i.imm == TIMER_SET_CALLBACK)
+        )
+        self.may_gotos = frozenset(at for at, i in enumerate(insns) if i.code == MAY_GOTO_CODE)
+        self.forced_checkpoints = self.callback_calls | self.may_gotos
+        second = {at + 1 for at, i in enumerate(insns) if i.is_ld_imm64}
+        self.state = State()
+        self.frame = Frame(0, 0, -1)
+        self.regs = self.frame.regs
+        self.steps = [
+            (tuple(checker(self, need) for need in requirements_of(insns, at)), step_of(self, at))
+            if at not in second
+            else ((), lambda: END_OF_PATH)
+            for at in range(len(insns))
+        ]
+
+    # The walk ----------------------------------------------------------------------------------------
+
+    def function(self, subprogram: int, arguments: list[Reg]) -> None:
+        """do_check_common: walk one function, from its first instruction, with these registers r1…"""
+        state = State()
+        frame = Frame(0, subprogram, -1)
+        frame.regs[1 : 1 + len(arguments)] = arguments
+        frame.regs[10] = Reg(STACK)
+        state.frames.append(frame)
+        state.insn = state.first_insn = self.flow.subprograms[subprogram].start
+        self.stored.clear()
+        self.pending = [state]
+        while self.pending:
+            self.state = self.pending.pop()
+            self.frame = self.state.frames[-1]
+            self.regs = self.frame.regs
+            self._path(self.state.insn)
+            self._ended()
+
+    def _path(self, pc: int) -> None:
+        steps, prune_points, limit = self.steps, self.flow.prune_points, self.rules.max_visited
+        verbose, seen = self.log.verbose, self.seen
+        while True:
+            self.pc = pc
+            self.count += 1
+            if self.count > limit:
+                raise Refused(
+                    "complexity", f"BPF program is too large. Processed {self.count} insn", errno=7, limit=limit
+                )
+            if pc in prune_points and prune.visited(self, pc):
+                if verbose:
+                    self.log.say(f"{pc}: safe")
+                return
+            if verbose:
+                self.log.instruction(pc)
+            seen.add(pc)
+            checks, step = steps[pc]
+            for check in checks:
+                check()
+            pc = step()
+            if verbose:
+                self.log.state()
+            if pc < 0:
+                return
+
+    def _ended(self) -> None:
+        """update_branch_counts: one path less to walk for all states before."""
+        state = self.state.parent
+        while state is not None:
+            state.branches -= 1
+            if state.branches:
+                return
+            state = state.parent
+
+    def push(self, target: int) -> State:
+        """push_stack: the state as it is, to be walked on from `target` later."""
+        if len(self.pending) > MAX_PENDING:
+            raise Refused("complexity", f"The sequence of {len(self.pending)} jumps is too complex.", errno=7, limit=MAX_PENDING)
+        other = self.state.copy()
+        other.insn = target
+        if other.parent is not None:
+            other.parent.branches += 1
+        self.pending.append(other)
+        return other
+
+    def push_async(self, call: Call) -> None:
+        """push_async_cb: a callback that runs some time later, alone."""
+        assert call.function is not None and call.map is not None
+        other = State()
+        frame = Frame(0, call.function, self.pc)
+        frame.callback = "timer_set_callback"
+        frame.regs[10] = Reg(STACK)
+        if call.map.key_size:
+            frame.regs[2] = Reg(5, obj=call.map)
+        frame.regs[1] = Reg(3, obj=call.map)
+        frame.regs[3] = Reg(MAP_VALUE, obj=call.map)
+        other.frames.append(frame)
+        other.insn = self.flow.subprograms[call.function].start
+        other.trail = self.state.trail
+        self.pending.append(other)
+
+    def find_entry(self, state: State | None, at: int) -> State | None:
+        """find_prev_entry: the stored state at a callback's call in which this round began."""
+        while state is not None:
+            if state.insn == at and len(state.frames) == len(self.state.frames):
+                return state
+            state = state.parent
+        return None
+
+    def frame_refs(self) -> frozenset[int]:
+        """What was acquired before the callback that runs: not its own to release."""
+        own = self.state.frames[-1].callsite
+        return frozenset(ref.id for ref in self.state.refs if ref.insn != own)
+
+    def use_stack(self, frame: int, depth: int) -> None:
+        """update_stack_depth: the function of a frame needs so many bytes."""
+        subprogram = self.state.frames[frame].subprogram
+        if depth > self.stack_used.get(subprogram, 0):
+            self.stack_used[subprogram] = depth
+
+    # Functions ---------------------------------------------------------------------------------------
+
+    def is_global(self, subprogram: int) -> bool:
+        """Is it judged alone?  So says BTF of a function that is not static."""
+        return subprogram > 0 and self.functions(subprogram) is not None
+
+    def check_global_arguments(self, subprogram: int) -> None:
+        """btf_check_func_arg_match."""
+        self.functions(subprogram).check_call(self)
+
+
+def timed(walk: Walk, run: Callable[[], None]) -> float:
+    """How long it took, in seconds."""
+    begin = time.perf_counter()
+    run()
+    return time.perf_counter() - begin
+
+
+__all__ = ["BTF", "CTX", "STACK_BYTES", "UNWRITTEN", "Walk", "timed"]
