@@ -53,11 +53,19 @@ def _merged(cubes: list[NamedCube]) -> list[NamedCube]:
 
 
 def _merged_in(cubes: list[NamedCube], at: int) -> list[NamedCube]:
-    """Join the cubes that differ in that place only."""
-    alike: dict[tuple[Place, ...], set[Alternative]] = {}
+    """Join the cubes that differ in that place only.
+
+    What is said inside of a tag is said of other bytes: a cube with a tag has nothing to do with one
+    without.
+    """
+    alike: dict[tuple[object, ...], set[Alternative]] = {}
+    rests: dict[tuple[object, ...], tuple[Place, ...]] = {}
     for cube in cubes:
-        alike.setdefault((*cube.places[:at], *cube.places[at + 1 :]), set()).update(cube.places[at])
-    return [NamedCube((*rest[:at], _tidy(found), *rest[at:])) for rest, found in alike.items()]
+        rest = (*cube.places[:at], *cube.places[at + 1 :])
+        key = (*rest, cube["tag"] == ANY)
+        rests[key] = rest
+        alike.setdefault(key, set()).update(cube.places[at])
+    return [NamedCube((*rest[:at], _tidy(alike[key]), *rest[at:])) for key, rest in rests.items()]
 
 
 def _tidy(found: Iterable[Alternative]) -> Place:
@@ -84,37 +92,42 @@ def _tidy(found: Iterable[Alternative]) -> Place:
 def _ports_denied(cubes: list[NamedCube]) -> list[NamedCube]:
     """`not port 22` is true of all that has no ports: cubes that say so are joined."""
     for cube in cubes:
-        if cube["ports"] == ANY or not all(atom.negated for each in cube["ports"] for atom in each):
-            continue
-        for joined, rest in _with_portless(cube):
+        for joined, rest in (*_with_portless_protocols(cube), *_with_portless_families(cube, cubes)):
             if rest in cubes:
-                return [*(each for each in cubes if each not in (cube, rest)), joined]
-        for rest in cubes:
-            families = rest["family"]
-            if _portless(families) and rest == cube.having(family=families, ports=ANY):
-                joined = cube.having(family=cube["family"] | families)
                 return [*(each for each in cubes if each not in (cube, rest)), joined]
     return cubes
 
 
-def _portless(families: Place) -> bool:
-    known = families_of(families)
-    return known is not None and known.isdisjoint(("ip", "ip6"))
+def _only_denies_ports(place: Place) -> bool:
+    return place != ANY and all(is_port(atom) and atom.negated for each in place for atom in each)
 
 
-def _with_portless(cube: NamedCube) -> Iterator[tuple[NamedCube, NamedCube]]:
+def _with_portless_families(
+    cube: NamedCube, cubes: Iterable[NamedCube]
+) -> Iterator[tuple[NamedCube, NamedCube]]:
+    """A cube that denies ports, with network layers that have none; and the cube of these."""
+    if _only_denies_ports(cube["ports"]):
+        for families in {other["family"] for other in cubes}:
+            known = families_of(families)
+            if known is not None and known.isdisjoint(("ip", "ip6")):
+                joined = cube.having(family=cube["family"] | families)
+                yield joined, cube.having(family=families, ports=ANY)
+
+
+def _with_portless_protocols(cube: NamedCube) -> Iterator[tuple[NamedCube, NamedCube]]:
     """A cube that denies ports, with the protocols that have none; and the cube of these protocols."""
     protocols = protocols_of(cube["proto"])
     if protocols != frozenset(WITH_PORTS):
         return
     whole = cube.having(proto=ANY)
-    if not any(atom.word == "fragment" for each in cube["ports"] for atom in each):
+    if _only_denies_ports(cube["ports"]):
         others = frozenset(negation(atom) for each in cube["proto"] for atom in each)
         yield whole, cube.having(proto=frozenset({others}), ports=ANY)
-    elif cube["other"] == ANY and all(negation(FRAGMENT6) in each for each in cube["ports"]):
-        # Of IPv6 the first header is meant: a fragment counts as having no ports.
+    # Of IPv6 the first header is meant: a fragment counts as having no ports.
+    first = negation(FRAGMENT6)
+    denied = frozenset(each - {first} for each in cube["ports"])
+    if cube["other"] == ANY and all(first in each for each in cube["ports"]) and _only_denies_ports(denied):
         others = frozenset(Atom(f"ip6[6]!={number}") for number in protocols)
-        denied = frozenset(each - {negation(FRAGMENT6)} for each in cube["ports"])
         yield whole.having(ports=denied), cube.having(proto=ANY, ports=ANY, other=frozenset({others}))
 
 

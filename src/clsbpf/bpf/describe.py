@@ -26,7 +26,7 @@ from .cubes import named_cubes
 from .isa import A, Class, Jmp, K
 from .names import FORMS, Named, name_cube
 from .paths import CONDITIONAL_K, Path, Shape, TooMany, outlines, paths, shape_of
-from .phrases import deny, join, phrase
+from .phrases import deny, sentence
 from .values import loads_in
 
 LONGEST = 60
@@ -134,7 +134,7 @@ def _told(
         exactly = len(needs) == 1 and not any(path.loads for path in found)
         told = f"{EVERYTHING} of {min(needs)} bytes or more" if exactly and min(needs) else EVERYTHING
         return _Template(told if exactly else f"{told} {CUT}", False, fixed)
-    text = join("or", [phrase(cube) for cube in named_cubes(named)])
+    text = sentence(named_cubes(named))
     if denied:
         text = deny(text)
     loads = {load for cube in cubes for test in cube for load in loads_in(test.value)}

@@ -26,7 +26,7 @@ from ipaddress import IPv4Address, IPv6Address
 from .classic import SKF_LL_OFF, SKF_NET_OFF, U32, Ancillary
 from .conditions import Test, range_of
 from .isa import Alu, Jmp
-from .values import Binary, Constant, Greater, Length, Load, Metadata, Value, header_length, load
+from .values import Binary, Constant, Greater, Length, Load, Metadata, Value, header_length, load, maximum
 
 PLACES = ("link", "tag", "vlan", "family", "hosts", "proto", "ports", "other")
 
@@ -301,7 +301,8 @@ class _Namer:
         following, inner = load(start + 6, 1), load(start + 40, 1)
         known = self._equal(following)
         if known is not None and known.constant == _FRAGMENT_HEADER:
-            tests = self._take_comparisons_to(inner)
+            of_fragment = any(test.constant == _FRAGMENT_HEADER for test in self.groups.get(inner, ()))
+            tests = [] if of_fragment else self._take_comparisons_to(inner)
             if tests:
                 self._take(following)
                 self.put("ports", FRAGMENT6)
@@ -428,7 +429,10 @@ def _relation(test: Test, show: Callable[[Value], str]) -> str:
     """The test as an arithmetic relation."""
     value, sign = test.value, _RELATIONS[test.op, test.holds]
     if test.op is Jmp.JSET:
-        return f"{_bare(show(value))}&{_number(test.constant)}{sign}0"
+        covered = (1 << maximum(value).bit_length()) - 1
+        bits = test.constant & covered
+        masked = "" if bits == covered else f"&{_number(bits)}"
+        return f"{_bare(show(value))}{masked}{sign}0"
     if isinstance(value, Greater) and test.op is Jmp.JEQ and test.constant in (0, 1):
         sign = ">" if test.holds == test.constant else "<="
         return f"{_bare(show(value.left))}{sign}{_bare(show(value.right))}"

@@ -7,7 +7,7 @@ fragment.  So what other words imply is left out where it is exactly that, and s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .cubes import (
@@ -20,7 +20,7 @@ from .cubes import (
     is_port,
     protocols_of,
 )
-from .names import ANY_FAMILY, FORMS, PROTOCOLS, VLAN_TAGS, WITH_PORTS, Atom, negation
+from .names import ANY_FAMILY, FORMS, PLACES, PROTOCOLS, VLAN_TAGS, WITH_PORTS, Atom, negation
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +30,13 @@ class Phrase:
     text: str
     joined_by: str = ""
     is_expression: bool = True
+    opposite: Phrase | None = None
 
     def inside(self, operator: str) -> str:
         return f"({self.text})" if self.joined_by not in ("", operator) else self.text
+
+
+_NOTHING = Phrase("")
 
 
 def join(operator: str, parts: Sequence[Phrase]) -> Phrase:
@@ -44,50 +48,74 @@ def join(operator: str, parts: Sequence[Phrase]) -> Phrase:
 
 def deny(part: Phrase) -> Phrase:
     """The opposite."""
-    if part.joined_by:
-        return Phrase(f"not ({part.text})", "", part.is_expression)
-    positive = part.text.removeprefix("not ")
-    return Phrase(f"not {part.text}" if positive == part.text else positive, "", part.is_expression)
+    if part.opposite is not None:
+        return part.opposite
+    text = f"not ({part.text})" if part.joined_by else f"not {part.text}"
+    return Phrase(text, "", part.is_expression, part)
 
 
-def phrase(cube: NamedCube) -> Phrase:
-    parts = [_alternatives(cube["link"]), *_vlan(cube["tag"], cube["vlan"])]
+def sentence(cubes: Sequence[NamedCube]) -> Phrase:
+    """That one of the cubes holds; what they share is said once, if that is shorter."""
+    plain = join("or", [_said(cube, PLACES) for cube in cubes])
+    tagged = any(cube["tag"] != ANY for cube in cubes)
+    if len(cubes) == 1:
+        return plain
+    shared = [name for name in _SHAREABLE if len({cube[name] for cube in cubes}) == 1]
+    head = _said(cubes[0], shared)
+    rest = [_said(cube, [name for name in PLACES if name not in shared]) for cube in cubes]
+    if head.text and all(part.text for part in rest):
+        factored = join("and", [head, join("or", rest)])
+        if tagged and "tag" in shared:
+            return factored
+        plain = min(plain, factored, key=lambda each: len(each.text))
+    # tcpdump's `vlan` moves the offsets of all that is said after it, whatever the operators between.
+    return replace(plain, is_expression=plain.is_expression and not tagged, opposite=None)
+
+
+_SHAREABLE = ("link", "tag", "vlan", "family", "hosts")
+
+
+def _said(cube: NamedCube, places: Sequence[str]) -> Phrase:
+    """What the cube says in these places; "" if that is nothing."""
     families = families_of(cube["family"])
     protocols = protocols_of(cube["proto"])
-    implied = _implied(cube)
-    layer = Phrase("")
-    if cube["family"] != ANY and (families is None or implied != families):
-        layer = _alternatives(cube["family"])
-    proto = Phrase("")
+    ports, family = cube["ports"], _only(families)
     prefix = ""
-    if cube["proto"] != ANY:
-        proto = _alternatives(cube["proto"], _only(families))
-        if protocols is not None and _says_protocol(cube["ports"], protocols):
-            proto = Phrase("")
-        elif cube["ports"] != ANY and protocols is not None:
-            if protocols == frozenset(WITH_PORTS) and _all_ports(cube["ports"]):
-                proto = Phrase("")
-            elif len(protocols) == 1 and _all_ports(cube["ports"]):
-                proto, prefix = Phrase(""), f"{PROTOCOLS[min(protocols)]} "
-    ports = _alternatives(cube["ports"], prefix=prefix)
-    if protocols is not None and cube["ports"] == NOT_A_FRAGMENT6:
-        proto, ports = Phrase(""), join("or", [Phrase(f"ip6[6]={number}") for number in sorted(protocols)])
-    parts += [layer, _alternatives(cube["hosts"]), proto, ports, _alternatives(cube["other"])]
-    said = [part for part in parts if part.text]
-    return join("and", said) if said else Phrase("")
+    says_protocol = cube["proto"] != ANY
+    if protocols is not None and ports != ANY:
+        if _says_protocol(ports, protocols) or ports == NOT_A_FRAGMENT6:
+            says_protocol = False
+        elif _all_ports(ports) and (len(protocols) == 1 or protocols == frozenset(WITH_PORTS)):
+            says_protocol = False
+            prefix = f"{PROTOCOLS[min(protocols)]} " if len(protocols) == 1 else ""
+    parts = {
+        "link": _alternatives(cube["link"]),
+        "tag": _vlan(cube["tag"], cube["vlan"]),
+        "family": _NOTHING
+        if families is not None and _implied(cube) == families
+        else _alternatives(cube["family"]),
+        "hosts": _alternatives(cube["hosts"]),
+        "proto": _alternatives(cube["proto"], family) if says_protocol else _NOTHING,
+        "ports": _alternatives(ports, prefix=prefix),
+        "other": _alternatives(cube["other"]),
+    }
+    if protocols is not None and ports == NOT_A_FRAGMENT6:
+        parts["ports"] = join("or", [Phrase(f"ip6[6]={number}") for number in sorted(protocols)])
+    said = [part for name, part in parts.items() if name in places and part.text]
+    return join("and", said) if said else _NOTHING
 
 
-def _vlan(tag: Place, number: Place) -> Iterator[Phrase]:
+def _vlan(tag: Place, number: Place) -> Phrase:
     """tcpdump's `vlan` stands for any tag, and what follows it is inside."""
     if tag == ANY:
-        return
+        return _NOTHING
     kinds = sorted(atom.args[0] for each in tag for atom in each)
     any_tag = kinds == sorted(VLAN_TAGS)
     word = "vlan" if any_tag else "vlan(" + " or ".join(f"{kind:#x}" for kind in kinds) + ")"
-    numbers = [f" {_shown(atom)}" for each in number for atom in each]
+    numbers = sorted(atom.args[0] for each in number for atom in each)
     if len(numbers) > 1:
-        numbers = [" (" + " or ".join(each.strip() for each in sorted(numbers)) + ")"]
-    yield Phrase(word + "".join(numbers), "", any_tag and not "".join(numbers).startswith(" ("))
+        return Phrase(f"{word} ({' or '.join(map(str, numbers))})", "", False)
+    return Phrase(" ".join([word, *map(str, numbers)]), "", any_tag)
 
 
 def _only(families: frozenset[str] | None) -> str:
@@ -140,7 +168,7 @@ def _says_protocol(place: Place, protocols: frozenset[int]) -> bool:
 def _alternatives(place: Place, family: str = "", *, prefix: str = "") -> Phrase:
     """The alternatives of a place; "" where anything goes."""
     if place == ANY:
-        return Phrase("")
+        return _NOTHING
     ordered = sorted(_either_order(place), key=lambda each: (len(each), sorted(_key(atom) for atom in each)))
     positive = [atom for each in ordered if len(each) == 1 for atom in each if not atom.negated]
     parts = _listed(positive, family, prefix)
