@@ -9,6 +9,7 @@ Hostile input (bytecode, objects, captures, policies, requests) never raises any
 from __future__ import annotations
 
 import errno as _errno
+from typing import Any
 
 
 class ClsbpfError(Exception):
@@ -31,14 +32,19 @@ class BytecodeError(ClsbpfError):
 
 
 class VerifierError(ClsbpfError):
-    """An eBPF program is refused.  `log` is the verifier's log, `insn` the instruction at fault."""
+    """An eBPF program is refused.  `log` is the verifier's log, `insn` the instruction at fault.
+
+    `report` (a `verifier.explain.Report`) tells the reason, the place, the path and what to write instead;
+    None where the program did not get as far as being judged here.
+    """
 
     errno = _errno.EACCES
 
-    def __init__(self, message: str, insn: int | None = None, log: str = "") -> None:
+    def __init__(self, message: str, insn: int | None = None, log: str = "", report: Any = None) -> None:
         super().__init__(message)
         self.insn = insn
         self.log = log
+        self.report = report
 
 
 class ProgramFault(ClsbpfError):

@@ -182,8 +182,11 @@ def _unreadable(off: int, size: int) -> Refused:
     return Refused("stack-slot", f"invalid read from stack off {off}+0 size {size}", None, size=size, off=off)
 
 
-def stack_store(v: Walk, pointer: Reg, off: int, size: int, value: Reg, regno: int | None) -> None:
-    """check_stack_write: `value` (of register `regno`, None for an immediate) goes to the stack."""
+def stack_store(v: Walk, pointer: Reg, off: int, size: int, value: Reg | None, regno: int | None) -> None:
+    """check_stack_write: `value` (of register `regno`, None for an immediate) goes to the stack.
+
+    Without a value (an atomic operation) what is there afterwards is only bytes.
+    """
     frame = frame_of(v, pointer)
     if pointer.var.mask:
         _vague_store(v, frame, off + pointer.var.smin, off + pointer.var.smax + size, value)
@@ -196,7 +199,7 @@ def stack_store(v: Walk, pointer: Reg, off: int, size: int, value: Reg, regno: i
         old = frame.stack.get(number, EMPTY)
     if size == 8:
         frame.written |= 1 << number
-    if at == 0 and value.kind == SCALAR:
+    if at == 0 and value is not None and value.kind == SCALAR:
         if size == 8:
             if regno is not None:
                 named = with_id(v, value)
@@ -214,7 +217,7 @@ def stack_store(v: Walk, pointer: Reg, off: int, size: int, value: Reg, regno: i
         rest = bytes(k if k in (ZERO_BYTE, INVALID_BYTE) else MISC for k in old.kinds[size:])
         frame.stack[number] = Slot(bytes([SPILL]) * size + rest, value)
         return
-    if value.kind != SCALAR:
+    if value is not None and value.kind != SCALAR:
         if size != 8:
             raise Refused("stack-slot", "invalid size of register spill", regno, size=size, off=off)
         if frame is not v.frame and value.kind == STACK:
@@ -224,16 +227,16 @@ def stack_store(v: Walk, pointer: Reg, off: int, size: int, value: Reg, regno: i
         frame.stack[number] = Slot(SPILLED, value)
         return
     fill = MISC
-    if value.var is ZERO:
+    if value is not None and value.var is ZERO:
         mark_precise(value)
         fill = ZERO_BYTE
     kinds = bytes(MISC if k == SPILL else k for k in old.kinds)
     frame.stack[number] = Slot(kinds[:at] + bytes([fill]) * size + kinds[at + size :])
 
 
-def _vague_store(v: Walk, frame: Frame, low: int, high: int, value: Reg) -> None:
+def _vague_store(v: Walk, frame: Frame, low: int, high: int, value: Reg | None) -> None:
     """check_stack_write_var_off: somewhere in low..high-1."""
-    zero = value.kind == SCALAR and value.var is ZERO
+    zero = value is not None and value.kind == SCALAR and value.var is ZERO
     used = False
     for number in _slots(low, high - low):
         old = frame.stack.get(number, EMPTY)
@@ -254,7 +257,7 @@ def _vague_store(v: Walk, frame: Frame, low: int, high: int, value: Reg) -> None
                 else:
                     kinds[i] = MISC
         frame.stack[number] = Slot(bytes(kinds))
-    if used:
+    if used and value is not None:
         mark_precise(value)
 
 

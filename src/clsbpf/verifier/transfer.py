@@ -333,12 +333,12 @@ def _atomic(v: Walk, at: int, insn: Insn) -> Step:
 
     def modify() -> int:
         pointer = v.regs[insn.dst]
-        if pointer.kind == STACK:
-            old = memory.stack_load(v, pointer, insn.off + pointer.off, size)
-            mark_precise(old)
-            memory.stack_store(v, pointer, insn.off + pointer.off, size, unknown(), None)
         if into is not None:
-            v.regs[into] = Reg(SCALAR, WIDTH_32 if size == 4 else UNKNOWN)
+            memory.load(v, pointer, insn.off, size, False, into)
+        elif pointer.kind == STACK:
+            memory.stack_load(v, pointer, insn.off + pointer.off, size)
+        if pointer.kind == STACK:
+            memory.stack_store(v, pointer, insn.off + pointer.off, size, None, None)
         return after
 
     return modify
@@ -374,6 +374,8 @@ def _wide_value(v: Walk, at: int, insn: Insn) -> Reg | Refused:
                 return Refused("encoding", f"invalid access to map value pointer, value_size={spec.value_size} off={high.imm_u32}", insn=at, errno=22)
             return Reg(MAP_VALUE, off=high.imm, obj=spec)
         case Pseudo.FUNC:
+            if not v.spec.func_info:
+                return Refused("callback", "missing btf func_info", insn=at, errno=22)
             return Reg(FUNC, obj=v.flow.subprogram_at[at + insn.imm + 1])
         case _:
             return Refused("not-covered", "addresses of kernel variables are not known here", insn=at, errno=22)

@@ -8,6 +8,7 @@ A program that is refused is a VerifierError with the log and, in `report`, the 
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from ..bpf.forms import FORMS
 from ..bpf.isa import Class, Mode, Size
@@ -28,11 +29,16 @@ TAIL_CALL_STACK = 256
 
 
 def verify(
-    spec: ProgramSpec, *, profile: KernelProfile = CURRENT, cpus: int = 128, verbose: bool = False
+    spec: ProgramSpec,
+    *,
+    profile: KernelProfile = CURRENT,
+    btf: Any = None,
+    cpus: int = 128,
+    verbose: bool = False,
 ) -> VerifiedProgram:
     """The program as it may run, or VerifierError with the kernel's reason.
 
-    `profile` judges by an older release's limits and features; `cpus` is how many processors the kernel
+    `btf` is the object's (`ObjectSpec.btf`): it says which functions are global.  `profile` judges by an older release's limits and features; `cpus` is how many processors the kernel
     could have (what get_smp_processor_id may return); `verbose` keeps the whole log, also of an accepted
     program (`VerifiedProgram.log`).
     """
@@ -89,9 +95,9 @@ def _error(spec: ProgramSpec, walk: Walk | None, refused: Refused, verbose: bool
     else:
         log = refused.message + "\n"
     report = explain(spec, walk, refused, at)
-    error = VerifierError(f"{spec.name}: {report.reason}" if spec.name else report.reason, insn=at, log=log)
+    message = f"{spec.name}: {report.reason}" if spec.name else report.reason
+    error = VerifierError(message, insn=at, log=log, report=report)
     error.errno = refused.errno
-    error.report = report  # type: ignore[attr-defined]
     return error
 
 
