@@ -16,16 +16,15 @@ from ..profile import CURRENT, KernelProfile
 from ..tc.chain import Block
 from ..tc.filter import Filter
 from ..vm.environment import Environment
+from .matches import describe_filter
 from .plan import Plan, View, planned_filters
 
 T = TypeVar("T")
 
 
 def describe_program(prio: int, each: Filter) -> str:
-    """What a filter matches, where nothing better is known than its program's size."""
-    if each.ops is None:
-        return each.name or "eBPF program"
-    return f"{len(each.ops) // 8} instructions"
+    """What a filter matches, as its program says it."""
+    return describe_filter(each)
 
 
 def needs_order(block: Block) -> bool:
