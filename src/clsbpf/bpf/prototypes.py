@@ -26,6 +26,7 @@ class Arg(enum.Enum):
     """Memory of the map's key size."""
     VALUE = "value"
     """Memory of the map's value size."""
+    VALUE_OR_NULL = "value?"
     VALUE_OUT = "value-out"
     """The same, to be written; what was there does not matter."""
     MEM = "mem"
@@ -165,8 +166,8 @@ skc_lookup_tcp: ctx mem size any any -> sock_common?
 tcp_check_syncookie: sock_common mem size mem size -> int
 strtol: mem size any out8 -> int
 strtoul: mem size any out8 -> int
-sk_storage_get: map socket any any -> value?
-sk_storage_delete: map socket -> int
+sk_storage_get: map socket? value? any -> value?
+sk_storage_delete: map socket? -> int
 send_signal: any -> int
 tcp_gen_syncookie: sock_common mem size mem size -> int
 probe_read_user: out size0 any -> int gpl
@@ -178,7 +179,7 @@ jiffies64: -> int
 get_ns_current_pid_tgid: any any out size -> int
 get_netns_cookie: any -> int
 get_current_ancestor_cgroup_id: any -> int
-sk_assign: ctx any any -> int
+sk_assign: ctx socket? any -> int
 ktime_get_boot_ns: -> int
 ringbuf_output: map mem size0 any -> int
 ringbuf_reserve: map record_size any -> mem?
@@ -199,7 +200,7 @@ redirect_neigh: any mem? size0 any -> int
 per_cpu_ptr: any any -> btf?
 this_cpu_ptr: any -> btf
 redirect_peer: any any -> int
-task_storage_get: map btf any any -> value?
+task_storage_get: map btf value? any -> value?
 task_storage_delete: map btf -> int
 get_current_task_btf: -> btf
 ktime_get_coarse_ns: -> int
@@ -219,7 +220,7 @@ loop: any func stack? any -> int
 strncmp: mem size string -> int
 copy_from_user_task: out size0 any btf any -> int gpl
 skb_set_tstamp: ctx any any -> int
-kptr_xchg: any any -> btf?
+kptr_xchg: out8 any -> btf?
 map_lookup_percpu_elem: map key any -> value?
 skc_to_mptcp_sock: any -> btf?
 dynptr_from_mem: rw size0 any dynptr-out -> int
@@ -235,7 +236,7 @@ tcp_raw_check_syncookie_ipv4: ip4 tcp -> int
 tcp_raw_check_syncookie_ipv6: ip6 tcp -> int
 ktime_get_tai_ns: -> int
 user_ringbuf_drain: map func stack? any -> int
-cgrp_storage_get: map btf any any -> value?
+cgrp_storage_get: map btf value? any -> value?
 cgrp_storage_delete: map btf -> int
 """
 

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..bpf import helpers as number
-from ..bpf.maps import PERCPU_TYPES, MapType
 from .arithmetic import unsigned
 from .memory import Region, store
 
@@ -32,8 +31,6 @@ def tail_call(machine: Machine, context: int, map: int, index: int) -> int | Non
     The index is 32 bits wide.  A call that cannot be made is no call.
     """
     array = machine.map(map)
-    if array.spec.type != MapType.PROG_ARRAY:
-        raise machine.fault(f"bpf_tail_call through {array.spec.name}, which is no prog_array")
     target = array.program_at(unsigned(index, 32))
     if target is None or machine.tail_calls >= MAX_TAIL_CALLS:
         return None
@@ -63,8 +60,6 @@ def for_each_map_elem(machine: Machine, map: int, callback: int, context: int, f
     if flags:
         return -errno.EINVAL
     walked = machine.map(map)
-    if walked.spec.type not in WALKABLE:
-        raise machine.fault(f"bpf_for_each_map_elem on {walked.spec.name}, a {walked.spec.type_name}")
     key = ctypes.create_string_buffer(max(walked.spec.key_size, 1))
     key_at = ctypes.addressof(key)
     machine.memory.add(Region("key of the element", key_at, walked.spec.key_size, writable=False))
@@ -79,9 +74,6 @@ def for_each_map_elem(machine: Machine, map: int, callback: int, context: int, f
             break
     machine.memory.remove(key_at)
     return done
-
-
-WALKABLE = PERCPU_TYPES | {MapType.HASH, MapType.ARRAY, MapType.LRU_HASH}
 
 
 def spin_lock(machine: Machine, lock: int) -> int | None:

@@ -21,6 +21,7 @@ same in LLVM IR.
 from __future__ import annotations
 
 import ctypes
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -93,6 +94,8 @@ STEP_LIMIT = 1 << 24
 """Instructions of one run, by default; a verified program stays far below."""
 
 MAX_CALL_FRAMES = 8
+STALE_PLACES = 64
+"""Old places of the packet that are remembered."""
 FUNCTION = 0x7C15B9F000000000
 """The address of a program's first instruction; a pointer to a function is that much more.  Not memory."""
 
@@ -192,9 +195,15 @@ class Machine:
         self.lock: int | None = None
         self.held: dict[int, str] = {}
         """Addresses that the program must give back before it ends, and what is there."""
-        self.dynptrs: dict[int, int] = {}
-        """Dynptrs over ring buffer records, by address."""
-        self.kept = environment.running.kept
+        self.dynptrs: dict[int, bytes] = {}
+        """What dynptrs hold, by their address."""
+        self.records: dict[int, int] = {}
+        """Ring buffer records behind dynptrs, by the dynptr's address."""
+        self.helper = ""
+        self.stacks: list[tuple[Region, ctypes.Array[ctypes.c_char]]] = []
+        """The stack of each depth after the first, used again for the next function there."""
+        self.stale: deque[tuple[int, object]] = deque()
+        """Where the packet was before helpers moved it, and what keeps that place."""
         memory = ctypes.create_string_buffer(STACK_BYTES)
         stack = Region("stack", ctypes.addressof(memory), STACK_BYTES, from_end=True)
         self.memory = Memory(stack, self.packet_region())
@@ -254,8 +263,12 @@ class Machine:
         """Begin a function in a frame of its own; r1 to r5 are its arguments."""
         if len(self.frames) == MAX_CALL_FRAMES:
             raise self.fault(f"the {MAX_CALL_FRAMES} functions that may be under way are")
-        buffer = ctypes.create_string_buffer(STACK_BYTES)
-        stack = Region("stack", ctypes.addressof(buffer), STACK_BYTES, from_end=True)
+        depth = len(self.frames) - 1
+        if depth == len(self.stacks):
+            made = ctypes.create_string_buffer(STACK_BYTES)
+            self.stacks.append((Region("stack", ctypes.addressof(made), STACK_BYTES, from_end=True), made))
+        stack, buffer = self.stacks[depth]
+        ctypes.memset(stack.base, 0, STACK_BYTES)
         saved = self.registers[R6 : FP + 1]
         self.frames.append(Frame(stack, buffer, self.program, self.pc, saved, barrier, MAX_LOOPS))
         caller = self.memory.frame
@@ -277,7 +290,6 @@ class Machine:
             self.memory.add(
                 Region("stack", frame.stack.base, STACK_BYTES, gone="the function that had it has returned")
             )
-            self.kept.append(frame.memory)
             self.program, self.insns, self.pc = frame.program, frame.program.insns, frame.pc
             self.registers[R6 : FP + 1] = frame.saved
             self.forget_arguments()
@@ -496,11 +508,11 @@ class Machine:
         """A ring buffer record behind a dynptr."""
         record, size = load(dynptr, 8), load(dynptr + 8, 4) & 0xFFFFFF
         self.take(record, Region("ring buffer record", record, size))
-        self.dynptrs[dynptr] = record
+        self.records[dynptr] = record
 
     def give_back_dynptr(self, dynptr: int, helper: str) -> None:
         """The record of a dynptr, if it has one."""
-        record = self.dynptrs.pop(dynptr, None)
+        record = self.records.pop(dynptr, None)
         if record is not None:
             self.give_back(record, helper)
 
@@ -539,8 +551,10 @@ class Machine:
     def move_packet(self, helper: str) -> None:
         """bpf_helper_changes_pkt_data(): pointers into the packet are worthless from now on."""
         old = self.memory.packet
-        self.kept.append(relocate(self.native, 0, 0))
+        self.stale.append((old.base, relocate(self.native, 0, 0)))
         self.memory.packet = self.packet_region()
+        if len(self.stale) > STALE_PLACES:
+            self.memory.remove(self.stale.popleft()[0])
         if old.size:
             gone = f"this pointer into the packet was taken before {helper}, which may move the packet"
             self.memory.add(Region("packet", old.base, old.size, gone=gone))

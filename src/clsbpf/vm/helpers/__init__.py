@@ -40,6 +40,7 @@ from . import (
     resize,
     route,
     sockets,
+    storage,
     strings,
     syncookies,
     tunnel,
@@ -93,6 +94,7 @@ _BY_NAME: Mapping[str, Callable[..., int]] = {
     **resize.BODIES,
     **route.BODIES,
     **sockets.BODIES,
+    **storage.BODIES,
     **strings.BODIES,
     **syncookies.BODIES,
     **tunnel.BODIES,
@@ -117,9 +119,9 @@ CONTROLLED: frozenset[int] = frozenset(
 """Helpers that are about the run itself: vm/control.py."""
 
 REFUSED: dict[str, str] = {
-    "timer_init": "timers run after the packet has gone",
-    "timer_set_callback": "timers run after the packet has gone",
-    "timer_start": "timers run after the packet has gone",
-    "timer_cancel": "timers run after the packet has gone",
+    "per_cpu_ptr": "there are no variables of a kernel",
+    "this_cpu_ptr": "there are no variables of a kernel",
+    "task_pt_regs": "no task of a user runs",
+    "snprintf_btf": "there are no structures of a kernel to print",
 }
 """Helpers that will not be, and why."""

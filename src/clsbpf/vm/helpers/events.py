@@ -11,11 +11,13 @@ from collections.abc import Callable
 from ..environment import EnvironmentAt
 from ..maps import perf, ringbuf
 from ..native_skb import At
-from ..subset import load_i64, load_u32, native, store_u32
+from ..subset import fill, load_i64, load_u32, native, store_u32
 from .room import captured
 
 INDEX_MASK = 0xFFFFFFFF
 CTXLEN_MASK = 0xFFFFF << 32
+PERF_VALUE_BYTES = 24
+"""struct bpf_perf_event_value."""
 
 
 @native
@@ -80,6 +82,15 @@ def perf_event_read(machine: int, map: int, flags: int) -> int:
     return -errno.EINVAL if buffer > 0 else buffer
 
 
+@native
+def perf_event_read_value(machine: int, map: int, flags: int, to: int, size: int) -> int:
+    """bpf_perf_event_read_value: as perf_event_read; and zeros."""
+    fill(to, 0, size)
+    if size != PERF_VALUE_BYTES:
+        return -errno.EINVAL
+    return perf_event_read(machine, map, flags)
+
+
 BODIES: dict[str, Callable[..., int]] = {
     "ringbuf_reserve": ringbuf_reserve,
     "ringbuf_submit": ringbuf_submit,
@@ -88,4 +99,5 @@ BODIES: dict[str, Callable[..., int]] = {
     "ringbuf_query": ringbuf_query,
     "perf_event_output": perf_event_output,
     "perf_event_read": perf_event_read,
+    "perf_event_read_value": perf_event_read_value,
 }

@@ -213,6 +213,18 @@ def get_ns_current_pid_tgid(machine: int, device: int, inode: int, to: int, size
     return -errno.EINVAL
 
 
+@native
+def find_vma(machine: int, task: int, address: int, callback: int, context: int, flags: int) -> int:
+    """bpf_find_vma: the idle task has no memory of its own.  -errno."""
+    return -errno.EINVAL if flags else -errno.ENOENT
+
+
+@native
+def user_ringbuf_drain(machine: int, map: int, callback: int, context: int, flags: int) -> int:
+    """bpf_user_ringbuf_drain: nobody puts anything there.  0 records."""
+    return 0
+
+
 BODIES: dict[str, Callable[..., int]] = {
     "skb_ecn_set_ce": skb_ecn_set_ce,
     "skb_set_tstamp": skb_set_tstamp,
@@ -227,6 +239,8 @@ BODIES: dict[str, Callable[..., int]] = {
     "copy_from_user": probe_nothing,
     "copy_from_user_task": probe_nothing_of,
     "get_branch_snapshot": get_branch_snapshot,
+    "find_vma": find_vma,
+    "user_ringbuf_drain": user_ringbuf_drain,
     "get_task_stack": get_task_stack,
     "get_ns_current_pid_tgid": get_ns_current_pid_tgid,
 }
