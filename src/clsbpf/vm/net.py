@@ -114,3 +114,7 @@ LOOPBACK = NetDevice(
     LOOPBACK_IFINDEX, "lo", mtu=LOOPBACK_MTU, up=True, forwarding=False, hatype=772, hard_header_len=14
 )
 """What a namespace begins with."""
+LOOPBACK_ROUTES = (
+    Route(ipaddress.ip_network("127.0.0.0/8"), LOOPBACK_IFINDEX, kind="local"),
+    Route(ipaddress.ip_network("::1/128"), LOOPBACK_IFINDEX, kind="local"),
+)

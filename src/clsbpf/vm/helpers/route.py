@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from ..environment import Environment
 from ..native_skb import NativeSkb
-from ..net import Address, Net, NetDevice, Route
+from ..net import LOOPBACK_ROUTES, Address, Net, NetDevice, Route
 from ..subset import external
 
 AF_INET = 2
@@ -65,11 +65,21 @@ def address_of(family: int, raw: bytes) -> Address:
     return ipaddress.IPv4Address(raw[:4]) if family == AF_INET else ipaddress.IPv6Address(raw)
 
 
+def stays_on_link(address: Address) -> bool:
+    """rt6_need_strict(): packets from and to such an IPv6 address are not forwarded."""
+    return address.is_multicast or address.is_link_local or address.is_loopback
+
+
+def _ends(fields: list[object]) -> list[bytes]:
+    """Source and destination."""
+    return [raw for raw in fields[7:9] if isinstance(raw, bytes)]
+
+
 def best_route(net: Net, destination: Address, table: int, oif: int) -> Route | None:
     """fib_table_lookup(): the longest prefix, then the least metric."""
     found = [
         route
-        for route in net.routes
+        for route in (*net.routes, *LOOPBACK_ROUTES)
         if route.table == table
         and route.network.version == destination.version
         and destination in route.network
@@ -108,6 +118,8 @@ def _look_up(net: Net, skb: NativeSkb, fields: list[object], flags: int) -> int:
     device = net.device(ifindex)
     if device is None:
         return -errno.ENODEV
+    if family == AF_INET6 and any(stays_on_link(address_of(family, raw)) for raw in _ends(fields)):
+        return NOT_FWDED
     if not device.forwarding:
         return FWD_DISABLED
     answer, route, destination = _lookup(net, fields, device, flags)
