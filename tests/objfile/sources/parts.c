@@ -15,6 +15,7 @@ struct counter {
 	__u64 packets, bytes;
 };
 
+#ifndef NO_MAPS
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
@@ -51,6 +52,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 5000);
 } events SEC(".maps");
+#endif
 
 const volatile __u32 limit = 100;
 const volatile char label[8] = "parts";
@@ -76,6 +78,7 @@ static int each(__u32 index, void *context)
 	return 0;
 }
 
+#ifndef NO_MAPS
 SEC("tc/ingress")
 int on_ingress(struct __sk_buff *skb)
 {
@@ -104,6 +107,14 @@ int verdict(struct __sk_buff *skb)
 {
 	return bpf_ringbuf_query(&events, 0) ? 2 : 0;
 }
+
+#else
+SEC("tc/ingress")
+int on_ingress(struct __sk_buff *skb)
+{
+	return thrice(skb->len) + limit + label[1] + seen + dropped + hidden + scratch[3] + initial.bytes;
+}
+#endif
 
 char _license[] SEC("license") = "GPL";
 __u32 _version SEC("version") = 0x40d00;
