@@ -33,7 +33,7 @@ from .bpf.tag import program_tag
 from .endpoint import Endpoint
 from .engine.devices import Device, Network
 from .engine.objects import LoadedObject, Pins, section_program
-from .engine.plan import planned_filters
+from .engine.planned import planned_filters
 from .engine.plans import Setup, describe_program, needs_order
 from .engine.programs import Backend, LoadedProgram, ProgramTable, backend_by_name
 from .engine.results import Batch, Results

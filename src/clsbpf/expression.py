@@ -20,8 +20,6 @@ import struct
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 from .bpf.classic import U32, SockFilter
@@ -85,7 +83,8 @@ def compile_expression(
         raise ClsbpfError(f"link type {link_type} is not a LINKTYPE_ number, 0 to 65535")
     library = _libpcap()
     program = _BpfProgram()
-    with _LOCK, _savefile_handle(library, link_type, swapped) as handle:
+    with _LOCK:
+        handle = _savefile_handle(link_type, swapped)
         if library.pcap_compile(handle, ctypes.byref(program), raw, int(optimize), netmask & U32):
             message = library.pcap_geterr(handle).decode("utf-8", "replace")
             raise ClsbpfError(f"expression {_shown(text)}: {message}")
@@ -107,9 +106,10 @@ _LOCK = threading.Lock()
 """pcap_compile() has been safe to call from several threads only since libpcap 1.8."""
 
 
-@contextmanager
-def _savefile_handle(library: ctypes.CDLL, link_type: int, swapped: bool) -> Iterator[ctypes.c_void_p]:
-    """A pcap_t of an empty capture of that link type."""
+@functools.cache
+def _savefile_handle(link_type: int, swapped: bool) -> ctypes.c_void_p:
+    """A pcap_t of an empty capture of that link type, kept: a policy has thousands of expressions."""
+    library = _libpcap()
     order = "=" if not swapped else "<>"[sys.byteorder == "little"]
     header = struct.pack(f"{order}IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, _SNAP_LEN, link_type)
     errbuf = ctypes.create_string_buffer(_ERRBUF_SIZE)
@@ -125,11 +125,7 @@ def _savefile_handle(library: ctypes.CDLL, link_type: int, swapped: bool) -> Ite
         raise ClsbpfError(f"libpcap needs a temporary file to compile for: {error}") from None
     if not handle:
         raise ClsbpfError(f"libpcap: {errbuf.value.decode('utf-8', 'replace')}")
-    pointer = ctypes.c_void_p(handle)
-    try:
-        yield pointer
-    finally:
-        library.pcap_close(pointer)
+    return ctypes.c_void_p(handle)
 
 
 @functools.cache

@@ -14,8 +14,10 @@ from ..link import link_layer
 from ..skb import Skb, receive
 from ..tc.result import ClassifyResult
 from .ledger import Ledger
-from .plan import Plan, PlannedFilter, View
+from .plan import Plan
+from .planned import PlannedFilter
 from .plans import Plans
+from .view import View
 from .walk import account, keep_packet, stop_before
 from .walk_state import (
     CLASSID_MASK,

@@ -17,7 +17,9 @@ from ..tc.chain import Block
 from ..tc.filter import Filter
 from ..vm.environment import Environment
 from .matches import describe_filter
-from .plan import Plan, View, planned_filters
+from .plan import Plan
+from .planned import planned_filters
+from .view import View
 
 T = TypeVar("T")
 
@@ -40,7 +42,8 @@ class Setup:
     `in_order` that a filter among them cannot be part of a native plan, so that packets go through the
     classifier one by one; `matches` tells a reader what the filter of a prio matches.  `extra` are the
     columns of what programs may write (`written.py`).  With `keep_going` a packet on which a program
-    faults is counted and goes without a verdict; otherwise the run ends there.
+    faults is counted and goes without a verdict; otherwise the run ends there.  `linear`: never look
+    filters up, try them one by one (to compare with).
     """
 
     block: Callable[[LinkLayer], Block]
@@ -50,6 +53,7 @@ class Setup:
     in_order: bool = False
     extra: tuple[str, ...] = ()
     keep_going: bool = False
+    linear: bool = False
     profile: KernelProfile = CURRENT
     environment: Environment | None = None
     matches: Callable[[int, Filter], str] = describe_program
@@ -71,7 +75,7 @@ class Plans:
             started = time.perf_counter()
             setup = self.setup
             view = View(link, setup.at_ingress, setup.ifindex)
-            plan = Plan(setup.block(link), view, setup.profile, self.environment)
+            plan = Plan(setup.block(link), view, setup.profile, self.environment, linear=setup.linear)
             self._plans[link.number] = plan
             self.seconds += time.perf_counter() - started
         return plan

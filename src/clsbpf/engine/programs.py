@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..bpf.check import check
-from ..bpf.classic import decode_ops
+from ..bpf.classic import CheckedClassic, decode_ops
 from ..bpf.insn import Insn
 from ..bpf.spec import SCHED_CLS
 from ..bpf.tag import program_tag
@@ -76,20 +76,22 @@ _RUNNERS = {Backend.INTERPRETER: _interpreted, Backend.JIT: _compiled}
 class LoadedProgram:
     """struct bpf_prog: a program ready to run, what a `Filter` holds.
 
-    `verified` is what may run natively, `linked` what only the checked interpreter may run, with the maps
-    that it names; one of the two is there.  `ops` are a classic program's instructions as they came, None
-    for eBPF; `name`, `tag` (8 bytes) and `id` are an eBPF program's, `type` is as `ProgramSpec` has it.
+    It was made of one of three: `classic`, a checked classic program; a verified program; or `linked`, one
+    that only the checked interpreter may run, with the maps that it names.  `ops` are a classic program's
+    instructions as they came, None for eBPF; `name`, `tag` (8 bytes) and `id` are an eBPF program's, `type`
+    is as `ProgramSpec` has it.
     """
 
     __slots__ = (
-        *("_backend", "_environment", "_profile", "_runner"),
-        *("id", "linked", "name", "ops", "tag", "type", "verified", "__weakref__"),
+        *("_backend", "_environment", "_profile", "_runner", "_verified"),
+        *("classic", "id", "linked", "name", "ops", "tag", "type", "__weakref__"),
     )
 
     def __init__(
         self,
-        verified: VerifiedProgram | None,
+        verified: VerifiedProgram | None = None,
         *,
+        classic: CheckedClassic | None = None,
         linked: LinkedProgram | None = None,
         backend: Backend = Backend.JIT,
         profile: KernelProfile = CURRENT,
@@ -100,8 +102,9 @@ class LoadedProgram:
         tag: bytes | None = None,
         id: int | None = None,
     ) -> None:
-        assert (verified is None) != (linked is None)
-        self.verified = verified
+        assert sum(made_of is not None for made_of in (classic, verified, linked)) == 1
+        self._verified = verified
+        self.classic = classic
         self.linked = linked
         self.type = type
         self.ops = ops
@@ -112,6 +115,18 @@ class LoadedProgram:
         self._profile = profile
         self._environment = environment if environment is not None else Environment()
         self._runner: Runner | None = None
+
+    @property
+    def verified(self) -> VerifiedProgram | None:
+        """What may run natively.  A classic program is translated only now: most are merely looked up."""
+        if self._verified is None and self.classic is not None:
+            self._verified = VerifiedProgram.from_classic(self.classic, self._profile)
+        return self._verified
+
+    @property
+    def is_native(self) -> bool:
+        """May it run natively?"""
+        return self.linked is None
 
     @property
     def insns(self) -> tuple[Insn, ...]:
@@ -160,9 +175,8 @@ class ProgramTable:
 
     def from_ops(self, ops: bytes) -> LoadedProgram:
         """bpf_prog_create(): a classic program; BytecodeError (EINVAL) says which instruction is refused."""
-        checked = check(decode_ops(ops), self.profile)
         return LoadedProgram(
-            VerifiedProgram.from_classic(checked, self.profile),
+            classic=check(decode_ops(ops), self.profile),
             backend=self.backend,
             profile=self.profile,
             environment=self.environment,
@@ -174,7 +188,6 @@ class ProgramTable:
         linked.require_helpers()
         insns = linked.spec.insns if linked.spec is not None else linked.insns
         loaded = LoadedProgram(
-            None,
             linked=linked,
             backend=self.backend,
             profile=self.profile,

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from ..link import LinkLayer
 from ..tc.filter import Filter
-from .plan import Plan, PlannedFilter
+from .plan import Plan
+from .planned import PlannedFilter
 from .results import VERDICT_NAMES, ClassCount, FilterCount, Results
 from .walk_state import CLASS_ENTRY, CLASS_SLOTS, Cells, Counters, State
 

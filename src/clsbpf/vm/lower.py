@@ -14,6 +14,8 @@ The text is made to be placed in a larger module (engine/plan.py) and inlined th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..bpf.insn import Insn
 from ..bpf.isa import (
     FP,
@@ -69,19 +71,35 @@ _SIGNED_COMPARE = frozenset({Jmp.JSGT, Jmp.JSGE, Jmp.JSLT, Jmp.JSLE})
 _ATOMIC: dict[int, str] = {Atomic.ADD: "add", Atomic.OR: "or", Atomic.AND: "and", Atomic.XOR: "xor"}
 
 
-def lower(program: VerifiedProgram, name: str, *, profile: KernelProfile = CURRENT) -> Lowered:
+def lower(
+    program: VerifiedProgram,
+    name: str,
+    *,
+    profile: KernelProfile = CURRENT,
+    parameters: Mapping[int, int] | None = None,
+) -> Lowered:
     """The program as `define internal i32 @"name"(ptr %skb)`, and what must be in a module beside it.
 
     `data_end_ptr` of the NativeSkb must not be below `data_ptr`.
+
+    With `parameters` it stands for all programs that differ only in some constants: the function takes
+    a second pointer, to an array of u32, and the immediate of instruction i is element parameters[i].
     """
-    return _Lowering(program, name, profile).run()
+    return _Lowering(program, name, profile, parameters).run()
 
 
 class _Lowering(FunctionText):
     """One program's way to IR text."""
 
-    def __init__(self, program: VerifiedProgram, name: str, profile: KernelProfile) -> None:
+    def __init__(
+        self,
+        program: VerifiedProgram,
+        name: str,
+        profile: KernelProfile,
+        parameters: Mapping[int, int] | None,
+    ) -> None:
         super().__init__()
+        self.parameters = parameters
         self.insns = program.insns
         self.program = program
         self.name = name
@@ -113,7 +131,10 @@ class _Lowering(FunctionText):
 
     def text(self) -> list[str]:
         """The whole definition, the parts that only some programs need included where they are."""
-        text = [f'define internal i32 @"{self.name}"(ptr noundef nonnull %skb) nounwind {{', "entry:"]
+        arguments = "ptr noundef nonnull %skb"
+        if self.parameters is not None:
+            arguments += ", ptr noundef nonnull %constants"
+        text = [f'define internal i32 @"{self.name}"({arguments}) nounwind {{', "entry:"]
         text += [f"%r{register} = alloca i64" for register in sorted(self.slots)]
         text.append("%skb.int = ptrtoint ptr %skb to i64")
         if self.uses_stack:
@@ -223,7 +244,7 @@ class _Lowering(FunctionText):
         from_register = src_of(insn.code) == X
         if op is Alu.MOV:
             if not from_register:
-                self.set_low(dst, str(insn.imm))
+                self.set_low(dst, self.parameter(index) or str(insn.imm))
             elif insn.off:
                 narrow = self.assign(f"trunc i32 {self.low(insn.src)} to i{insn.off}")
                 self.set_low(dst, self.assign(f"sext i{insn.off} {narrow} to i32"))
@@ -309,16 +330,27 @@ class _Lowering(FunctionText):
             self.save()
             self.emit(f"br label %i{target}")
             return False
-        condition = self.condition(op, insn)
+        condition = self.condition(op, insn, self.parameter(index))
         self.save()
         following = self.fresh_label("n")
         self.emit(f"br i1 {condition}, label %i{target}, label %{following}")
         self.start(following)
         return True
 
-    def condition(self, op: Jmp, insn: Insn) -> str:
+    def parameter(self, index: int) -> str | None:
+        """An i32: what stands for the instruction's immediate, unsigned; None where it is its own."""
+        slot = self.parameters.get(index) if self.parameters is not None else None
+        if slot is None:
+            return None
+        address = self.assign(f"getelementptr i32, ptr %constants, i64 {slot}")
+        return self.assign(f"load i32, ptr {address}, align 4")
+
+    def condition(self, op: Jmp, insn: Insn, parameter: str | None) -> str:
         """An i1: is the jump taken?  64-bit comparisons of zero-extended values are made in 32 bits."""
         from_register = src_of(insn.code) == X
+        if parameter is not None:
+            # Only classic programs have parameters, and theirs are all 32-bit numbers, zero-extended.
+            return self.comparison(op, 32, self.low(insn.dst), parameter)
         narrow = class_of(insn.code) == Class.JMP32 or (
             op not in _SIGNED_COMPARE
             and self.value(insn.dst).zero_extended
@@ -327,7 +359,9 @@ class _Lowering(FunctionText):
         bits = 32 if narrow else 64
         read = self.low if narrow else self.wide
         left = read(insn.dst)
-        right = read(insn.src) if from_register else str(insn.imm)
+        return self.comparison(op, bits, left, read(insn.src) if from_register else str(insn.imm))
+
+    def comparison(self, op: Jmp, bits: int, left: str, right: str) -> str:
         if op is Jmp.JSET:
             both = self.assign(f"and i{bits} {left}, {right}")
             return self.assign(f"icmp ne i{bits} {both}, 0")

@@ -1,0 +1,95 @@
+"""Which filters does a plan have, and what is known of each beforehand?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..bpf.classic import SKF_AD_OFF, Ancillary, CheckedClassic, SockFilter
+from ..bpf.isa import A, Class, Mode, class_of, mode_of
+from ..tc.actions import NO_ACTIONS
+from ..tc.chain import Block
+from ..tc.filter import MATCH, Classifier, Filter
+from ..verifier.program import VerifiedProgram
+from .programs import LoadedProgram
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlannedFilter:
+    """One filter of the block, in the order in which a packet meets them."""
+
+    chain: int
+    classifier: Classifier
+    filter: Filter
+
+    @property
+    def program(self) -> LoadedProgram:
+        """Its program."""
+        program = self.filter.program
+        assert isinstance(program, LoadedProgram)
+        return program
+
+    @property
+    def classic(self) -> CheckedClassic | None:
+        """Its program, where that is a classic one."""
+        return self.program.classic
+
+    @property
+    def verified(self) -> VerifiedProgram:
+        """What its program does, where that is proved to be safe."""
+        verified = self.program.verified
+        assert verified is not None
+        return verified
+
+    @property
+    def is_native(self) -> bool:
+        """Can it be part of a native plan?  Not what only the interpreter may run, and no actions."""
+        program = self.filter.program
+        if not isinstance(program, LoadedProgram) or not program.is_native:
+            return False
+        return self.filter.actions is NO_ACTIONS
+
+    @property
+    def has_state(self) -> bool:
+        """May its answer depend on more than the packet?  Random numbers are drawn in packet order."""
+        if self.classic is not None:
+            return any(draws_random(insn) for insn in self.classic.insns)
+        return True
+
+    @property
+    def has_other_classids(self) -> bool:
+        """May its program choose a classid, so that packets are counted by class as they come?"""
+        if not self.is_native:
+            return True
+        return not self.filter.direct_action and not returns_only(self.classic, {0, MATCH})
+
+
+def draws_random(insn: SockFilter) -> bool:
+    """Is it the ancillary load of a random number?"""
+    is_load = class_of(insn.code) == Class.LD and mode_of(insn.code) == Mode.ABS
+    return is_load and insn.k == SKF_AD_OFF + Ancillary.RANDOM
+
+
+def returns_only(program: CheckedClassic | None, values: set[int]) -> bool:
+    """Does a program return nothing but these constants?  (False where that is not plain to see.)"""
+    if program is None:
+        return False
+    return all(returned_constant(insn) in values for insn in program.insns if is_return(insn))
+
+
+def is_return(insn: SockFilter) -> bool:
+    """Is it a classic `ret`?"""
+    return class_of(insn.code) == Class.RET
+
+
+def returned_constant(insn: SockFilter) -> int | None:
+    """What a classic `ret #k` returns; None for `ret a`."""
+    return None if insn.code & A else insn.k
+
+
+def planned_filters(block: Block) -> Iterator[PlannedFilter]:
+    """The block's filters, chain by chain, in the order in which a packet meets them."""
+    for index, chain in sorted(block.chains.items()):
+        for classifier in chain.classifiers:
+            for each in classifier:
+                yield PlannedFilter(index, classifier, each)

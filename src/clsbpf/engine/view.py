@@ -1,0 +1,144 @@
+"""From which side of a device do filters see packets?  `View`, and the skb that it gives them.
+
+`SkbText` writes, as LLVM IR, what the kernel has done with a packet by the time a filter runs: the
+fields of the skb as `skb.receive` (or at egress `Skb.from_frame`) have them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..link import LinkLayer
+from ..vm import subset
+from ..vm.environment import Environment
+from ..vm.native_skb import NATIVE_SKB_BYTES, At
+from .frames import pkt_type_function, protocol_function
+from .walk import classify
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One side of a device, and what the device says of itself."""
+
+    link: LinkLayer
+    at_ingress: bool
+    ifindex: int = 1
+
+    @property
+    def untags(self) -> bool:
+        """Is the outermost VLAN tag taken out of the data?"""
+        return self.at_ingress and self.link.is_ethernet
+
+    @property
+    def functions(self) -> tuple[Callable[[int, int], int], Callable[[int, int], int]]:
+        """The native functions that read the protocol and PACKET_* off a frame."""
+        at_ingress = self.at_ingress
+        return (
+            protocol_function(self.link, at_ingress=at_ingress),
+            pkt_type_function(self.link, at_ingress=at_ingress),
+        )
+
+
+class SkbText:
+    """Lines of IR inside `classify` (engine/walk.py), and the skb that they make."""
+
+    def __init__(self, view: View, environment: Environment) -> None:
+        self.view = view
+        self.environment = environment
+        self.lines: list[str] = []
+
+    def emit(self, *lines: str) -> None:
+        """Append lines."""
+        self.lines += lines
+
+    def definition(self) -> str:
+        """`classify` as a whole."""
+        head = f'define internal i64 @"{subset.record_of(classify).symbol}"'
+        head += "(i64 %data, i64 %captured, i64 %length, i64 %vlan) alwaysinline nounwind {"
+        return "\n".join([head, *self.lines, "}", ""])
+
+    def read_frame(self) -> None:
+        """%protocol, and %outer: what a classifier's protocol is compared with (tc_skb_protocol)."""
+        protocol, _ = self.view.functions
+        self.emit(
+            f'%protocol = call i64 @"{subset.record_of(protocol).symbol}"(i64 %data, i64 %captured)',
+            "%tagged = lshr i64 %vlan, 32",
+            "%vlan.type = lshr i64 %vlan, 16",
+            "%vlan.proto = and i64 %vlan.type, 65535",
+            "%tci = and i64 %vlan, 65535",
+            "%has.tag = icmp ne i64 %tagged, 0",
+            "%outer = select i1 %has.tag, i64 %vlan.proto, i64 %protocol",
+        )
+
+    def fill_skb(self) -> None:
+        """Store the packet's fields into %skb; what is not stored is 0."""
+        _, pkt_type = self.view.functions
+        header = self.view.link.header_len
+        self.emit(
+            f"call void @llvm.memset.p0.i64(ptr %skb, i8 0, i64 {NATIVE_SKB_BYTES}, i1 false)",
+            f'%pkt_type = call i64 @"{subset.record_of(pkt_type).symbol}"(i64 %data, i64 %captured)',
+            "%data.end = add i64 %data, %captured",
+            f"%short = icmp ult i64 %captured, {header}",
+            f"%net = select i1 %short, i64 %captured, i64 {header}",
+        )
+        wire = "%length"
+        if self.view.at_ingress:
+            self.emit(f"%wire = sub i64 %length, {header}")
+            wire = "%wire"
+        ifindex = str(self.view.ifindex)
+        for at, value in (
+            (At.LEN, "%length"),
+            (At.PKT_TYPE, "%pkt_type"),
+            (At.VLAN_PRESENT, "%tagged"),
+            (At.VLAN_TCI, "%tci"),
+            (At.IFINDEX, ifindex),
+            (At.INGRESS_IFINDEX, ifindex if self.view.at_ingress else "0"),
+            (At.WIRE_LEN, wire),
+            (At.NET_OFF, "%net"),
+            (At.HATYPE, str(self.view.link.hatype)),
+        ):
+            self._store_u32(at, value)
+        for at, value in ((At.PROTOCOL, "%protocol"), (At.VLAN_PROTO, "%vlan.proto")):
+            self.emit(
+                f"{value}.16 = trunc i64 {value} to i16",
+                f"{value}.be = call i16 @llvm.bswap.i16(i16 {value}.16)",
+                f"{value}.net = zext i16 {value}.be to i64",
+            )
+            self._store_u32(at, f"{value}.net")
+        for at, value in (
+            (At.DATA_PTR, "%data"),
+            (At.DATA_END_PTR, "%data.end"),
+            (At.DATA_META_PTR, "%data"),
+            (At.HEAD_PTR, "%data"),
+            (At.ENVIRONMENT, str(self.environment.address)),
+        ):
+            self.emit(
+                f"%a{at:d} = getelementptr i8, ptr %skb, i64 {at:d}",
+                f"store i64 {value}, ptr %a{at:d}, align 8",
+            )
+
+    def _store_u32(self, at: At, value: str) -> None:
+        self.emit(
+            f"%a{at:d} = getelementptr i8, ptr %skb, i64 {at:d}",
+            f"%n{at:d} = trunc i64 {value} to i32",
+            f"store i32 %n{at:d}, ptr %a{at:d}, align 4",
+        )
+
+    def return_outcome(self, read_past_shift: int) -> None:
+        """Return %outcome, with the bit that says whether a program read past what was captured."""
+        self.emit(
+            f"%past.at = getelementptr i8, ptr %skb, i64 {At.READ_PAST:d}",
+            "%past = load i32, ptr %past.at, align 4",
+            "%past.wide = zext i32 %past to i64",
+            f"%past.bit = shl i64 %past.wide, {read_past_shift}",
+            "%result = or i64 %outcome, %past.bit",
+            "ret i64 %result",
+        )
+
+
+DECLARES = (
+    "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)",
+    "declare i16 @llvm.bswap.i16(i16)",
+)
+"""The intrinsics that `SkbText` uses."""
