@@ -288,6 +288,7 @@ CASES: tuple[Case, ...] = (
     Case("sampler", "sample", ignored=(".data.chance",)),
     Case("sampler", "clocks", ignored=(".data.chance",)),
     Case("sampler", "task", ignored=(".data.chance",)),
+    Case("timers", "timers", times=2),
     Case("core", "facts"),
     Case("core", "headers", times=2),
     Case("kernel_memory", "fault"),
