@@ -219,7 +219,7 @@ def _socket_filter_may(off: int, size: int, write: bool) -> bool:
 
 
 _SOCK_BYTES = 80
-_SOCK_NARROW = frozenset({4, 8, 12, 44, 76, *range(24, 44), *range(52, 72)})
+_SOCK_NARROW = frozenset({4, 8, 12, 44, 72, 76, *range(24, 44), *range(52, 72)})
 """Offsets in struct bpf_sock where a part of a field may be read."""
 _TCP_SOCK_BYTES = 112
 _TCP_SOCK_WIDE = (80, 88)

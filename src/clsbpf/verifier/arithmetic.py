@@ -195,6 +195,18 @@ def alu(op: int, a: Range, b: Range, is32: bool) -> Range:
 
 
 @lru_cache(1 << 14)
+def byte_order(a: Range, bits: int, swaps: bool) -> Range:
+    """scalar_byte_swap: the low 16, 32 or 64 bits, in the other order if it `swaps`; 0 above."""
+    if bits < 64:
+        a = truncated(a, bits // 8)
+    if not swaps:
+        return a
+    size = bits // 8
+    value, mask = (int.from_bytes(n.to_bytes(size, "little"), "big") for n in a.tnum)
+    return from_tnum((value, mask))
+
+
+@lru_cache(1 << 14)
 def zero_extended(a: Range) -> Range:
     """The lower half alone: zext_32_to_64 and reg_bounds_sync."""
     return _from_low(a.tnum, _low(a))

@@ -379,7 +379,6 @@ def _push_callback(v: Walk, call: Call) -> None:
     callee.regs[10] = Reg(STACK, size=callee.number)
     for number, reg in enumerate(_CALLBACK_ARGUMENTS[call.number](v, call, regs), 1):
         callee.regs[number] = reg
-    parent.regs[0:6] = [UNWRITTEN] * 6
     pushed.frames.append(callee)
     caller.callback_depth = 0
 

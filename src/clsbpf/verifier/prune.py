@@ -178,7 +178,10 @@ def live_registers(v: Walk, state: State, index: int) -> int:
     """Which registers of a frame may still be read: the innermost's from here, the others' after the call."""
     if index == len(state.frames) - 1:
         return v.flow.live[state.insn]
-    return v.flow.live[state.frames[index + 1].callsite + 1] & ~_SCRATCH
+    callee = state.frames[index + 1]
+    if callee.callback is not None:
+        return v.flow.live[callee.callsite]  # the call is made again
+    return v.flow.live[callee.callsite + 1] & ~_SCRATCH
 
 
 def states_equal(v: Walk, old: State, new: State, exact: int) -> bool:
@@ -340,11 +343,12 @@ def visited(v: Walk, at: int) -> bool:
             hit = candidate
             kept.append(candidate)
             break
-        candidate.misses += 1
-        allowance = 64 if at in v.forced_checkpoints and candidate.branches > 0 else 3
-        if candidate.misses > candidate.hits * allowance + allowance and not candidate.branches:
-            v.evicted += 1
-            continue
+        if add:  # else the same loop would soon drive out the state that ends it
+            candidate.misses += 1
+            allowance = 64 if at in v.forced_checkpoints and candidate.branches > 0 else 3
+            if candidate.misses > candidate.hits * allowance + allowance:
+                v.evicted += 1
+                continue
         kept.append(candidate)
     if hit is not None:
         propagate(hit, state)

@@ -7,6 +7,7 @@ the other branch of a jump; it returns -1 where the path ends.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -145,7 +146,11 @@ def _alu(v: Walk, at: int, insn: Insn) -> Step:
     compute = arithmetic.alu
 
     def byte_order() -> int:
-        v.regs[dst] = unknown()
+        reg = v.regs[dst]
+        if reg.kind == SCALAR:
+            v.regs[dst] = Reg(SCALAR, arithmetic.byte_order(reg.var, insn.imm, swaps), 0, 0, (reg,))
+        else:
+            v.regs[dst] = unknown()
         return after
 
     def negate() -> int:
@@ -156,6 +161,7 @@ def _alu(v: Walk, at: int, insn: Insn) -> Step:
             v.regs[dst] = unknown()
         return after
 
+    swaps = not is32 or (src_of(insn.code) == X) == (sys.byteorder == "little")
     if op == Alu.END:
         return byte_order
     if op == Alu.NEG:
@@ -399,12 +405,23 @@ def _jump(v: Walk, at: int, insn: Insn) -> Step:
     if op == Jmp.CALL:
         return _call(v, at, insn)
     if op == Jmp.EXIT:
-        return lambda: function_exit(v) if len(v.state.frames) > 1 else END_OF_PATH
+
+        def leave() -> int:
+            v.jumps += 1
+            return function_exit(v) if len(v.state.frames) > 1 else END_OF_PATH
+
+        return leave
     if op == Jmp.JA:
-        return lambda: target
+
+        def jump() -> int:
+            v.jumps += 1
+            return target
+
+        return jump
     if op == Jmp.JCOND:
 
         def may_goto() -> int:
+            v.jumps += 1
             other = v.push(after)
             other.may_goto_depth += 1
             return target
@@ -644,11 +661,15 @@ def _ends(state: State, pointer: Reg, where: int) -> None:
 
 
 def _call(v: Walk, at: int, insn: Insn) -> Step:
-    if insn.src == PSEUDO_CALL:
-        return lambda: function_call(v, at + insn.imm + 1)
-    if insn.src == PSEUDO_KFUNC_CALL:
-        return lambda: _kfunc(v, insn)
-    return lambda: helper_call(v, insn.imm)
+    def call() -> int:
+        v.jumps += 1
+        if insn.src == PSEUDO_CALL:
+            return function_call(v, at + insn.imm + 1)
+        if insn.src == PSEUDO_KFUNC_CALL:
+            return _kfunc(v, insn)
+        return helper_call(v, insn.imm)
+
+    return call
 
 
 def _kfunc(v: Walk, insn: Insn) -> int:
