@@ -122,6 +122,7 @@ def test_nowhere_to_write_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         raise FileNotFoundError(2, "No usable temporary directory found")
 
     monkeypatch.setattr("tempfile.mkstemp", refuse)
+    expression._savefile_handle.cache_clear()
     with pytest.raises(ClsbpfError, match="temporary"):
         compile_expression("ip", ETHERNET)
 
