@@ -7,7 +7,7 @@ import pytest
 from clsbpf.bpf import classic as c
 from clsbpf.bpf.check import check
 from clsbpf.bpf.classic import Ancillary, SockFilter
-from clsbpf.bpf.describe import LONGEST, describe
+from clsbpf.bpf.describe import LONGEST, describe, forget_texts
 from clsbpf.bpf.isa import Alu, Jmp, Size
 from clsbpf.expression import compile_expression
 from judges import need_libpcap
@@ -119,6 +119,16 @@ def test_programs_of_one_shape() -> None:
         described = describe(check(compile_expression(text, ETHERNET)))
         assert described is not None
         assert described.text == text
+
+
+def test_programs_that_need_a_text_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making a text takes a while: of one shape only so many are made."""
+    need_libpcap()
+    forget_texts()
+    monkeypatch.setattr("clsbpf.bpf.describe.MOST_BY_SHAPE", 3)
+    texts = [f"ip and udp dst portrange {low}-{low + 10}" for low in range(100, 600, 100)]
+    described = [describe(check(compile_expression(text, ETHERNET))) for text in texts]
+    assert [each.text if each else None for each in described] == [*texts[:3], None, None]
 
 
 def test_length() -> None:

@@ -33,6 +33,9 @@ LONGEST = 60
 """Characters of a description."""
 MAX_PATHS = 200
 """A program of more paths is not described: no short text would say it."""
+MOST_BY_SHAPE = 128
+"""Texts made for programs of one shape.  Mostly one serves all; where each needs its own (port ranges), as
+each takes some milliseconds, thousands of them are not told apart."""
 CUT = "…"
 
 
@@ -55,12 +58,13 @@ def describe(program: CheckedClassic, profile: KernelProfile = CURRENT) -> Descr
     kept = _templates(shape_of(program), profile.vlan_tci_clears_cfi)
     template = next((each for each in kept if each.fits(program)), None)
     if template is None:
+        if len(kept) >= MOST_BY_SHAPE:
+            return None
         template = _template(program, profile)
         kept.append(template)
-        del kept[:-_KEPT_BY_SHAPE]
     if not template.text:
         return None
-    text = _MARK.sub(lambda mark: FORMS[mark[2]]((insns[int(mark[1])].k,)), template.text)
+    text = _MARK.sub(lambda mark: FORMS[mark[2]](tuple(insns[at].k for at in _places(mark))), template.text)
     return _cut(text, template.is_expression)
 
 
@@ -87,20 +91,29 @@ class _Template:
     def fits(self, program: CheckedClassic) -> bool:
         insns = program.insns
         return all(insns[at].k == constant for at, constant in self.fixed) and all(
-            insns[int(mark[1])].k <= _HIGHEST[mark[2]] for mark in _MARK.finditer(self.text)
+            insns[at].k <= _HIGHEST[mark[2]] for mark in _MARK.finditer(self.text) for at in _places(mark)
         )
 
 
-_MARK = re.compile("\0(\\d+):(\\w+)\0")
-_HIGHEST = {"number": 0xFFFF, "ipv4": U32}
+_MARK = re.compile("\0([\\d,]+):(\\w+)\0")
+_HIGHEST = {"number": 0xFFFF, "ipv4": U32, "ipv6": U32}
 """The forms that a mark may have: ports and addresses."""
-_KEPT_BY_SHAPE = 16
+
+
+def _places(mark: re.Match[str]) -> list[int]:
+    """The instructions whose constants go there."""
+    return [int(at) for at in mark[1].split(",")]
 
 
 @functools.lru_cache(maxsize=1024)
 def _templates(shape: Shape, vlan_tci_clears_cfi: bool) -> list[_Template]:
     """The templates kept for a shape, the newest last; whoever makes one adds it."""
     return []
+
+
+def forget_texts() -> None:
+    """Make every text anew from here on."""
+    _templates.cache_clear()
 
 
 def _template(program: CheckedClassic, profile: KernelProfile) -> _Template:
@@ -110,13 +123,18 @@ def _template(program: CheckedClassic, profile: KernelProfile) -> _Template:
         return _Template("", fixed=_constants(program))
     best = _told(program, profile, known)
     turned = _inverted(program)
-    if turned is not None and known and (len(best.text) > LONGEST // 2 or not best.is_expression):
+    if turned is not None and known and _could_be_shorter(best):
         others = paths(turned, profile, MAX_PATHS)
         if others and not isinstance(others, TooMany):
             otherwise = _told(turned, profile, others, known)
             if otherwise.is_expression and (len(otherwise.text) < len(best.text) or not best.is_expression):
                 best = otherwise
     return best
+
+
+def _could_be_shorter(template: _Template) -> bool:
+    """May it be better to say what does not match?"""
+    return len(template.text) > LONGEST or not template.is_expression or "not " in template.text
 
 
 def _told(
@@ -161,7 +179,7 @@ def _free(
         return set()
     shown: Counter[int] = Counter()
     for cube, atoms in zip(cubes, named, strict=True):
-        shown.update(atom.args[0] for place in atoms.values() for atom in place if atom.at is not None)
+        shown.update(number for place in atoms.values() for atom in place if atom.at for number in atom.args)
         shown.subtract(test.constant for test in cube)
     ranged = {each.value for each in known.tests if each.op is not Jmp.JEQ}
     unsure = {

@@ -47,8 +47,8 @@ class Atom:
     form: str = ""
     args: tuple[int, ...] = ()
     negated: bool = False
-    at: int | None = field(default=None, compare=False)
-    """The instruction that the only argument comes from, where nothing else depends on the argument."""
+    at: tuple[int, ...] = field(default=(), compare=False)
+    """The instructions that the arguments come from, where nothing else depends on the arguments."""
     families: frozenset[str] = field(default=ANY_FAMILY, compare=False)
     """What the frame is if the word applies."""
     protocol: int | None = field(default=None, compare=False)
@@ -266,10 +266,12 @@ class _Namer:
     def _hosts6(self, word: str, offset: int) -> None:
         """An address is four words: as many whole ones as are compared, then perhaps part of one."""
         number = bits = 0
+        sources: list[int | None] = []
         for at in range(offset, offset + 16, 4):
             whole = self._equal(load(at, 4))
             if whole is not None:
                 self._take(whole.value)
+                sources.append(whole.at)
                 number |= whole.constant << (96 - bits)
                 bits += 32
                 continue
@@ -281,8 +283,11 @@ class _Namer:
             break
         if bits:
             words = tuple(number >> shift & U32 for shift in (96, 64, 32, 0))
-            atom = Atom(word, "ipv6", words) if bits == 128 else Atom(f"{word} net", "net6", (*words, bits))
-            self.put("hosts", _of(atom, IPV6))
+            free = tuple(at for at in sources if at is not None) if None not in sources else ()
+            if bits == 128:
+                self.put("hosts", Atom(word, "ipv6", words, at=free, families=IPV6))
+            else:
+                self.put("hosts", Atom(f"{word} net", "net6", (*words, bits), families=IPV6))
 
     def _ipv4(self, start: int) -> None:
         protocol = self._equal(load(start + 9, 1))
@@ -467,7 +472,7 @@ def _family_atom(test: Test, type_at: int) -> Atom:
 
 
 def _atom(word: str, form: str, test: Test, families: frozenset[str], *, free: bool = True) -> Atom:
-    at = test.at if free else None
+    at = (test.at,) if free and test.at is not None else ()
     return Atom(word, form, (test.constant,), not test.holds, at, families)
 
 

@@ -271,14 +271,14 @@ def _shown(atom: Atom, family: str = "") -> str:
         return test[1] if atom.negated else test[0]
     if not atom.form or (atom.form == "protocol" and _protocol_name(atom.args[0], family)):
         return ""
-    if atom.at is not None:
-        return f"\0{atom.at}:{atom.form}\0"
+    if atom.at:
+        return f"\0{','.join(map(str, atom.at))}:{atom.form}\0"
     return FORMS[atom.form](atom.args)
 
 
 def _key(atom: Atom) -> tuple[bool, bool, str, tuple[int, ...]]:
     """In the order of the program where it says, so that all programs of a shape are told alike."""
-    return atom.negated, not _is_src(atom), atom.word, atom.args if atom.at is None else (atom.at,)
+    return atom.negated, not _is_src(atom), atom.word, atom.at or atom.args
 
 
 _FRAGMENT_TESTS = {"ip": ("ip[6:2]&0x1fff!=0", "ip[6:2]&0x1fff=0"), "ip6": ("ip6[6]=44", "ip6[6]!=44")}
