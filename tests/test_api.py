@@ -87,6 +87,25 @@ def test_programs_of_an_object_share_its_maps() -> None:
     assert "call" in only.disassemble()
 
 
+def test_global_variables_by_name() -> None:
+    loaded = clsbpf.Object.load(OBJECTS / "globals.o")
+    variables = loaded.variables
+    assert (variables["tuned"], variables["limits"]) == (77, [60, 1514])
+    variables["tuned"] = 5
+    variables["countdown"] = 0
+    assert (variables["tuned"], variables["countdown"]) == (5, 0)
+    loaded.programs["tc"].test_run(IP_FRAME)
+    assert variables["stats"]["packets"] == 1
+    for name, value, message in (
+        ("limits", [1, 2], "map '.rodata.limits' .* is frozen"),
+        ("tuned", 1 << 32, "tuned"),
+        ("nosuch", 1, "globals.o: no variable 'nosuch'; there are: sample_every"),
+    ):
+        with pytest.raises(clsbpf.ClsbpfError, match=message):
+            variables[name] = value
+    assert variables["tuned"] == 5
+
+
 def run_filters(tmp_path: Path, *filters: FilterText, **options: object) -> Results:
     path = tmp_path / "two.pcap"
     path.write_bytes(pcap([(0, IP_FRAME, 64), (1_000_000, TAGGED_FRAME, 68), (2_000_000, b"\2" * 40, 40)]))
@@ -159,7 +178,9 @@ def test_devices_and_hooks_have_names() -> None:
     engine = clsbpf.Engine()
     for device in ("lab0", "lab1"):
         engine.add_device(device)
-    with pytest.raises(clsbpf.RunError, match=r"at which device do the packets arrive\? There are: lab0, lab1"):
+    with pytest.raises(
+        clsbpf.RunError, match=r"at which device do the packets arrive\? There are: lab0, lab1"
+    ):
         engine.run(OFFICE)
     with pytest.raises(clsbpf.RunError, match="no device 'lab2'; there are: lab0, lab1"):
         engine.run(OFFICE, dev="lab2")

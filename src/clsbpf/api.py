@@ -16,9 +16,10 @@ devices (`engine/`) that is spoken to in tc's language (`tccmd/`) through rtnetl
 from __future__ import annotations
 
 import functools
+import ipaddress
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from .bpf.classic_asm import disassemble_classic
 from .bpf.context import BY_NAME
 from .bpf.disasm import disassemble
 from .bpf.insn import Insn, decode
-from .bpf.spec import RUNNABLE_TYPES, ObjectSpec
+from .bpf.spec import RUNNABLE_TYPES, ObjectSpec, VariableSpec
 from .bpf.tag import program_tag
 from .endpoint import Endpoint
 from .engine.devices import Device, Network
@@ -40,10 +41,10 @@ from .engine.results import Batch, Results
 from .engine.run import BACKENDS, Progress
 from .engine.run import run as run_captures
 from .engine.written import written_columns
-from .errors import BytecodeError, ClsbpfError, RunError, TcError
+from .errors import BytecodeError, ClsbpfError, ObjectError, RunError, TcError
 from .expression import compile_expression
 from .link import ETHERNET, LinkLayer
-from .objfile import read_object
+from .objfile import TypeRef, read_object
 from .profile import profile_by_name
 from .skb import PACKET_MULTICAST, PACKET_OTHERHOST, Skb
 from .tc.chain import ETH_P_ALL, Block
@@ -61,6 +62,8 @@ from .vm.environment import Environment, TraceLine
 from .vm.helpers import KFUNCS
 from .vm.link import link_instructions
 from .vm.maps.map import Map
+from .vm.maps.values import Codec, codec, raw_codec
+from .vm.net import TCP_CLOSE, Address, Socket
 
 if TYPE_CHECKING:
     from .vm.jit import NativeProgram
@@ -192,11 +195,17 @@ class Program:
         """
         if repeat < 1:
             raise ClsbpfError(f"repeat is {repeat}: a program runs at least once")
-        run = self._runner(backend, environment if environment is not None else Environment())
+        environment = environment if environment is not None else Environment()
+        run = self._runner(backend, environment)
         made = make_skb(packet, skb or {})
+        own = environment.socket
+        environment.socket = own or make_socket(packet)
         started = time.perf_counter_ns()
-        for _ in range(repeat):
-            retval = run(made)
+        try:
+            for _ in range(repeat):
+                retval = run(made)
+        finally:
+            environment.socket = own
         duration = (time.perf_counter_ns() - started) // repeat
         return TestRun(retval, made.packet, read_fields(made), duration)
 
@@ -235,6 +244,24 @@ def make_skb(packet: bytes, fields: Mapping[str, Any]) -> Skb:
         set_field(made, name, value)
     return made
 
+
+def make_socket(packet: bytes) -> Socket:
+    """The socket that bpf_prog_test_run_skb() lets a packet come from: closed, the superuser's.
+
+    It has the addresses of the packet's IP header, and of no family where there is none.
+    """
+    source, destination = ANYWHERE, ANYWHERE
+    if packet[12:14] == b"\x08\x00" and len(packet) >= IPV4_END:
+        source, destination = (ipaddress.IPv4Address(packet[at : at + 4]) for at in (26, 30))
+    elif packet[12:14] == b"\x86\xdd" and len(packet) >= IPV6_END:
+        source, destination = (ipaddress.IPv6Address(packet[at : at + 16]) for at in (22, 38))
+    return Socket("", (source, 0), (destination, 0), state=TCP_CLOSE, cookie=1)
+
+
+ANYWHERE: Address = ipaddress.IPv4Address(0)
+IPV4_END = 34
+IPV6_END = 54
+"""Where an IP header behind Ethernet ends."""
 
 _NETWORK_ORDER = ("protocol", "vlan_proto")
 _FIXED = ("data", "data_end", "data_meta", "sk", "flow_keys")
@@ -282,7 +309,7 @@ def read_fields(skb: Skb) -> dict[str, Any]:
 
 
 class Object:
-    """A compiled object (ELF): its programs and maps.
+    """A compiled object (ELF): its programs and maps, and its global variables.
 
     Programs are found by function, or by section where that holds only one.  Each is linked and checked
     when it is first used.  All of them share the object's maps, as the kernel's do.
@@ -296,6 +323,8 @@ class Object:
         """The maps by name."""
         self.programs: Mapping[str, Program] = _Programs(self)
         """The programs by function or section; an unknown name is an ObjectError that lists them."""
+        self.variables: MutableMapping[str, Any] = Variables(spec, self.maps)
+        """Global variables by name, to read and (those that are not constant) to set."""
 
     @classmethod
     def load(
@@ -336,6 +365,47 @@ class _Programs(Mapping[str, Program]):
 
     def __len__(self) -> int:
         return len(self._owner.spec.programs)
+
+
+class Variables(MutableMapping[str, Any]):
+    """Global variables of an object by name: numbers, lists and dicts where it has types, else bytes."""
+
+    def __init__(self, spec: ObjectSpec, maps: Mapping[str, Map]) -> None:
+        self._spec = spec
+        self._maps = maps
+
+    def _find(self, name: str) -> tuple[VariableSpec, Codec]:
+        variable = self._spec.variables.get(name)
+        if variable is None:
+            there = ", ".join(self._spec.variables) or "none"
+            raise ObjectError(f"{self._spec.name}: no variable {name!r}; there are: {there}")
+        if isinstance(variable.type, TypeRef):
+            return variable, codec(variable.type)
+        return variable, raw_codec(variable.size)
+
+    def __getitem__(self, name: str) -> Any:
+        variable, values = self._find(name)
+        section = self._maps[variable.map].lookup(ONLY_KEY)
+        return values.decode(section[variable.offset : variable.offset + variable.size])
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        variable, values = self._find(name)
+        section = bytearray(self._maps[variable.map].lookup(ONLY_KEY))
+        section[variable.offset : variable.offset + variable.size] = values.encode(value, name)
+        self._maps[variable.map].update(ONLY_KEY, bytes(section))
+
+    def __delitem__(self, name: str) -> None:
+        raise ObjectError(f"variable {name!r} cannot be deleted")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._spec.variables)
+
+    def __len__(self) -> int:
+        return len(self._spec.variables)
+
+
+ONLY_KEY = bytes(4)
+"""A data section is an array of one value."""
 
 
 # Engine -------------------------------------------------------------------------------------------

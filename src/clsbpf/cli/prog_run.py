@@ -118,14 +118,23 @@ def parse_fields(text: str) -> dict[str, Any]:
 
 
 def map_contents(loaded: Object) -> dict[str, Any]:
-    """The maps' elements by name, as far as they can be listed."""
+    """The maps' elements by name, as far as they can be listed; an array's are shown where they are not 0."""
     found: dict[str, Any] = {}
     for name, each in loaded.maps.items():
         try:
-            found[name] = [(key, value) for key, value in each.items()]
+            found[name] = [(key, value) for key, value in each.items() if not is_zero(value)]
         except ClsbpfError as error:
             found[name] = str(error)
     return found
+
+
+def is_zero(value: Any) -> bool:
+    """Is nothing in a value but zeros?"""
+    if isinstance(value, Mapping):
+        return all(map(is_zero, value.values()))
+    if isinstance(value, list | tuple | bytes):
+        return all(map(is_zero, value))
+    return bool(value == 0)
 
 
 def plain(value: Any) -> Any:
