@@ -32,6 +32,9 @@ class Arg(enum.Enum):
     MEM = "mem"
     """Memory to be read; the next argument is its size."""
     MEM_OR_NULL = "mem?"
+    """Or 0, where the size is 0."""
+    BUFFER_OR_NULL = "buffer?"
+    """Memory to be written if need be, with its size after it; 0 for none, whatever the size."""
     RW = "rw"
     """Memory to be read and written; the next argument is its size."""
     OUT = "out"
@@ -67,7 +70,7 @@ class Arg(enum.Enum):
     """20 bytes: an IPv4 header."""
     IP6 = "ip6"
     TCP = "tcp"
-    """20 bytes: a TCP header; or, where a size follows, that many."""
+    """20 bytes: a TCP header."""
 
 
 class Ret(enum.Enum):
@@ -230,8 +233,8 @@ ringbuf_discard_dynptr: dynptr any -> void
 dynptr_read: out size0 dynptr any any -> int
 dynptr_write: dynptr any mem size0 any -> int
 dynptr_data: dynptr any const -> dynptr_mem?
-tcp_raw_gen_syncookie_ipv4: ip4 tcp size -> int
-tcp_raw_gen_syncookie_ipv6: ip6 tcp size -> int
+tcp_raw_gen_syncookie_ipv4: ip4 mem size -> int
+tcp_raw_gen_syncookie_ipv6: ip6 mem size -> int
 tcp_raw_check_syncookie_ipv4: ip4 tcp -> int
 tcp_raw_check_syncookie_ipv6: ip6 tcp -> int
 ktime_get_tai_ns: -> int
@@ -265,8 +268,8 @@ def prototype_of(number: int) -> Prototype | None:
 
 _KFUNC_TEXT = """
 bpf_dynptr_from_skb: ctx any dynptr-out -> int
-bpf_dynptr_slice: dynptr any mem? size -> mem?
-bpf_dynptr_slice_rdwr: dynptr any mem? size -> mem?
+bpf_dynptr_slice: dynptr any buffer? size -> mem?
+bpf_dynptr_slice_rdwr: dynptr any buffer? size -> mem?
 bpf_dynptr_adjust: dynptr any any -> int
 bpf_dynptr_is_null: dynptr -> int
 bpf_dynptr_is_rdonly: dynptr -> int

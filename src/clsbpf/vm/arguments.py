@@ -99,11 +99,11 @@ def _sized_by_map(machine: Machine, register: int, value: int, kind: Arg) -> str
 
 
 def _sized_by_next(machine: Machine, register: int, value: int, kind: Arg) -> str | None:
-    if kind in _NULLABLE and value == 0:
+    if kind is Arg.BUFFER_OR_NULL and value == 0:
         return None
     size = machine.read(register + 1)
     if size == 0:
-        return None  # whether that may be is the next argument's matter
+        return None  # whether that may be is the next argument's matter; 0 is a pointer to nothing
     if size > MAX_SIZE:
         return _size(machine, register + 1, size, Arg.SIZE)
     write = kind in _WRITTEN
@@ -114,8 +114,7 @@ def _sized_by_next(machine: Machine, register: int, value: int, kind: Arg) -> st
     return _memory(machine, register, value, size, write=write)
 
 
-_NULLABLE = frozenset({Arg.MEM_OR_NULL, Arg.OUT_OR_NULL})
-_WRITTEN = frozenset({Arg.RW, Arg.OUT, Arg.OUT_OR_NULL})
+_WRITTEN = frozenset({Arg.RW, Arg.OUT, Arg.OUT_OR_NULL, Arg.BUFFER_OR_NULL})
 
 
 def _size(machine: Machine, register: int, value: int, kind: Arg) -> str | None:
@@ -137,6 +136,7 @@ def _memory(machine: Machine, register: int, address: int, size: int, *, write: 
 DYNPTR_BYTES = 16
 _FIXED = {
     **{Arg.OUT4: 4, Arg.RW4: 4, Arg.OUT8: 8, Arg.LOCK: 4, Arg.TIMER: 16, Arg.IP4: 20, Arg.IP6: 40},
+    Arg.TCP: 20,
     **{Arg.DYNPTR: DYNPTR_BYTES, Arg.DYNPTR_OUT: DYNPTR_BYTES},
 }
 
@@ -145,7 +145,7 @@ def _fixed(machine: Machine, register: int, value: int, kind: Arg) -> str | None
     size = _FIXED[kind]
     if kind in (Arg.OUT4, Arg.RW4, Arg.OUT8, Arg.LOCK) and value % size:
         return f"r{register} is {value:#x}, not a multiple of {size}"
-    return _memory(machine, register, value, size, write=kind not in (Arg.IP4, Arg.IP6))
+    return _memory(machine, register, value, size, write=kind not in (Arg.IP4, Arg.IP6, Arg.TCP))
 
 
 def _dynptr(machine: Machine, register: int, value: int, kind: Arg) -> str | None:
@@ -188,10 +188,10 @@ _CHECKS: dict[Arg, Callable[[Machine, int, int, Arg], str | None]] = {
     Arg.MAP: _map,
     **dict.fromkeys((Arg.KEY, Arg.VALUE, Arg.VALUE_OR_NULL, Arg.VALUE_OUT), _sized_by_map),
     **dict.fromkeys((Arg.MEM, Arg.MEM_OR_NULL, Arg.RW, Arg.OUT, Arg.OUT_OR_NULL), _sized_by_next),
+    Arg.BUFFER_OR_NULL: _sized_by_next,
     **dict.fromkeys((Arg.SIZE, Arg.SIZE_OR_ZERO, Arg.RECORD_SIZE), _size),
     **dict.fromkeys(_FIXED, _fixed),
     Arg.DYNPTR: _dynptr,
-    Arg.TCP: _sized_by_next,
     Arg.STRING: _string,
     Arg.FUNC: _function,
     Arg.RECORD: _record,

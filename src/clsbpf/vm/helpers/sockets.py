@@ -15,10 +15,11 @@ from collections.abc import Callable
 from ..environment import Environment
 from ..memory import Region
 from ..native_skb import NativeSkb
-from ..net import Address, Socket
+from ..net import TCP_CLOSE, Address, Socket
 from ..subset import external
 from .misc import in_cgroup_array
 
+AF_UNSPEC = 0
 AF_INET = 2
 AF_INET6 = 10
 SOCK_STREAM = 1
@@ -27,7 +28,6 @@ IPPROTO_TCP = 6
 IPPROTO_UDP = 17
 TCP_ESTABLISHED = 1
 TCP_TIME_WAIT = 6
-TCP_CLOSE = 7
 TCP_LISTEN = 10
 TCP_NEW_SYN_RECV = 12
 OVERFLOW_UID = 65534
@@ -70,9 +70,10 @@ def image(socket: Socket) -> bytes:
         raw = address.packed
         return (raw, bytes(16)) if len(raw) == 4 else (bytes(4), raw)
 
+    family = AF_INET if version == 4 else AF_INET6
     return _SOCK.pack(
         socket.bound_ifindex,
-        AF_INET if version == 4 else AF_INET6,
+        AF_UNSPEC if not socket.protocol and socket.local[0].is_unspecified else family,
         kind,
         protocol,
         socket.mark,

@@ -28,7 +28,7 @@ NSEC_PER_MINUTE = 60_000_000_000
 
 
 def _hash(ends: bytes, minute: int, which: int) -> int:
-    digest = hashlib.blake2b(ends + minute.to_bytes(8, "little"), digest_size=4, person=b"cookie%d" % which)
+    digest = hashlib.blake2b(ends + (minute & 0xFFFFFFFF).to_bytes(4, "little"), digest_size=4, person=b"cookie%d" % which)
     return int.from_bytes(digest.digest(), "little")
 
 
