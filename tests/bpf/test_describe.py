@@ -81,6 +81,21 @@ PROGRAMS: list[tuple[list[SockFilter], str]] = [
     # One kind of tag is not tcpdump's `vlan`.
     ([TYPE, equal(0x8100), YES, NO], "ether proto 0x8100"),
     ([TYPE, equal(0x8100, 3), c.ld_abs(Size.H, 16), equal(0x0800), YES, NO], "vlan(0x8100) and ip"),
+    (
+        [
+            *(TYPE, equal(0x8100, 7), c.ld_abs(Size.H, 14), c.alu_k(Alu.AND, 0xFFF)),
+            *(c.jmp_k(Jmp.JEQ, 10, 1, 0), equal(20, 3), c.ld_abs(Size.H, 16), equal(0x0800), YES, NO),
+        ],
+        "vlan(0x8100) (10 or 20) and ip",
+    ),
+    (
+        [
+            *(TYPE, equal(0x8100, 9), c.ld_abs(Size.H, 14), c.alu_k(Alu.AND, 0xFFF), equal(10, 2)),
+            *(c.ld_abs(Size.H, 16), c.jmp_k(Jmp.JEQ, 0x0800, 3, 4), equal(20, 3)),
+            *(c.ld_abs(Size.H, 16), equal(0x0806), YES, NO),
+        ],
+        "(vlan(0x8100) 10 and ip) or (vlan(0x8100) 20 and arp)",
+    ),
     # What is not in the packet has bpf_asm's names.
     ([c.ld_ad(Ancillary.VLAN_TAG), c.alu_k(Alu.AND, 0xFFF), equal(42), YES, NO], "vlan_tci&4095=42"),
     ([c.ld_ad(Ancillary.MARK), c.ret_a()], "mark!=0"),

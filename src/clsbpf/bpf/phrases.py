@@ -61,6 +61,8 @@ def sentence(cubes: Sequence[NamedCube]) -> Phrase:
     if len(cubes) == 1:
         return plain
     shared = [name for name in _SHAREABLE if len({cube[name] for cube in cubes}) == 1]
+    if "vlan" not in shared and "tag" in shared:
+        shared.remove("tag")  # they are said together
     head = _said(cubes[0], shared)
     rest = [_said(cube, [name for name in PLACES if name not in shared]) for cube in cubes]
     if head.text and all(part.text for part in rest):
