@@ -8,7 +8,7 @@ import dataclasses
 import struct
 from collections.abc import Iterator, Sequence
 
-from clsbpf.api import make_skb
+from clsbpf.api import make_skb, make_socket
 from clsbpf.bpf.maps import MapType
 from clsbpf.bpf.spec import MapRef, MapSpec, ObjectSpec, ProgramRef
 from clsbpf.errors import MapError
@@ -83,6 +83,7 @@ def our_story(case: Case, spec: ObjectSpec, packets: Sequence[bytes]) -> Story:
     steps = []
     for packet in packets:
         skb = make_skb(packet, case.fields)
+        environment.socket = make_socket(packet)
         retval = run(program, skb, environment=environment)
         fields = {name: list(skb.cb) if name == "cb" else getattr(skb, name) for name in CONTEXT}
         steps.append(Step(retval, skb.packet, fields))

@@ -299,7 +299,9 @@ CASES: tuple[Case, ...] = (
     Case("legacy_maps20", "legacy_maps20", times=2),
     Case("legacy_maps24", "legacy_maps24", times=2),
     Case("legacy_tails", "legacy_tails"),
+    Case("cookies", "cookie"),
     Case("cookies", "xfrm"),
+    Case("sockets", "own"),
 )
 """Not here, because what they see is the task or socket that a test run happens to have: `cgroups: whose`,
-`sockets: own`, `kernel_memory: task`; and `cookies: cookie`, which the kernel makes with a secret."""
+`kernel_memory: task`."""

@@ -22,6 +22,8 @@ int cookie(struct __sk_buff *skb)
 	struct ipv4 *ip = ipv4_header(skb);
 	struct tcp *tcp;
 	s64 made_cookie;
+	u8 header[60];
+	u32 length;
 
 	if (!ip || ip->protocol != IPPROTO_TCP || !has_l4(ip))
 		return TC_ACT_UNSPEC;
@@ -29,9 +31,16 @@ int cookie(struct __sk_buff *skb)
 	if ((void *)(tcp + 1) > DATA_END(skb))
 		return TC_ACT_SHOT;
 	if ((tcp->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
-		made_cookie = bpf_tcp_raw_gen_syncookie_ipv4(ip, tcp, sizeof(*tcp));
+		if (tcp->words != 5) /* the whole header is wanted */
+			skb->cb[1] = -bpf_tcp_raw_gen_syncookie_ipv4(ip, tcp, sizeof(*tcp));
+		length = tcp->words * 4;
+		opaque(length); /* keeps the check on what is used */
+		if (length > sizeof(header) || length < sizeof(*tcp) || bpf_skb_load_bytes(skb, L4_OFFSET, header, length))
+			return TC_ACT_PIPE;
+		made_cookie = bpf_tcp_raw_gen_syncookie_ipv4(ip, (void *)header, length);
 		wrong += made_cookie < 0;
 		made++;
+		skb->cb[2] = made_cookie >> 32; /* the segment size that the cookie stands for */
 		/* as its ACK would come back */
 		tcp->seq = htonl(ntohl(tcp->seq) + 1);
 		tcp->ack = htonl((u32)made_cookie + 1);

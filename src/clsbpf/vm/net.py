@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LOOPBACK_IFINDEX = 1
+TCP_CLOSE = 7
 LOOPBACK_MTU = 65536
 ETHERNET_MTU = 1500
 
@@ -66,8 +67,8 @@ class Route:
 class Socket:
     """A socket that programs can find: struct sock as struct bpf_sock shows it.
 
-    `protocol` is "tcp" or "udp"; a listening or unconnected one has no `remote`.  `fields` has those of
-    struct bpf_tcp_sock by name.
+    `protocol` is "tcp", "udp" or "" (of neither; then 0.0.0.0 stands for no family at all).  A listening or
+    unconnected one has no `remote`.  `fields` has those of struct bpf_tcp_sock by name.
     """
 
     protocol: str
