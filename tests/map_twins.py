@@ -11,6 +11,7 @@ from clsbpf.bpf.maps import PERCPU_TYPES, MapType
 from clsbpf.bpf.spec import MapSpec
 from clsbpf.errors import ClsbpfError
 from clsbpf.kernel import maps as kernel
+from clsbpf.objfile.btf import TypeRef
 from clsbpf.vm.maps.map import Map
 from judges import need_kernel
 
@@ -33,6 +34,8 @@ class KernelMap:
     """The kernel's map of a spec, with the commands of `Map`."""
 
     def __init__(self, spec: MapSpec, *, inner_fd: int = 0) -> None:
+        types = [each for each in (spec.key_type, spec.value_type) if isinstance(each, TypeRef)]
+        btf_fd = kernel.btf_load(types[0].btf.raw) if types else 0
         self.fd = kernel.map_create(
             spec.type,
             spec.key_size,
@@ -41,7 +44,12 @@ class KernelMap:
             spec.flags,
             map_extra=spec.map_extra,
             inner_fd=inner_fd,
+            btf_fd=btf_fd,
+            key_type_id=types[0].id if types else 0,
+            value_type_id=types[1].id if types else 0,
         )
+        if btf_fd:
+            os.close(btf_fd)
         self.key_size = spec.key_size
         stride = (spec.value_size + 7) & ~7
         self.value_bytes = stride * kernel.possible_cpus() if spec.type in PERCPU_TYPES else spec.value_size

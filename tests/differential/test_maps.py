@@ -21,6 +21,7 @@ from clsbpf.kernel.bpf import ProgType, prog_load
 from clsbpf.vm.maps.map import Map
 from judges import need_kernel
 from map_twins import KernelMap, Twins, answer, random_keys, twins, walk
+from map_types import locked_types, timer_types
 
 ZERO = MapFlag.ZERO_SEED
 KEYED = [
@@ -327,3 +328,26 @@ def test_a_program_array() -> None:
                 assert answer(ours.delete, key) == answer(theirs.delete, key)
     for fd in (theirs.fd, program):
         os.close(fd)
+
+
+LOCK_KEY, LOCK_VALUE = locked_types()
+TIMER_KEY, TIMER_VALUE = timer_types()
+SPECIAL = [
+    MapSpec("locked hash", MapType.HASH, 4, 16, 4, ZERO, key_type=LOCK_KEY, value_type=LOCK_VALUE),
+    MapSpec("locked array", MapType.ARRAY, 4, 16, 4, key_type=LOCK_KEY, value_type=LOCK_VALUE),
+    MapSpec("hash with timers", MapType.HASH, 4, 32, 4, ZERO, key_type=TIMER_KEY, value_type=TIMER_VALUE),
+    MapSpec("lru with timers", MapType.LRU_HASH, 4, 32, 4, ZERO, key_type=TIMER_KEY, value_type=TIMER_VALUE),
+    MapSpec("array with timers", MapType.ARRAY, 4, 32, 4, key_type=TIMER_KEY, value_type=TIMER_VALUE),
+]
+
+
+@pytest.mark.parametrize("spec", SPECIAL, ids=lambda spec: spec.name)
+def test_fields_that_are_the_kernels_own(spec: MapSpec) -> None:
+    """A lock or timer in a value is neither read nor written by any command; F_LOCK needs a lock."""
+    random = Random(spec.name)
+    with twins(spec) as pair:
+        keys = [index.to_bytes(4, "little") for index in range(6)]
+        for _ in range(300):
+            random_command(random, pair, keys)
+        walk(pair)
+        pair.both("freeze")

@@ -21,8 +21,8 @@ SLOT: Final = 8
 """Bytes of a slot: what a descriptor in an array stands for."""
 BLOOM_HASHES: Final = 5
 """Hash functions of a Bloom filter that does not say."""
-SOCKETS: Final = 1 << 20
-"""Sockets that may have a value in an sk_storage, which in the kernel is bounded by their memory."""
+OWNERS: Final = 1 << 20
+"""How many sockets or tasks may have a value; in the kernel their memory bounds it."""
 U32: Final = 0xFFFFFFFF
 
 
@@ -160,11 +160,11 @@ def _devices(spec: MapSpec, storage: Storage, seed: int) -> None:
     _elements(storage, spec.max_entries)
 
 
-def _sk_storage(spec: MapSpec, storage: Storage, seed: int) -> None:
-    """bpf_local_storage_map_alloc: a hash map by socket."""
+def _storage(spec: MapSpec, storage: Storage, seed: int) -> None:
+    """bpf_local_storage_map_alloc: a hash map by what owns the value."""
     storage[MapAt.KEY_SIZE] = 8
-    storage[MapAt.MAX_ENTRIES] = SOCKETS
-    _hash(dataclasses.replace(spec, key_size=8, max_entries=SOCKETS), storage, seed)
+    storage[MapAt.MAX_ENTRIES] = OWNERS
+    _hash(dataclasses.replace(spec, key_size=8, max_entries=OWNERS), storage, seed)
 
 
 def _nothing(spec: MapSpec, storage: Storage, seed: int) -> None:
@@ -208,7 +208,9 @@ _BUILDERS: dict[int, Callable[[MapSpec, Storage, int], None]] = {
     MapType.DEVMAP: _devices,
     MapType.CPUMAP: _devices,
     MapType.DEVMAP_HASH: _hash,
-    MapType.SK_STORAGE: _sk_storage,
+    MapType.SK_STORAGE: _storage,
+    MapType.TASK_STORAGE: _storage,
+    MapType.CGRP_STORAGE: _storage,
     MapType.SOCKMAP: _nothing,
     MapType.SOCKHASH: _nothing,
     MapType.XSKMAP: _nothing,

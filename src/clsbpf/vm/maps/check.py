@@ -236,7 +236,7 @@ def _sockmap(spec: MapSpec) -> None:
         _at_most(spec, "key_size", STACK_BYTES)
 
 
-def _sk_storage(spec: MapSpec) -> None:
+def _storage(spec: MapSpec) -> None:
     """bpf_local_storage_map_alloc_check: the types of key and value must be known."""
     _flags(spec, MapFlag.NO_PREALLOC | MapFlag.CLONE)
     if not spec.flags & MapFlag.NO_PREALLOC:
@@ -272,5 +272,7 @@ _CHECKERS: dict[int, Callable[[MapSpec], None]] = {
     MapType.SOCKMAP: _sockmap,
     MapType.SOCKHASH: _sockmap,
     MapType.XSKMAP: _sockmap,
-    MapType.SK_STORAGE: _sk_storage,
+    MapType.SK_STORAGE: _storage,
+    MapType.TASK_STORAGE: _storage,
+    MapType.CGRP_STORAGE: _storage,
 }

@@ -96,6 +96,18 @@ def devmap_hash_update(map: int, key: int, value: int, flags: int) -> int:
     return hash_update(map, key, value, flags & UpdateFlag.NOEXIST)
 
 
+@native
+def nothing_lookup(map: int, key: int) -> int:
+    """A map of sockets is empty here."""
+    return 0
+
+
+@native
+def nothing_next_key(map: int, key: int, next_key: int) -> int:
+    """The walk over what is empty: -ENOENT."""
+    return -errno.ENOENT
+
+
 SK_STORAGE_CREATE = 1
 """BPF_LOCAL_STORAGE_GET_F_CREATE."""
 

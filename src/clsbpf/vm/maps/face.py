@@ -48,6 +48,8 @@ class Face(ABC):
     @abstractmethod
     def walk(self) -> Iterator[bytes]: ...
     @abstractmethod
+    def waiting(self) -> Iterator[bytes]: ...
+    @abstractmethod
     def put(self, key: bytes, held: object, flags: int = 0) -> None: ...
     @abstractmethod
     def held_at(self, key: bytes) -> object | None: ...
@@ -63,6 +65,8 @@ class Face(ABC):
     @functools.cached_property
     def value_codec(self) -> Codec:
         """How values are, of one CPU each."""
+        if self.spec.type == MapType.RINGBUF:
+            return Codec(0, bytes, raw_codec(0).encode)  # a record is of any size
         return _codec_of(self.spec.value_type, self.spec.value_size)
 
     # keys and values
@@ -131,7 +135,7 @@ class Face(ABC):
                 yield self.key_codec.decode(raw)
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return sum(1 for _ in (self if self.spec.key_size else self.waiting()))
 
     def __bool__(self) -> bool:
         """A map is something, also when nothing is in it."""
@@ -149,7 +153,13 @@ class Face(ABC):
         return iter(self)
 
     def items(self) -> Iterator[tuple[Any, Any]]:
-        """Keys and values; one that goes meanwhile is left out."""
+        """Keys and values; one that goes meanwhile is left out.
+
+        Of a queue, stack or ring buffer: what waits in it, by its place from 0 on.
+        """
+        if not self.spec.key_size:
+            yield from ((place, self._decode(value)) for place, value in enumerate(self.waiting()))
+            return
         for key in self:
             value = self.get(key, _MISSING)
             if value is not _MISSING:

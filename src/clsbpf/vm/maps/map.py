@@ -28,7 +28,7 @@ from ...bpf.maps import PERCPU_TYPES, MapFlag, MapType, UpdateFlag
 from ...bpf.spec import MapSpec
 from ...errors import MapError
 from ...objfile.btf import TypeRef
-from . import array, devices, hash, lpm, lru, queue
+from . import array, devices, hash, lpm, lru, queue, ringbuf
 from .build import SLOTTED, build
 from .check import ENOTSUPP, check
 from .face import Face
@@ -61,6 +61,7 @@ class Commands:
 _SLOTS = Commands(
     array.array_lookup_slot, array.array_update_slot, array.array_delete_slot, array.array_next_key
 )
+_NO_SOCKETS = Commands(devices.nothing_lookup, next_key=array.array_next_key, absent=errno.EOPNOTSUPP)
 _INDEXED_SLOTS = SLOTTED - {MapType.HASH_OF_MAPS}
 _DEVICES = Commands(devices.device_lookup, devices.devmap_update, devices.device_delete, array.array_next_key)
 
@@ -97,8 +98,11 @@ COMMANDS: dict[int, Commands] = {
         hash.hash_lookup, devices.devmap_hash_update, hash.hash_delete, hash.hash_next_key
     ),
     MapType.CPUMAP: dataclasses.replace(_DEVICES, update=devices.cpumap_update),
+    MapType.SOCKMAP: _NO_SOCKETS,
+    MapType.XSKMAP: _NO_SOCKETS,
+    MapType.SOCKHASH: dataclasses.replace(_NO_SOCKETS, next_key=devices.nothing_next_key),
 }
-"""By type; a type that is missing has no commands (ring buffers, maps of sockets)."""
+"""By type; a type that is missing has no commands (ring buffers, storage of sockets)."""
 
 _PEEKED: dict[int, Callable[[int, int], int]] = {
     MapType.QUEUE: queue.queue_peek,
@@ -288,12 +292,30 @@ class Map(Face):
 
     def walk(self) -> Iterator[bytes]:
         """The keys as bytes, in the map's order.  It may change meanwhile; the walk ends all the same."""
-        key = self.next_key()
-        for _ in range(self.max_entries):
-            if key is None:
-                return
-            yield key
-            key = self.next_key(key)
+        self._may_read()
+        next_key = self._has(self._commands.next_key, "walked")
+        if next_key is array.array_next_key:
+            yield from (index.to_bytes(4, sys.byteorder) for index in range(self.max_entries))
+        elif next_key is hash.hash_next_key:
+            yield from hash.all_keys(self.address)
+        else:
+            key = self.next_key()
+            for _ in range(self.max_entries):
+                if key is None:
+                    return
+                yield key
+                key = self.next_key(key)
+
+    def waiting(self) -> Iterator[bytes]:
+        """What a map without keys would give, in that order, without taking it out."""
+        self._may_read()
+        match self.spec.type:
+            case MapType.QUEUE | MapType.STACK:
+                yield from queue.all_values(self.address)
+            case MapType.RINGBUF:
+                yield from ringbuf.all_records(self.address)
+            case _:
+                raise self._error(self._commands.absent, f"a {self.spec.type_name} cannot be listed")
 
     # slots: what a descriptor in a value stands for
 

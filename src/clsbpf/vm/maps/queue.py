@@ -8,6 +8,7 @@ kernel's, so with BPF_F_ZERO_SEED the mistakes are the kernel's, too.
 
 from __future__ import annotations
 
+import ctypes
 import enum
 import errno
 
@@ -93,6 +94,15 @@ def queue_peek(map: int, value: int) -> int:
 def queue_pop(map: int, value: int) -> int:
     """queue_map_pop_elem, stack_map_pop_elem."""
     return queue_get(map, value, 1)
+
+
+def all_values(map: int) -> list[bytes]:
+    """Every value, in the order in which they would be popped."""
+    values, index = [], load_i64(map + QueueAt.TAIL)
+    while index != load_i64(map + QueueAt.HEAD):
+        values.append(ctypes.string_at(value_at(map, index), load_i64(map + MapAt.VALUE_SIZE)))
+        index = following(map, index)
+    return values if load_i64(map + MapAt.TYPE) == MapType.QUEUE else values[::-1]
 
 
 @native

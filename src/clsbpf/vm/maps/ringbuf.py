@@ -12,8 +12,10 @@ time can lie across the end.
 
 from __future__ import annotations
 
+import ctypes
 import enum
 import errno
+from collections.abc import Iterator
 
 from ..subset import copy, load_i64, load_u32, native, store_i64, store_u32
 from .header import MapAt
@@ -152,3 +154,16 @@ def consume(map: int, record: int) -> None:
     """The record with this head was read."""
     length = load_u32(record) & ~(BUSY | DISCARD)
     store_i64(map + RingAt.CONSUMER, load_i64(map + RingAt.CONSUMER) + record_bytes(length))
+
+
+def all_records(map: int) -> Iterator[bytes]:
+    """The records that are ready, without reading them away."""
+    position = load_i64(map + RingAt.CONSUMER)
+    while position < load_i64(map + RingAt.PRODUCER):
+        record = record_at(map, position)
+        length = load_u32(record)
+        if length & BUSY:
+            return
+        if not length & DISCARD:
+            yield ctypes.string_at(record + HEAD, length)
+        position += record_bytes(length & ~DISCARD)
