@@ -1,0 +1,121 @@
+"""A compiled object to try: its programs, which share its maps, and its global variables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from ..bpf.spec import ObjectSpec, VariableSpec
+from ..engine.objects import LoadedObject
+from ..errors import ObjectError
+from ..objfile import TypeRef, read_object
+from ..vm.helpers import KFUNCS
+from ..vm.maps.map import Map
+from ..vm.maps.values import Codec, codec, raw_codec
+
+if TYPE_CHECKING:
+    pass
+
+from .program import Program
+from .tables import make_programs
+
+
+class Object:
+    """A compiled object (ELF): its programs and maps, and its global variables.
+
+    Programs are found by function, or by section where that holds only one.  Each is linked and checked
+    when it is first used.  All of them share the object's maps, as the kernel's do.
+    """
+
+    def __init__(self, spec: ObjectSpec, *, profile: str = "current") -> None:
+        self.spec = spec
+        self._profile = profile
+        self._loaded = LoadedObject(spec, make_programs("jit", profile))
+        self.maps: Mapping[str, Map] = self._loaded.maps
+        """The maps by name."""
+        self.programs: Mapping[str, Program] = _Programs(self)
+        """The programs by function or section; an unknown name is an ObjectError that lists them."""
+        self.variables: MutableMapping[str, Any] = Variables(spec, self.maps)
+        """Global variables by name, to read and (those that are not constant) to set."""
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        btf: str | os.PathLike[str] | None = None,
+        profile: str = "current",
+    ) -> Object:
+        """The object in a file; `btf` is that of the kernel it shall fit, by default this machine's.
+
+        ObjectError says what is wrong with it, and where.
+        """
+        return cls(read_object(path, btf=btf, kfuncs=KFUNCS), profile=profile)
+
+    def _program(self, name: str) -> Program:
+        spec = self.spec.program(name)
+        return Program(
+            spec.insns, lambda: self._loaded.program(spec.name), name=spec.name, profile=self._profile
+        )
+
+
+class _Programs(Mapping[str, Program]):
+    """The programs of an object by function; sections are understood too."""
+
+    def __init__(self, owner: Object) -> None:
+        self._owner = owner
+        self._made: dict[str, Program] = {}
+
+    def __getitem__(self, name: str) -> Program:
+        function = self._owner.spec.program(name).name
+        if function not in self._made:
+            self._made[function] = self._owner._program(function)
+        return self._made[function]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._owner.spec.programs)
+
+    def __len__(self) -> int:
+        return len(self._owner.spec.programs)
+
+
+class Variables(MutableMapping[str, Any]):
+    """Global variables of an object by name: numbers, lists and dicts where it has types, else bytes."""
+
+    def __init__(self, spec: ObjectSpec, maps: Mapping[str, Map]) -> None:
+        self._spec = spec
+        self._maps = maps
+
+    def _find(self, name: str) -> tuple[VariableSpec, Codec]:
+        variable = self._spec.variables.get(name)
+        if variable is None:
+            there = ", ".join(self._spec.variables) or "none"
+            raise ObjectError(f"{self._spec.name}: no variable {name!r}; there are: {there}")
+        if isinstance(variable.type, TypeRef):
+            return variable, codec(variable.type)
+        return variable, raw_codec(variable.size)
+
+    def __getitem__(self, name: str) -> Any:
+        variable, values = self._find(name)
+        section = self._maps[variable.map].lookup(ONLY_KEY)
+        return values.decode(section[variable.offset : variable.offset + variable.size])
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        variable, values = self._find(name)
+        section = bytearray(self._maps[variable.map].lookup(ONLY_KEY))
+        section[variable.offset : variable.offset + variable.size] = values.encode(value, name)
+        self._maps[variable.map].update(ONLY_KEY, bytes(section))
+
+    def __delitem__(self, name: str) -> None:
+        raise ObjectError(f"variable {name!r} cannot be deleted")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._spec.variables)
+
+    def __len__(self) -> int:
+        return len(self._spec.variables)
+
+
+ONLY_KEY = bytes(4)
+"""A data section is an array of one value."""
