@@ -15,8 +15,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from clsbpf.bpf.insn import Insn
+from clsbpf.bpf.isa import PSEUDO_KFUNC_CALL, Class, Jmp
+from clsbpf.bpf.spec import ProgramSpec
+from clsbpf.bpf.tag import program_tag
 from clsbpf.kernel.bpf import prog_info
-from clsbpf.kernel.loader import kernel_name, load
+from clsbpf.kernel.loader import kernel_function, kernel_name, load
 from judges import inside, need_kernel
 from kernel_story import kernel_story
 from our_story import our_story
@@ -67,12 +71,24 @@ def test_a_program_does_what_it_does_in_the_kernel(case: Case, level: str, lab: 
     assert found.maps == expected.maps
 
 
+def with_kernel_numbers(program: ProgramSpec) -> list[Insn]:
+    """Kernel functions are called by the number that they have in this kernel; it is part of the tag."""
+    return [
+        dataclasses.replace(insn, imm=kernel_function(program.kfuncs[insn.imm]))
+        if insn.code == Class.JMP | Jmp.CALL and insn.src == PSEUDO_KFUNC_CALL
+        else insn
+        for insn in program.insns
+    ]
+
+
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("source", SOURCES)
-def test_the_kernel_takes_every_program(source: str, level: str) -> None:
+def test_the_kernel_takes_every_program_and_gives_it_our_tag(source: str, level: str) -> None:
     need_kernel()
     spec = object_spec(level, source)
     with load(spec) as loaded:
         assert loaded.programs.keys() == spec.programs.keys()
         for name, fd in loaded.programs.items():
-            assert prog_info(fd).name == kernel_name(name)
+            info = prog_info(fd)
+            assert info.name == kernel_name(name)
+            assert info.tag == program_tag(with_kernel_numbers(spec.programs[name]))
