@@ -285,5 +285,5 @@ def test_two_maps_of_one_name() -> None:
     made.symbol("main", made.code("tc", CODE))
     for name in (".data", ".data"):
         made.section(name, b"1234", flags=elf.ALLOC | elf.WRITE)
-    with pytest.raises(ObjectError, match="two maps are called '.data'"):
+    with pytest.raises(ObjectError, match=r"two maps are called '\.data'"):
         load_object(made.build(), "p.o")

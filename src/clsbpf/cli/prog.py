@@ -27,9 +27,10 @@ def show(object: str, btf: str | None, json: bool) -> None:
     clsbpf prog show prog.o
     """
     from ..objfile import read_object
+    from ..vm.helpers import KFUNCS
     from .objects import as_json, as_text, describe
 
-    described = describe(read_object(object, btf=btf))
+    described = describe(read_object(object, btf=btf, kfuncs=KFUNCS))
     click.echo(as_json(described) if json else as_text(described))
 
 
@@ -47,9 +48,10 @@ def dump(object: str, section: str | None, btf: str | None, source: bool) -> Non
     clsbpf prog dump prog.o classifier --source
     """
     from ..objfile import read_object
+    from ..vm.helpers import KFUNCS
     from .objects import dump_btf, dump_programs
 
-    spec = read_object(object, btf=btf)
+    spec = read_object(object, btf=btf, kfuncs=KFUNCS)
     lines = dump_btf(spec) if section == ".BTF" else dump_programs(spec, section, source=source)
     for line in lines:
         click.echo(line)
