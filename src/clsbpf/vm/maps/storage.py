@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import mmap
+import platform
 import sys
 
 from ...errors import MapError
@@ -18,7 +19,11 @@ LARGEST = 1 << 40
 """Bytes of one reservation; what asks for more gets ENOMEM, as in a kernel with less memory."""
 
 _SMALL = 1 << 16
-_LAZY = getattr(mmap, "MAP_NORESERVE", 0)
+_NORESERVE = {"x86_64": 0x4000, "aarch64": 0x4000, "riscv64": 0x4000, "s390x": 0x4000, "ppc64le": 0x40}
+_LAZY: int = getattr(  # Python has the name from 3.13 on
+    mmap, "MAP_NORESERVE", _NORESERVE.get(platform.machine(), 0) if sys.platform == "linux" else 0
+)
+"""Do not count what may never be touched against the memory there is."""
 
 
 def _reserve(size: int) -> tuple[int, object]:

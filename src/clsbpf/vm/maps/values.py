@@ -30,7 +30,7 @@ MAX_DEPTH: Final = 32
 """Of structs in structs; BTF that goes deeper is hostile."""
 MAX_ELEMENTS: Final = 1 << 22
 """Of an array; more than the largest value has bytes."""
-MAX_FIELDS: Final = 1 << 16
+MAX_FIELDS: Final = 1 << 14
 """Of all structs in a type together; hostile BTF doubles them at every level."""
 
 
