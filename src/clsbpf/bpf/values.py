@@ -84,7 +84,8 @@ class Length:
 class Binary:
     """`left op right`.
 
-    A divisor is never 0 where the value is spoken of: the program would have ended with 0.
+    Where a divisor is 0 the program ended with 0, so its path says that it is not.  Whoever evaluates the
+    parts of a path in any order must be ready for it all the same: any result will do (here: 0).
     """
 
     op: Alu
@@ -116,8 +117,8 @@ OPERATIONS: dict[Alu, Callable[[int, int], int]] = {
     Alu.ADD: lambda left, right: left + right & U32,
     Alu.SUB: lambda left, right: left - right & U32,
     Alu.MUL: lambda left, right: left * right & U32,
-    Alu.DIV: lambda left, right: left // right,
-    Alu.MOD: lambda left, right: left % right,
+    Alu.DIV: lambda left, right: left // right if right else 0,
+    Alu.MOD: lambda left, right: left % right if right else 0,
     Alu.OR: lambda left, right: left | right,
     Alu.AND: lambda left, right: left & right,
     Alu.XOR: lambda left, right: left ^ right,
@@ -136,7 +137,7 @@ _ASSOCIATIVE: dict[Alu, Alu] = {op: op for op in (Alu.ADD, Alu.MUL, Alu.OR, Alu.
 
 
 def binary(op: Alu, left: Value, right: Value) -> Value:
-    """`left op right`, folded.  A constant divisor is not 0."""
+    """`left op right`, folded."""
     if isinstance(left, Constant) and isinstance(right, Constant):
         return Constant(OPERATIONS[op](left.value, right.value))
     if op in _COMMUTE and isinstance(left, Constant):
