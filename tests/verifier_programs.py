@@ -529,4 +529,6 @@ def mutated(insns: tuple[Insn, ...], random: Random) -> tuple[Insn, ...]:
         elif kind == 9:
             other = random.choice(places)
             program[at], program[other] = program[other], insn
+        if program[at].code == Class.JMP | Jmp.CALL and program[at].src == 2:
+            program[at] = insn  # a kernel function has no number here that could be another's
     return tuple(program)

@@ -297,7 +297,7 @@ def _size(zero: bool) -> Callable[[Walk, Call, int, Reg], None]:
 def _fixed(size: int, *, write: bool, raw: bool) -> Callable[[Walk, Call, int, Reg], None]:
     def rule(v: Walk, call: Call, regno: int, reg: Reg) -> None:
         helper_access(v, call, regno, size, write=write, zero=False, raw=raw)
-        if raw and (reg.off + reg.var.value) % size and not reg.var.mask:
+        if raw and (reg.off + reg.var.smin) % size and not reg.var.mask:
             raise Refused("alignment", f"misaligned access off {reg.off} size {size}", regno, off=reg.off, size=size)
 
     return rule
@@ -330,7 +330,7 @@ def _special(name: str) -> Callable[[Walk, Call, int, Reg], None]:
             if spec.value_type is None:
                 raise Refused("special-field", f"map '{spec.name}' has to have BTF in order to use {name}", regno, field=name, errno=22)
             raise Refused("special-field", f"map '{spec.name}' has no valid {name}", regno, field=name, errno=22)
-        at = reg.off + reg.var.value
+        at = reg.off + reg.var.smin
         if place.offset != at:
             raise Refused(
                 "special-field",
@@ -368,7 +368,7 @@ def _string(v: Walk, call: Call, regno: int, reg: Reg) -> None:
         raise Refused("constant", f"R{regno} does not point to a readonly map'", regno)
     if reg.var.mask:
         raise Refused("constant", f"R{regno} is not a constant address'", regno)
-    at = reg.off + reg.var.value
+    at = reg.off + reg.var.smin
     check_map_value(reg, regno, reg.off, spec.value_size - at, write=False)
     value = dict(spec.contents).get(bytes(4), b"")
     if isinstance(value, bytes) and b"\0" not in value.ljust(spec.value_size, b"\0")[at:]:
@@ -378,12 +378,15 @@ def _string(v: Walk, call: Call, regno: int, reg: Reg) -> None:
 def _dynptr_slot(v: Walk, regno: int, reg: Reg) -> Slot:
     if reg.kind == DYNPTR:
         return Slot(bytes([DYNPTR_BYTES]) * 8, reg)
-    if reg.var.mask or (reg.off + reg.var.value) % 8:
+    if reg.var.mask or (reg.off + reg.var.smin) % 8:
         raise Refused("dynptr", "dynptr has to be at a constant offset", regno, errno=22)
-    number = -(reg.off + reg.var.value) // 8 - 1
+    at = reg.off + reg.var.smin
+    if not -512 <= at <= -16:
+        raise Refused("dynptr", f"cannot pass in dynptr at an offset={at}", regno, errno=22)
+    number = -at // 8 - 1
     slot = frame_of(v, reg).stack.get(number, EMPTY)
     below = frame_of(v, reg).stack.get(number - 1, EMPTY)
-    v.state.mark_read(reg.size, 3 << number - 1 if number else 1)
+    v.state.mark_read(reg.size, 3 << number - 1)
     if DYNPTR_BYTES not in slot.kinds or below.reg.id != slot.reg.id or slot.reg.size != 1:
         raise Refused("dynptr", f"Expected an initialized dynptr as arg #{regno - 1}", regno, errno=22)
     return slot
@@ -399,10 +402,9 @@ def _dynptr(v: Walk, call: Call, regno: int, reg: Reg) -> None:
 
 
 def _new_dynptr(v: Walk, call: Call, regno: int, reg: Reg) -> None:
-    if reg.kind != STACK or reg.var.mask or (reg.off + reg.var.value) % 8:
+    if reg.kind != STACK or reg.var.mask or (reg.off + reg.var.smin) % 8:
         raise Refused("dynptr", "cannot pass in dynptr at an offset" if reg.kind == STACK else "Dynptr has to be an uninitialized dynptr", regno, errno=22)
-    at = reg.off + reg.var.value
-    at -= 1 << 64 if at >= 1 << 63 else 0
+    at = reg.off + reg.var.smin
     check_stack_bounds(reg, regno, reg.off, 16, write=True, direct=False)
     number = -at // 8 - 1
     frame = frame_of(v, reg)
