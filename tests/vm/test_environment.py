@@ -40,14 +40,20 @@ def stack(content: bytes, size: int) -> str:
     """Store bytes at r10 - size."""
     padded = content.ljust(size, b"\0")
     words = (int.from_bytes(padded[at : at + 8], "little") for at in range(0, size, 8))
-    return "".join(f"r1 = {word:#x} ll\n*(u64 *)(r10 - {size - at * 8}) = r1\n" for at, word in enumerate(words))
+    return "".join(
+        f"r1 = {word:#x} ll\n*(u64 *)(r10 - {size - at * 8}) = r1\n" for at, word in enumerate(words)
+    )
 
 
-def fib(destination: str, *, ifindex: int = 2, length: int = 0, flags: int = 0) -> tuple[int, tuple[object, ...]]:
+def fib(
+    destination: str, *, ifindex: int = 2, length: int = 0, flags: int = 0
+) -> tuple[int, tuple[object, ...]]:
     """bpf_fib_lookup: the answer and struct bpf_fib_lookup after it, as the packet brings it out."""
     address = ip_address(destination)
     family = 2 if address.version == 4 else 10
-    raw = struct.pack("=BB2s2sHII16s16s4s12s", family, 6, b"", b"", length, ifindex, 0, b"", address.packed, b"", b"")
+    raw = struct.pack(
+        "=BB2s2sHII16s16s4s12s", family, 6, b"", b"", length, ifindex, 0, b"", address.packed, b"", b""
+    )
     text = "r6 = r1\n" + stack(raw, 64)
     text += f"r1 = r6\nr2 = r10\nr2 += -64\nr3 = 64\nr4 = {flags}\ncall bpf_fib_lookup\nr7 = r0\n"
     text += "r1 = r6\nr2 = 0\nr3 = r10\nr3 += -64\nr4 = 64\nr5 = 0\ncall bpf_skb_store_bytes\nr0 = r7\nexit"
@@ -99,8 +105,20 @@ def lookup(name: str, ends: bytes, then: str) -> int:
 
 
 SOCKETS = [
-    ("a connected one", "sk_lookup_tcp", ("198.51.100.7", 5000, "192.0.2.1", 80), "r0 = *(u32 *)(r7 + 16)", 7),
-    ("one that listens", "sk_lookup_tcp", ("198.51.100.7", 5001, "192.0.2.1", 80), "r0 = *(u32 *)(r7 + 72)", 10),
+    (
+        "a connected one",
+        "sk_lookup_tcp",
+        ("198.51.100.7", 5000, "192.0.2.1", 80),
+        "r0 = *(u32 *)(r7 + 16)",
+        7,
+    ),
+    (
+        "one that listens",
+        "sk_lookup_tcp",
+        ("198.51.100.7", 5001, "192.0.2.1", 80),
+        "r0 = *(u32 *)(r7 + 72)",
+        10,
+    ),
     ("its port", "sk_lookup_udp", ("198.51.100.7", 5001, "192.0.2.9", 53), "r0 = *(u32 *)(r7 + 44)", 53),
     ("none", "sk_lookup_udp", ("198.51.100.7", 5001, "192.0.2.9", 54), "r0 = 0", 99),
     (
@@ -129,7 +147,14 @@ def test_sockets(name: str, ends: tuple[str, int, str, int], then: str, expected
 
 def test_where_a_packet_is_redirected_to_is_told_once() -> None:
     environment = Environment()
-    assert run(assemble("r1 = 5\nr2 = 1\ncall bpf_redirect\nexit"), Skb.from_frame(FRAME), environment=environment) == 7
+    assert (
+        run(
+            assemble("r1 = 5\nr2 = 1\ncall bpf_redirect\nexit"),
+            Skb.from_frame(FRAME),
+            environment=environment,
+        )
+        == 7
+    )
     assert environment.take_redirect() == Redirect(5, 1, bytes(20))
     assert environment.take_redirect() is None
 
@@ -142,7 +167,9 @@ def test_a_clone_is_delivered_as_the_packet_was_then() -> None:
         return 0
 
     net = Net(devices={2: NetDevice(2)}, deliver=deliver)
-    text = "*(u32 *)(r1 + 8) = 3\nr6 = r1\nr2 = 2\nr3 = 1\ncall bpf_clone_redirect\n*(u32 *)(r6 + 8) = 4\nexit"
+    text = (
+        "*(u32 *)(r1 + 8) = 3\nr6 = r1\nr2 = 2\nr3 = 1\ncall bpf_clone_redirect\n*(u32 *)(r6 + 8) = 4\nexit"
+    )
     skb = Skb.from_frame(FRAME)
     assert run(assemble(text), skb, environment=Environment(net=net)) == 0
     assert taken == [(FRAME, 3, 2, 1)]
@@ -153,7 +180,10 @@ def test_what_is_printed_is_logged_with_its_packet() -> None:
     environment = Environment()
     environment.packet = 12
     text = stack(b"mark %d of %s", 16) + "r6 = r1\nr1 = r10\nr1 += -16\nr2 = 14\nr3 = -5\nr4 = 0\nr5 = 0\n"
-    assert run(assemble(text + "call bpf_trace_printk\nexit"), Skb.from_frame(FRAME), environment=environment) == 11
+    assert (
+        run(assemble(text + "call bpf_trace_printk\nexit"), Skb.from_frame(FRAME), environment=environment)
+        == 11
+    )
     assert [(line.packet, line.text) for line in environment.trace] == [(12, "mark -5 of ")]
 
 
@@ -167,7 +197,11 @@ def test_what_is_not_here_is_counted() -> None:
 def test_a_tunnel_key_goes_with_the_packet_to_the_next_program() -> None:
     skb = Skb.from_frame(FRAME)
     key = struct.pack("=II12xBBHI16x", 42, 0x0A000001, 0, 64, 0, 0)
-    put = "r6 = r1\n" + stack(key, 48) + "r1 = r6\nr2 = r10\nr2 += -48\nr3 = 44\nr4 = 0\ncall bpf_skb_set_tunnel_key\nexit"
+    put = (
+        "r6 = r1\n"
+        + stack(key, 48)
+        + "r1 = r6\nr2 = r10\nr2 += -48\nr3 = 44\nr4 = 0\ncall bpf_skb_set_tunnel_key\nexit"
+    )
     get = "r2 = r10\nr2 += -48\nr3 = 44\nr4 = 0\ncall bpf_skb_get_tunnel_key\nr0 = *(u32 *)(r10 - 48)\nexit"
     assert run(assemble(put), skb) == 0
     assert run(assemble(get), skb) == 42

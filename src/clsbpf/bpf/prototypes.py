@@ -166,13 +166,13 @@ tcp_sock: sock_common -> tcp_sock?
 skb_ecn_set_ce: ctx -> int
 get_listener_sock: sock_common -> socket?
 skc_lookup_tcp: ctx mem size any any -> sock_common?
-tcp_check_syncookie: sock_common mem size mem size -> int
+tcp_check_syncookie: sock_common mem size mem size -> int gpl
 strtol: mem size any out8 -> int
 strtoul: mem size any out8 -> int
 sk_storage_get: map socket? value? any -> value?
 sk_storage_delete: map socket? -> int
 send_signal: any -> int
-tcp_gen_syncookie: sock_common mem size mem size -> int
+tcp_gen_syncookie: sock_common mem size mem size -> int gpl
 probe_read_user: out size0 any -> int gpl
 probe_read_kernel: out size0 any -> int gpl
 probe_read_user_str: out size0 any -> int gpl
@@ -197,7 +197,7 @@ skc_to_tcp_request_sock: any -> btf?
 skc_to_udp6_sock: any -> btf?
 get_task_stack: btf out size0 any -> int
 copy_from_user: out size0 any -> int
-snprintf_btf: out size any any any -> int gpl
+snprintf_btf: out size any any any -> int
 skb_cgroup_classid: ctx -> int
 redirect_neigh: any mem? size0 any -> int
 per_cpu_ptr: any any -> btf?
@@ -205,16 +205,16 @@ this_cpu_ptr: any -> btf
 redirect_peer: any any -> int
 task_storage_get: map btf value? any -> value?
 task_storage_delete: map btf -> int
-get_current_task_btf: -> btf
+get_current_task_btf: -> btf gpl
 ktime_get_coarse_ns: -> int
-check_mtu: ctx any rw4 any any -> int
+check_mtu: ctx any rw4 any any -> int gpl
 for_each_map_elem: map func stack? any -> int
 snprintf: out? size0 string mem? size0 -> int gpl
-timer_init: timer map any -> int
-timer_set_callback: timer func -> int
-timer_start: timer any any -> int
-timer_cancel: timer -> int
-task_pt_regs: btf -> btf
+timer_init: timer map any -> int gpl
+timer_set_callback: timer func -> int gpl
+timer_start: timer any any -> int gpl
+timer_cancel: timer -> int gpl
+task_pt_regs: btf -> btf gpl
 get_branch_snapshot: out size0 any -> int gpl
 trace_vprintk: mem size mem? size0 -> int gpl
 skc_to_unix_sock: any -> btf?
@@ -233,10 +233,10 @@ ringbuf_discard_dynptr: dynptr any -> void
 dynptr_read: out size0 dynptr any any -> int
 dynptr_write: dynptr any mem size0 any -> int
 dynptr_data: dynptr any const -> dynptr_mem?
-tcp_raw_gen_syncookie_ipv4: ip4 mem size -> int
-tcp_raw_gen_syncookie_ipv6: ip6 mem size -> int
-tcp_raw_check_syncookie_ipv4: ip4 tcp -> int
-tcp_raw_check_syncookie_ipv6: ip6 tcp -> int
+tcp_raw_gen_syncookie_ipv4: ip4 mem size -> int gpl
+tcp_raw_gen_syncookie_ipv6: ip6 mem size -> int gpl
+tcp_raw_check_syncookie_ipv4: ip4 tcp -> int gpl
+tcp_raw_check_syncookie_ipv6: ip6 tcp -> int gpl
 ktime_get_tai_ns: -> int
 user_ringbuf_drain: map func stack? any -> int
 cgrp_storage_get: map btf value? any -> value?

@@ -94,6 +94,8 @@ STEP_LIMIT = 1 << 24
 """Instructions of one run, by default; a verified program stays far below."""
 
 MAX_CALL_FRAMES = 8
+BYTES: dict[int, int] = {int(size): width for size, width in SIZE_BYTES.items()}
+"""Bytes of an access, by the size bits of its opcode."""
 STALE_PLACES = 64
 """Old places of the packet that are remembered."""
 FUNCTION = 0x7C15B9F000000000
@@ -577,7 +579,7 @@ class Machine:
             if self.read(R6) != self.context:
                 raise self.fault("LD_ABS and LD_IND need the context in r6")
             offset = insn.imm + (self.read(insn.src) if mode == Mode.IND else 0)
-            value = load_packet(self.context, s32(offset), SIZE_BYTES[Size(size_of(insn.code))])
+            value = load_packet(self.context, s32(offset), BYTES[insn.code & 0x18])
             self.forget_arguments()
             self.write(R0, max(value, 0))
             if value == OUTSIDE:
@@ -587,7 +589,7 @@ class Machine:
 
     def load(self, insn: Insn) -> None:
         mode = mode_of(insn.code)
-        size = SIZE_BYTES[Size(size_of(insn.code))]
+        size = BYTES[insn.code & 0x18]
         if mode not in (Mode.MEM, Mode.MEMSX) or (mode == Mode.MEMSX and size == 8):
             raise self.unknown(insn)
         address = self.read(insn.src) + insn.off & U64
@@ -601,7 +603,7 @@ class Machine:
     def store(self, insn: Insn, value: int) -> None:
         if mode_of(insn.code) != Mode.MEM:
             raise self.unknown(insn)
-        size = SIZE_BYTES[Size(size_of(insn.code))]
+        size = BYTES[insn.code & 0x18]
         address = self.read(insn.dst) + insn.off & U64
         if self.in_context(address):
             self.context_store(insn, address - self.context, size, value)
@@ -640,7 +642,7 @@ class Machine:
 
     def atomic(self, insn: Insn) -> None:
         """BPFATOMIC.  One thread sees no difference from the same operation in steps."""
-        size = SIZE_BYTES[Size(size_of(insn.code))]
+        size = BYTES[insn.code & 0x18]
         base = insn.src if insn.imm == Atomic.LOAD_ACQ else insn.dst
         address = self.read(base) + insn.off & U64
         if self.in_context(address):
