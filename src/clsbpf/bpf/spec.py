@@ -245,6 +245,5 @@ class ObjectSpec:
 
 
 def _described(program: ProgramSpec) -> str:
-    if program.section in ("", program.name):
-        return program.name
-    return f"{program.name} (section {program.section})"
+    name, section = (each if each.isprintable() else repr(each) for each in (program.name, program.section))
+    return name if program.section in ("", program.name) else f"{name} (section {section})"
