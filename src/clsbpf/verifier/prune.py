@@ -353,7 +353,8 @@ def visited(v: Walk, at: int) -> bool:
     if hit is not None:
         propagate(hit, state)
         return True
-    stored[:] = kept
+    if len(kept) != len(stored):
+        stored[:] = kept
     if not add:
         return False
     v.jumps_before, v.count_before = v.jumps, v.count
@@ -361,7 +362,7 @@ def visited(v: Walk, at: int) -> bool:
     new.parent = state.parent
     new.insn = at
     new.branches = 1
-    stored.append(new)
+    stored.insert(0, new)
     v.states += 1
     state.parent = new
     for frame in state.frames:
