@@ -47,6 +47,13 @@ def boolean(types: BtfWriter) -> int:
     return types.add(Kind.INT, "_Bool", size=1, rest=struct.pack("<I", 4 << 24 | 8))
 
 
+def section(types: BtfWriter) -> int:
+    number = types.int()
+    return types.datasec(
+        ".bss", (types.var("seen", number), 4, 4), (types.var("lost", number), 8, 4), size=12
+    )
+
+
 VALUES: list[tuple[str, Make, bytes, Any]] = [
     ("int", lambda types: types.int(), b"\xfe\xff\xff\xff", -2),
     ("unsigned", lambda types: types.int("u16", 2, signed=False), b"\xfe\xff", 65534),
@@ -69,6 +76,7 @@ VALUES: list[tuple[str, Make, bytes, Any]] = [
         b"\1\2\3\4\x5a\xa5\0\0",
         {"octets": [1, 2, 3, 4], "word": 0x04030201, "low": 0xA, "high": 0xA55},
     ),
+    ("data section", section, bytes(4) + b"\1\0\0\0\2\0\0\0", {"seen": 1, "lost": 2}),
     ("signed bits", signed_bits, b"\xff\xff\xff\x7f", {"a": -1, "b": -1, "c": 0x7FFFFF}),
 ]
 
@@ -126,6 +134,21 @@ def circle(types: BtfWriter) -> int:
 
 def vast(types: BtfWriter) -> int:
     return types.array(types.struct("none", 0), 0xFFFFFFFF)
+
+
+def beyond(types: BtfWriter) -> int:
+    double = types.add(Kind.FLOAT, "double", size=8)
+    return types.struct("s", 4, ("x", double, 0))
+
+
+def far_bits(types: BtfWriter) -> int:
+    return types.struct("s", 4, ("x", types.int(), 0xFFFFFF, 255))
+
+
+@pytest.mark.parametrize("make", [beyond, far_bits])
+def test_fields_lie_in_their_struct(make: Make) -> None:
+    with pytest.raises(MapError, match="field 'x' ends at"):
+        codec(made(make))
 
 
 @pytest.mark.parametrize("make", [doubling, circle, vast])

@@ -5,6 +5,7 @@
     struct                   dict by field name; the fields of what has no name are its own fields
     union                    dict by field name: each reads the same bytes
     array                    list; of `char`, bytes
+    data section             dict by the name of the variable
     anything                 bytes of its size are taken, too
 
 Writing, fields that are not given are 0, and a union's given ones have to agree.  What does not fit is a
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from ...errors import MapError
-from ...objfile.btf import Array, Composite, Enum, Float, Int, Kind, Modifier, Ptr, TypeRef
+from ...objfile.btf import Array, Composite, Datasec, Enum, Float, Int, Kind, Modifier, Ptr, TypeRef, Var
 
 MAX_DEPTH: Final = 32
 """Of structs in structs; BTF that goes deeper is hostile."""
@@ -95,7 +96,9 @@ def _codec(type: TypeRef, depth: int, work: _Work) -> Codec:
         case Array():
             return _with_bytes(_array_codec(type, found, depth, work))
         case Composite():
-            return _with_bytes(_composite_codec(type, found, depth, work))
+            return _with_bytes(_composite_codec(found.size, _fields(type, found, 0, depth, work)))
+        case Datasec():
+            return _with_bytes(_composite_codec(found.size, _variables(type, found, depth, work)))
         case _:
             return raw_codec(type.size)
 
@@ -244,9 +247,19 @@ def _fields(type: TypeRef, composite: Composite, base: int, depth: int, work: _W
             yield _Field(member.name, base + member.bit_offset // 8, _codec(of, depth + 1, work))
 
 
-def _composite_codec(type: TypeRef, composite: Composite, depth: int, work: _Work) -> Codec:
-    fields = {field.name: field for field in _fields(type, composite, 0, depth, work)}
-    size = composite.size
+def _variables(type: TypeRef, section: Datasec, depth: int, work: _Work) -> Iterator[_Field]:
+    """The variables of a data section, which is the only value of its map."""
+    for each in section.variables:
+        variable = type.btf[each.type]
+        if isinstance(variable, Var):
+            yield _Field(variable.name, each.offset, _codec(type.to(variable.target), depth + 1, work))
+
+
+def _composite_codec(size: int, found: Iterator[_Field]) -> Codec:
+    fields = {field.name: field for field in found}
+    for field in fields.values():
+        if field.offset + field.codec.size > size:
+            _wrong(f"field {field.name!r} ends at {field.offset + field.codec.size}, its struct at {size}")
 
     def decode(data: bytes) -> dict[str, Any]:
         return {name: field.read(data) for name, field in fields.items()}
