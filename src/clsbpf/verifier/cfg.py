@@ -137,12 +137,9 @@ def _check_reachable(insns: Sequence[Insn], at_start: Mapping[int, int]) -> froz
         elif cls in (Class.JMP, Class.JMP32) and op != Jmp.EXIT:
             target = jump_target(insn, at)
             assert target is not None
-            if op == Jmp.JA:
-                prune.add(target)
-            else:
+            prune.add(target)
+            if op != Jmp.JA:
                 prune.add(at)
-                if op == Jmp.JCOND:
-                    prune.add(target)
         todo.extend(successors(insns, at))
     for at, insn in enumerate(insns):
         if at in second:
