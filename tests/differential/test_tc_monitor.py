@@ -14,11 +14,11 @@ import pytest
 
 from clsbpf.errors import ClsbpfError
 from clsbpf.netlink import attr as nla
+from clsbpf.netlink.act import GACT_PARMS, GACT_PROB, MIRRED_PARMS, TcaAct, TcaGact, TcaMirred
 from clsbpf.netlink.attr import Attr
 from clsbpf.netlink.message import Message
 from clsbpf.netlink.schema import Rtm, Tca, TcaBpf, TcaStats
 from clsbpf.netlink.tcmsg import TcMsg, tc_message
-from clsbpf.tccmd.actions import GACT_PARMS, GACT_PROB, MIRRED_PARMS, TcaAct, TcaGact, TcaMirred
 from clsbpf.tccmd.ids import CLSACT_EGRESS, CLSACT_INGRESS, PROTOCOLS
 from clsbpf.tccmd.options import parse_options
 from clsbpf.tccmd.perform import print_notification

@@ -13,6 +13,7 @@ from clsbpf.tccmd.command import parse_command
 from clsbpf.tccmd.ids import PROTOCOLS
 from clsbpf.tccmd.options import parse_options
 from judges import need_tool
+from tc_action_lines import ALONE_ACTION_LINES, FILTER_ACTION_LINES
 from tc_judge import TcJudge, tc_judge
 from tc_lines import (
     ACTION_LINES,
@@ -55,8 +56,17 @@ def readable(request: bytes) -> str:
 
 @pytest.mark.parametrize(
     "lines",
-    [QDISC_LINES, FILTER_LINES, ACTION_LINES, GET_LINES, SHOW_LINES, CHAIN_LINES],
-    ids=["qdisc", "filter", "action", "get", "show", "chain"],
+    [
+        QDISC_LINES,
+        FILTER_LINES,
+        ACTION_LINES,
+        GET_LINES,
+        SHOW_LINES,
+        CHAIN_LINES,
+        FILTER_ACTION_LINES,
+        ALONE_ACTION_LINES,
+    ],
+    ids=["qdisc", "filter", "action", "get", "show", "chain", "filter-actions", "actions"],
 )
 def test_a_line_makes_the_request_that_tc_makes(judge: TcJudge, lines: list[str]) -> None:
     # One tc for the whole list; -force goes on after what the kernel refuses.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from . import usage
+from .actions import parse_actions_command
 from .errors import CommandError
 from .filter import parse_chain, parse_filter
 from .options import NO_OPTIONS, Options
@@ -22,7 +23,7 @@ _OBJECTS: tuple[tuple[str, _Parser | None], ...] = (
     ("class", None),
     ("filter", parse_filter),
     ("chain", parse_chain),
-    ("actions", None),
+    ("actions", parse_actions_command),
     ("monitor", None),
     ("exec", None),
 )

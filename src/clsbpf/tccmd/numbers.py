@@ -115,3 +115,58 @@ def estimator(interval: int, time_constant: int) -> tuple[int, int] | None:
         if interval / -math.log(1.0 - 1.0 / (1 << log)) > time_constant:
             return (steps - 2, log - 1) if log > 1 else None
     return None
+
+
+_SIZE_UNITS = {
+    "": 1.0,
+    "b": 1.0,
+    "k": 1024.0,
+    "kb": 1024.0,
+    "m": 1024.0**2,
+    "mb": 1024.0**2,
+    "g": 1024.0**3,
+    "gb": 1024.0**3,
+    "kbit": 1024.0 / 8,
+    "mbit": 1024.0**2 / 8,
+    "gbit": 1024.0**3 / 8,
+}
+
+_RATE_UNITS = {"": 1.0, "bit": 1.0, "bps": 8.0} | {
+    f"{prefix}{infix}{unit}": scale * base**power
+    for power, prefix in enumerate("kmgt", 1)
+    for infix, base in (("", 1000.0), ("i", 1024.0))
+    for unit, scale in (("bit", 1.0), ("bps", 8.0))
+}
+
+
+def size(text: str) -> int | None:
+    """get_size(): bytes with their unit (k is 1024), as 32 bits."""
+    value, unit = strtod(text)
+    scale = _SIZE_UNITS.get(unit.lower())
+    if unit == text or scale is None or not math.isfinite(value):
+        return None
+    found = int(value * scale)
+    return found if 0 <= found <= U32 else None
+
+
+def size_and_cell(text: str) -> tuple[int, int] | None:
+    """get_size_and_cell(): `SIZE` or `SIZE/CELL`, with the cell's logarithm (-1: none)."""
+    first, slash, second = text.partition("/")
+    bytes_, cell = size(first), unsigned(second) if slash else None
+    if bytes_ is None:
+        return None
+    if not slash:
+        return bytes_, -1
+    if cell is None or cell & (cell - 1) or not cell:
+        return None
+    return bytes_, cell.bit_length() - 1
+
+
+def rate(text: str, most: int = ULONG) -> int | None:
+    """get_rate64(): bits a second with their unit (k is 1000, ki 1024, bps bytes), as bytes a second."""
+    value, unit = strtod(text)
+    scale = _RATE_UNITS.get(unit.lower())
+    if unit == text or scale is None or not math.isfinite(value) or value < 0:
+        return None
+    found = int(value * scale / 8)
+    return found if found <= most else None

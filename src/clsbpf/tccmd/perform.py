@@ -58,7 +58,7 @@ def perform(command: Command, talk: Talk, names: Names = NO_NAMES) -> Outcome:
                 remarks += _acknowledged(messages, command.on_refusal)
             case Reply.BLOCKS:
                 _check_block(messages, request)
-            case Reply.ANSWER | Reply.DUMP:
+            case Reply.ANSWER | Reply.TALK | Reply.DUMP:
                 assert command.view is not None
                 shown = _show(messages, request, command, command.view, names, remarks)
     stderr = "\n".join(remarks)
@@ -148,11 +148,11 @@ def _show(
             answer = read_acknowledgement(message)
             if answer.errno == 0:
                 return _outcome(out, view)
-            if request.reply is Reply.ANSWER:
+            if request.reply is not Reply.DUMP:
                 raise _refusal(answer, command.on_refusal)
             raise _dump_refusal(message, answer, _outcome(out, view).stdout)
         print_message(out, message, view, names)
-        if request.reply is Reply.ANSWER:
+        if request.reply is not Reply.DUMP:
             return _outcome(out, view)
     raise ClsbpfError("the reply ended before it was complete")
 

@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from ..bpf.classic import OP_BYTES, decode_ops
 from ..errors import ClsbpfError
 from ..netlink.attr import Attr, iter_attrs
 from ..netlink.message import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Message
 from ..netlink.schema import TCA_BPF_FLAG_ACT_DIRECT, ClsFlag, Rtm, Tca, TcaBpf
 from ..netlink.tcmsg import TCMSG_LEN, TcMsg
+from .act import police
+from .act.common import Names as ActionNames
 from .ids import CLSACT_EGRESS, CLSACT_INGRESS, TC_H_ROOT, format_classid, format_protocol
+from .options import Options
 from .printer import Printer
-from .render_actions import print_actions
+from .program import show_ops
+from .render_actions import print_action_message, print_actions
 from .request import View
 from .stats import print_stats2
 
@@ -65,12 +68,37 @@ class Names:
         """ll_index_to_name(): `*` for none."""
         return self.device(ifindex) if ifindex else "*"
 
+    def of_actions(self) -> ActionNames:
+        """What actions need of them."""
+        return ActionNames(self.device_name, self.classid, self.show_program)
+
+    def show_program(self, out: Printer, id: int, options: Options) -> bool:
+        """bpf_dump_prog_info(); was more than the id known?"""
+        info = self.program(id)
+        with out.object("prog"):
+            out.both("id", f"id {id} ", id)
+            if info is None:
+                return False
+            out.both("name", f"name {info.name} ", info.name)
+            out.both("tag", f"tag {info.tag.hex()} ", info.tag.hex())
+            out.value("jited", int(info.jited))
+            if info.jited:
+                out.say("jited ")
+            if options.details:
+                if info.load_time:
+                    out.both("load_time", f"load_time {info.load_time} ", info.load_time)
+                    out.both("created_by_uid", f"created_by_uid {info.created_by_uid} ", info.created_by_uid)
+                if info.btf_id:
+                    out.both("btf_id", f"btf_id {info.btf_id} ", info.btf_id)
+        return True
+
 
 NO_NAMES = Names()
 
 _FILTERS = (Rtm.NEWTFILTER, Rtm.GETTFILTER, Rtm.DELTFILTER)
 _CHAINS = (Rtm.NEWCHAIN, Rtm.GETCHAIN, Rtm.DELCHAIN)
 _QDISCS = (Rtm.NEWQDISC, Rtm.DELQDISC)
+_ACTIONS = (Rtm.NEWACTION, Rtm.GETACTION, Rtm.DELACTION)
 
 
 def print_message(out: Printer, message: Message, view: View, names: Names = NO_NAMES) -> None:
@@ -82,6 +110,8 @@ def print_message(out: Printer, message: Message, view: View, names: Names = NO_
         _print_filter(out, message, view, names)
     elif message.type in _QDISCS:
         _print_qdisc(out, message, view, names)
+    elif message.type in _ACTIONS:
+        print_action_message(out, message, view.options, names.of_actions())
     else:
         raise ClsbpfError(f"Not a filter(cmd {message.type})")
 
@@ -203,50 +233,16 @@ def _print_bpf(out: Printer, options: Attr, handle: int, view: View, names: Name
         elif flags & ClsFlag.NOT_IN_HW:
             out.both("not_in_hw", "not_in_hw ", True)
     if TcaBpf.OPS in attrs and TcaBpf.OPS_LEN in attrs:
-        _print_ops(out, attrs[TcaBpf.OPS].payload, attrs[TcaBpf.OPS_LEN].u16)
-    known = TcaBpf.ID in attrs and _print_program(out, attrs[TcaBpf.ID].u32, view, names)
+        show_ops(out, attrs[TcaBpf.OPS].payload, attrs[TcaBpf.OPS_LEN].u16)
+    known = TcaBpf.ID in attrs and names.show_program(out, attrs[TcaBpf.ID].u32, view.options)
     if not known and TcaBpf.TAG in attrs:
         tag = attrs[TcaBpf.TAG].payload.hex()
         out.both("tag", f"tag {tag} ", tag)
+    if TcaBpf.POLICE in attrs:
+        out.end_line()
+        police.show(out, attrs[TcaBpf.POLICE], view.options, names.of_actions())
     if TcaBpf.ACT in attrs:
-        print_actions(out, attrs[TcaBpf.ACT], view.options, names.device_name)
-
-
-def _print_ops(out: Printer, ops: bytes, count: int) -> None:
-    """bpf_print_ops(): the text that `bytecode` takes."""
-    if count == 0:
-        return
-    insns = decode_ops(ops[: min(count * OP_BYTES, len(ops) // OP_BYTES * OP_BYTES)])
-    with out.object("bytecode"):
-        out.both("length", f"bytecode '{count},", count)
-        with out.array("insns"):
-            for index, insn in enumerate(insns):
-                with out.object():
-                    out.both("code", f"{insn.code} ", insn.code)
-                    out.both("jt", f"{insn.jt} ", insn.jt)
-                    out.both("jf", f"{insn.jf} ", insn.jf)
-                    out.both("k", f"{insn.k}" + ("'" if index == count - 1 else ","), insn.k)
-
-
-def _print_program(out: Printer, id: int, view: View, names: Names) -> bool:
-    """bpf_dump_prog_info(); was more than the id known?"""
-    info = names.program(id)
-    with out.object("prog"):
-        out.both("id", f"id {id} ", id)
-        if info is None:
-            return False
-        out.both("name", f"name {info.name} ", info.name)
-        out.both("tag", f"tag {info.tag.hex()} ", info.tag.hex())
-        out.value("jited", int(info.jited))
-        if info.jited:
-            out.say("jited ")
-        if view.options.details:
-            if info.load_time:
-                out.both("load_time", f"load_time {info.load_time} ", info.load_time)
-                out.both("created_by_uid", f"created_by_uid {info.created_by_uid} ", info.created_by_uid)
-            if info.btf_id:
-                out.both("btf_id", f"btf_id {info.btf_id} ", info.btf_id)
-    return True
+        print_actions(out, attrs[TcaBpf.ACT], view.options, names.of_actions())
 
 
 # -- Qdiscs

@@ -1,95 +1,95 @@
-"""The nest TCA_BPF_ACT to text and JSON: tc_print_action() of tc/m_action.c, m_gact.c, m_mirred.c."""
+"""Actions to text and JSON: tc_print_action() and print_action() of tc/m_action.c."""
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable
-
 from ..errors import ClsbpfError
+from ..netlink import act as wire
+from ..netlink.act import BITFIELD32, ActFlag, TcaAct, TcaRoot
 from ..netlink.attr import Attr, iter_attrs
-from .actions import (
-    FLAG_NO_PERCPU,
-    GACT_PARMS,
-    GACT_PROB,
-    HW_STATS,
-    MIRRED_PARMS,
-    TC_ACT_EXT_VAL_MASK,
-    TC_ACT_GOTO_CHAIN,
-    TC_ACT_JUMP,
-    MirredAction,
-    TcaAct,
-    TcaGact,
-    TcaMirred,
-)
+from ..netlink.message import NLM_F_CREATE, NLM_F_REPLACE, NLM_F_ROOT, Message
+from ..netlink.schema import Rtm, Tca
+from .act import KINDS
+from .act.common import Names, by_type
+from .actions import HW_STATS
 from .options import Options
 from .printer import Printer
 from .stats import print_stats2
 
-MOST_ACTIONS = 32
-"""TCA_ACT_MAX_PRIO."""
-
-_USER_HZ = 100
-"""The clock ticks of struct tcf_t, on every architecture that is still made."""
-
-_TM = struct.Struct("=QQQQ")
-_BITFIELD32 = struct.Struct("=II")
-
-_CONTROL_NAMES = {
-    -1: "continue",
-    0: "pass",
-    2: "drop",
-    1: "reclassify",
-    3: "pipe",
-    4: "stolen",
-    8: "trap",
+_SIZES: dict[int, int] = {
+    TcaAct.FLAGS: 8,
+    TcaAct.HW_STATS: 8,
+    TcaAct.USED_HW_STATS: 8,
+    TcaAct.INDEX: 4,
+    TcaAct.IN_HW_COUNT: 4,
 }
 
-_MIRRED_NAMES = {
-    MirredAction.EGRESS_REDIR: ("Egress Redirect", "redirect", "egress"),
-    MirredAction.EGRESS_MIRROR: ("Egress Mirror", "mirror", "egress"),
-    MirredAction.INGRESS_REDIR: ("Ingress Redirect", "redirect", "ingress"),
-    MirredAction.INGRESS_MIRROR: ("Ingress Mirror", "mirror", "ingress"),
-}
-_UNKNOWN = ("unknown", "unknown", "unknown")
 
-_RANDOM_NAMES = {1: "netrand", 2: "determ"}
-
-
-def print_actions(out: Printer, nest: Attr, options: Options, device: Callable[[int], str]) -> None:
-    """The actions in their order; `device` gives a name for an ifindex."""
-    actions = {attr.type: attr for attr in reversed(nest.attrs()) if attr.type <= MOST_ACTIONS}
+def print_actions(
+    out: Printer,
+    nest: Attr,
+    options: Options,
+    names: Names,
+    *,
+    most: int = wire.TCA_ACT_MAX_PRIO,
+    of_filter: bool = True,
+) -> None:
+    """The actions in their order; with `of_filter` what belongs to the filter is left out."""
+    actions = {attr.type: attr for attr in reversed(nest.attrs()) if attr.type <= most}
     with out.array("actions"):
         for order in sorted(actions):
             with out.object():
                 out.end_line()
                 out.both("order", f"\taction order {order}: ", order)
-                _print_one(out, actions[order], options, device)
+                _print_one(out, actions[order], options, names, of_filter)
 
 
-def _by_type(attr: Attr | None, size: dict[int, int]) -> dict[int, Attr]:
-    """The attributes inside; ClsbpfError for one that is shorter than `size` says."""
-    found: dict[int, Attr] = {}
-    for inner in iter_attrs(attr.payload if attr is not None else b""):
-        if len(inner.payload) < size.get(inner.type, 0):
-            raise ClsbpfError(f"attribute {inner.type} of an action is cut")
-        found.setdefault(inner.type, inner)
-    return found
+def print_action_message(out: Printer, message: Message, options: Options, names: Names) -> None:
+    """print_action(): a message about actions on their own."""
+    if len(message.payload) < wire.TCAMSG_LEN:
+        raise ClsbpfError("Wrong len")
+    attrs = {attr.type: attr for attr in reversed(list(iter_attrs(message.payload[wire.TCAMSG_LEN :])))}
+    total = attrs[TcaRoot.COUNT].u32 if TcaRoot.COUNT in attrs else 0
+    with out.object():
+        out.both("total acts", f"total acts {total}", total)
+        out.end_line()
+    tab = attrs.get(TcaRoot.TAB)
+    if tab is None:
+        if message.type != Rtm.GETACTION:
+            raise ClsbpfError("print_action: NULL kind")
+        return
+    flushed = message.type == Rtm.DELACTION and bool(message.flags & NLM_F_ROOT)
+    if message.type == Rtm.DELACTION:
+        out.say("Flushed table " if flushed else "Deleted action ")
+    elif message.type == Rtm.NEWACTION:
+        if message.flags & NLM_F_REPLACE:
+            out.say("Replaced action ")
+        elif message.flags & NLM_F_CREATE:
+            out.say("Added action ")
+    with out.object():
+        inside = tab.attrs()
+        if flushed and [attr.type for attr in inside] == [0]:
+            _print_flush(out, inside[0])
+            return
+        print_actions(out, tab, options, names, most=total or wire.TCA_ACT_MAX_PRIO, of_filter=False)
 
 
-_SIZES: dict[int, int] = {TcaAct.FLAGS: 8, TcaAct.HW_STATS: 8, TcaAct.USED_HW_STATS: 8}
+def _print_flush(out: Printer, nest: Attr) -> None:
+    """tc_print_action_flush()."""
+    attrs = by_type(nest, {Tca.FCNT: 4})
+    if TcaAct.KIND not in attrs or Tca.FCNT not in attrs:
+        raise ClsbpfError("NULL Action!")
+    out.say(f" {attrs[TcaAct.KIND].string} ({attrs[Tca.FCNT].u32} entries)\n")
 
 
-def _print_one(out: Printer, action: Attr, options: Options, device: Callable[[int], str]) -> None:
+def _print_one(out: Printer, action: Attr, options: Options, names: Names, of_filter: bool) -> None:
     """tc_print_one_action()."""
-    attrs = _by_type(action, _SIZES)
+    attrs = by_type(action, _SIZES)
     if TcaAct.KIND not in attrs:
         raise ClsbpfError("NULL Action!")
-    kind = attrs[TcaAct.KIND].string
     inside = attrs.get(TcaAct.OPTIONS)
-    if kind == "gact":
-        _print_gact(out, inside, options)
-    elif kind == "mirred":
-        _print_mirred(out, inside, options, device)
+    kind = KINDS.get(attrs[TcaAct.KIND].string)
+    if kind is not None:
+        kind.show(out, inside, options, names)
     elif inside is not None and inside.payload:
         out.say(f"[Unknown action, optlen={len(inside.payload)}] ")
     if options.brief and TcaAct.INDEX in attrs:
@@ -106,106 +106,43 @@ def _print_one(out: Printer, action: Attr, options: Options, device: Callable[[i
         cookie = attrs[TcaAct.COOKIE].payload.hex()
         out.both("cookie", f"\tcookie {cookie}", cookie)
         out.end_line()
-    if TcaAct.FLAGS in attrs:
-        value, selector = _BITFIELD32.unpack_from(attrs[TcaAct.FLAGS].payload)
-        if selector & FLAG_NO_PERCPU:
-            out.both("no_percpu", "\tno_percpu", bool(value & FLAG_NO_PERCPU))
-            out.end_line()
+    _print_flags(out, attrs, of_filter)
     for number, word in ((TcaAct.HW_STATS, "hw_stats"), (TcaAct.USED_HW_STATS, "used_hw_stats")):
         if number in attrs:
             _print_hw_stats(out, attrs[number], word)
 
 
+def _print_flags(out: Printer, attrs: dict[int, Attr], of_filter: bool) -> None:
+    """Flags, and of an action on its own where it runs."""
+    value = selector = 0
+    if TcaAct.FLAGS in attrs:
+        value, selector = BITFIELD32.unpack_from(attrs[TcaAct.FLAGS].payload)
+    said = False
+    shown = [(ActFlag.NO_PERCPU_STATS, "no_percpu")]
+    if not of_filter:
+        shown += [(ActFlag.SKIP_HW, "skip_hw"), (ActFlag.SKIP_SW, "skip_sw")]
+    for flag, word in shown:
+        if selector & flag:
+            out.both(word, f"\t{word}", bool(value & flag))
+            said = True
+    if TcaAct.IN_HW_COUNT in attrs and not of_filter and not selector & value & ActFlag.SKIP_HW:
+        count = attrs[TcaAct.IN_HW_COUNT].u32
+        said = True
+        if count:
+            out.both("in_hw", "\tin_hw", True)
+            out.both("in_hw_count", f" in_hw_count {count}", count)
+        else:
+            out.both("not_in_hw", "\tnot_in_hw", True)
+    if said:
+        out.end_line()
+
+
 def _print_hw_stats(out: Printer, attr: Attr, word: str) -> None:
-    value, selector = _BITFIELD32.unpack_from(attr.payload)
+    value, selector = BITFIELD32.unpack_from(attr.payload)
     bits = value & selector
     out.say(f"\t{word}")
     with out.array(word):
         for name, bit in HW_STATS.items():
             if bits & bit or (not bits and not bit):
                 out.item(f" {name}", name)
-    out.end_line()
-
-
-def _print_control(out: Printer, prefix: str, control: int, suffix: str = "") -> None:
-    """print_action_control()."""
-    out.say(prefix)
-    extended, value = control & ~TC_ACT_EXT_VAL_MASK, control & TC_ACT_EXT_VAL_MASK
-    with out.object("control_action"):
-        if extended == TC_ACT_GOTO_CHAIN:
-            out.both("type", "goto", "goto")
-            out.both("chain", f" chain {value}", value)
-        elif extended == TC_ACT_JUMP:
-            out.both("type", "jump", "jump")
-            out.both("jump", f" {value}", value)
-        else:
-            name = _CONTROL_NAMES.get(control, str(control))
-            out.both("type", name, name)
-    out.say(suffix)
-
-
-def _print_gact(out: Printer, inside: Attr | None, options: Options) -> None:
-    """print_gact()."""
-    out.both("kind", "gact ", "gact")
-    if inside is None:
-        return
-    attrs = _by_type(
-        inside, {TcaGact.PARMS: GACT_PARMS.size, TcaGact.PROB: GACT_PROB.size, TcaGact.TM: _TM.size}
-    )
-    if TcaGact.PARMS not in attrs:
-        raise ClsbpfError("Missing gact parameters")
-    index, _, control, refcnt, bindcnt = GACT_PARMS.unpack_from(attrs[TcaGact.PARMS].payload)
-    _print_control(out, "action ", control)
-    ptype, pval, paction = (
-        GACT_PROB.unpack_from(attrs[TcaGact.PROB].payload) if TcaGact.PROB in attrs else (0, 0, 0)
-    )
-    with out.object("prob"):
-        out.end_line()
-        random = _RANDOM_NAMES.get(ptype, "none")
-        out.both("random_type", f"\t random type {random}", random)
-        _print_control(out, " ", paction, " ")
-        out.both("val", f"val {pval}", pval)
-    out.end_line()
-    out.both("index", f"\t index {index}", index)
-    _print_counts(out, refcnt, bindcnt, attrs.get(TcaGact.TM), options)
-
-
-def _print_mirred(out: Printer, inside: Attr | None, options: Options, device: Callable[[int], str]) -> None:
-    """print_mirred()."""
-    out.both("kind", "mirred ", "mirred")
-    if inside is None:
-        return
-    attrs = _by_type(inside, {TcaMirred.PARMS: MIRRED_PARMS.size, TcaMirred.TM: _TM.size})
-    if TcaMirred.PARMS not in attrs:
-        raise ClsbpfError("Missing mirred parameters")
-    index, _, control, refcnt, bindcnt, eaction, ifindex = MIRRED_PARMS.unpack_from(
-        attrs[TcaMirred.PARMS].payload
-    )
-    text, what, direction = _MIRRED_NAMES.get(eaction, _UNKNOWN)
-    name = device(ifindex)
-    out.say(f"({text}")
-    out.value("mirred_action", what)
-    out.value("direction", direction)
-    out.both("to_dev", f" to device {name})", name)
-    _print_control(out, " ", control)
-    out.end_line()
-    out.both("index", f"\tindex {index}", index)
-    _print_counts(out, refcnt, bindcnt, attrs.get(TcaMirred.TM), options)
-
-
-def _print_counts(out: Printer, refcnt: int, bindcnt: int, times: Attr | None, options: Options) -> None:
-    """Who holds the action, and with -s print_tm(): when it came, was used, was first used, expires."""
-    out.both("ref", f" ref {refcnt}", refcnt)
-    out.both("bind", f" bind {bindcnt}", bindcnt)
-    if options.stats and times is not None:
-        install, last_use, expires, first_use = _TM.unpack_from(times.payload)
-        for key, word, ticks in (
-            ("installed", "installed", install),
-            ("last_used", "used", last_use),
-            ("first_used", "firstused", first_use),
-            ("expires", "expires", expires),
-        ):
-            if ticks:
-                seconds = ticks // _USER_HZ
-                out.both(key, f" {word} {seconds} sec", seconds)
     out.end_line()

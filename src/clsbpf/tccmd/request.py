@@ -23,6 +23,8 @@ class Reply(Enum):
     """An acknowledgement and nothing else."""
     ANSWER = NLM_F_REQUEST | NLM_F_ECHO
     """One message, which is shown.  (NLM_F_ECHO because old kernels never answered a get without it.)"""
+    TALK = NLM_F_REQUEST
+    """The same, asked for plainly."""
     DUMP = NLM_F_REQUEST | NLM_F_DUMP
     """Many messages, which are shown, and an end."""
     BLOCKS = -1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 TC = """\
-tc [OPTIONS] qdisc|filter|chain COMMAND
+tc [OPTIONS] qdisc|filter|chain|actions COMMAND
 tc [OPTIONS] [-force] -batch FILE
 OPTIONS: -s[tats] -d[etails] -r[aw] -o[neline] -j[son] -p[retty] -br[ief] -N[umeric] -nm -cf FILE
          -n[etns] NAME -f[orce] -b[atch] FILE -V[ersion] -h[elp]"""
@@ -16,6 +16,13 @@ tc filter get dev NAME | block N  parent MAJ:MIN protocol PROTO pref N handle N 
 tc filter show [dev NAME | block N] [root | ingress | egress | parent MAJ:MIN]
           [pref N] [protocol PROTO] [chain N]
           (bpf OPTIONS: try tc filter add bpf help)"""
+
+ACTIONS = """\
+tc actions add|change|replace action SPEC [action SPEC …]
+tc actions get|delete action KIND index N [action KIND index N …]
+tc actions list|flush action KIND
+SPEC: KIND WORDS [index N] [cookie HEX] [hw_stats immediate|delayed|disabled] [skip_sw | skip_hw]
+      (try tc actions add action help)"""
 
 CHAIN = """\
 tc chain add|delete|get|show dev NAME | block N  [root | ingress | egress | parent MAJ:MIN] [chain N]"""

@@ -71,6 +71,11 @@ class Words:
         """The word under the cursor; there must be one."""
         return self._words[self._at]
 
+    @property
+    def ahead(self) -> str | None:
+        """The word after the current one, for a message; None when there is none."""
+        return self._words[self._at + 1] if self.left > 1 else None
+
     def __bool__(self) -> bool:
         return self.left > 0
 

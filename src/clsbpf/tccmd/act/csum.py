@@ -1,0 +1,84 @@
+"""csum in words and rows (tc/m_csum.c)."""
+
+from __future__ import annotations
+
+import struct
+
+from ...netlink import act as wire
+from ...netlink.act import CSUM_PARMS, CsumFlag, TcaCsum
+from ...netlink.attr import Attr
+from ..options import Options
+from ..printer import Printer
+from ..request import Lookups
+from ..words import Words, matches_any
+from .common import (
+    TC_ACT_OK,
+    Names,
+    by_type,
+    control_or,
+    fail,
+    help_wanted,
+    index_number,
+    maybe_index,
+    need,
+    parms_attr,
+    show_control,
+    show_tail,
+)
+
+USAGE = "csum iph|icmp|igmp|tcp|udp|udplite|sctp [and|or|+ …] [CONTROL] [index N]"
+
+_TARGETS = (
+    (("iph", "ip4h", "ipv4h"), CsumFlag.IPV4HDR),
+    (("icmp",), CsumFlag.ICMP),
+    (("igmp",), CsumFlag.IGMP),
+    (("tcp",), CsumFlag.TCP),
+    (("udp",), CsumFlag.UDP),
+    (("udplite",), CsumFlag.UDPLITE),
+    (("sctp",), CsumFlag.SCTP),
+    (("and", "or", "+"), CsumFlag(0)),
+)
+"""In tc's order of looking: `i` is the IP header, `u` is UDP."""
+_SIZES: dict[int, int] = {TcaCsum.PARMS: CSUM_PARMS.size, TcaCsum.TM: wire.TM.size}
+
+
+def parse(words: Words, lookups: Lookups) -> list[Attr]:
+    """parse_csum()."""
+    if words.next() == "index":
+        index = index_number(words, f'Illegal "index" ({_after(words)}) <csum>')
+        return [parms_attr(TcaCsum.PARMS, index, 0, struct.pack("=I", 0))]
+    flags = CsumFlag(0)
+    while words:
+        target = next((flag for names, flag in _TARGETS if matches_any(words.current, *names)), None)
+        if target is None:
+            break
+        flags |= target
+        words.skip()
+    if words.at_prefix_of("help"):
+        raise help_wanted(USAGE, words.current)
+    if not flags:
+        fail("Illegal csum construct, empty <UPDATE> list")
+    control = control_or(words, TC_ACT_OK)
+    found = maybe_index(words, f'Illegal "index" ({_after(words)}) <csum>')
+    return [parms_attr(TcaCsum.PARMS, found, control, struct.pack("=I", flags))]
+
+
+def _after(words: Words) -> str:
+    """The word after the current one, for a message."""
+    return words.ahead or ""
+
+
+def show(out: Printer, inside: Attr | None, options: Options, names: Names) -> None:
+    """print_csum()."""
+    out.both("kind", "csum ", "csum")
+    if inside is None:
+        return
+    attrs = by_type(inside, _SIZES)
+    payload = need(attrs, TcaCsum.PARMS, "Missing csum parameters")
+    parms = wire.GenericParms.decode(payload)
+    flags = CSUM_PARMS.unpack_from(payload)[-1]
+    targets = ", ".join(keys[0] for keys, flag in _TARGETS if flag and flags & flag) or "?empty"
+    out.both("csum", f"({targets}) ", targets)
+    show_control(out, "action ", parms.control)
+    out.end_line()
+    show_tail(out, parms, attrs.get(TcaCsum.TM), options, before="\t")
