@@ -10,10 +10,12 @@ import clsbpf
 from clsbpf.api import FilterText, filters_setup, split_object
 from clsbpf.bpf import insn as e
 from clsbpf.bpf.asm import assemble
+from clsbpf.engine.delivery import Delivery
 from clsbpf.engine.results import Results
 from clsbpf.engine.run import run
 from clsbpf.engine.written import written_columns
 from clsbpf.vm.environment import TraceLine
+from clsbpf.vm.link import link_instructions
 from run_cases import pcap
 
 OBJECTS = Path(__file__).parents[1] / "examples" / "programs" / "build" / "O2"
@@ -189,3 +191,36 @@ def test_devices_and_hooks_have_names() -> None:
     engine.tc("qdisc add dev lab0 ingress")
     with pytest.raises(clsbpf.RunError, match="has no egress filters: its ingress qdisc has none"):
         engine.run(OFFICE, dev="lab0", hook="egress")
+
+
+REDIRECTS = """
+    r6 = r1
+    w2 = 7
+    w3 = 0
+    call clone_redirect
+    r1 = 9
+    r2 = 1
+    call redirect
+    exit
+"""
+"""A copy goes out of ifindex 7, the packet itself comes in at ifindex 9."""
+
+
+def test_packets_sent_to_other_devices(tmp_path: Path) -> None:
+    path = tmp_path / "tagged.pcap"
+    path.write_bytes(pcap([(5_000, TAGGED_FRAME, 100)]))
+    engine = clsbpf.Engine()
+    for name, ifindex in (("lab0", 2), ("tap0", 7), ("lab1", 9)):
+        engine.add_device(name, ifindex)
+    engine.tc("qdisc add dev lab0 clsact")
+    loaded = engine._programs.load(link_instructions(assemble(REDIRECTS), {}))
+    engine._pins.pin("/sys/fs/bpf/redirects", loaded)
+    engine.tc("filter add dev lab0 ingress bpf da pinned /sys/fs/bpf/redirects")
+    sent: list[Delivery] = []
+    results = engine.run(path, dev="lab0", on_delivery=sent.append)
+    assert results.verdicts["redirect"] == 1
+    assert [(each.device, each.ingress, each.time, each.packet) for each in sent] == [
+        ("tap0", False, 5_000, 0),
+        ("lab1", True, 5_000, 0),
+    ]
+    assert {(each.data, each.length) for each in sent} == {(TAGGED_FRAME, 100)}

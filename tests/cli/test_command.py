@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from clsbpf.cli import execute as execution
 from clsbpf.cli import main
 from clsbpf.cli.run import Request
+from clsbpf.engine.delivery import OnDelivery
 from clsbpf.engine.results import Batch, Results
 from clsbpf.engine.run import IncompleteRun, Progress
 from clsbpf.errors import BytecodeError, CaptureError, TcError
@@ -32,7 +33,9 @@ class FakeRun:
         self.ending = ending
         self.request: Request | None = None
 
-    def __call__(self, request: Request, on_batch: OnBatch, progress: OnProgress) -> Results:
+    def __call__(
+        self, request: Request, on_batch: OnBatch, progress: OnProgress, on_delivery: OnDelivery
+    ) -> Results:
         self.request = request
         if on_batch is not None:
             on_batch(batch([Row(0, classid=0x10001)]))

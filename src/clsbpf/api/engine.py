@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..bpf.insn import Insn
 from ..endpoint import Endpoint
+from ..engine.delivery import OnDelivery
 from ..engine.devices import Device, Network
 from ..engine.pins import Pins
 from ..engine.planned import planned_filters
@@ -33,6 +34,7 @@ from ..tccmd.render import Names, ProgramInfo
 from ..tccmd.request import ObjectSource
 from ..tccmd.words import split_words
 from ..vm.environment import TraceLine
+from ..vm.net import NetDevice
 
 if TYPE_CHECKING:
     pass
@@ -174,15 +176,19 @@ class Engine:
         keep_going: bool = False,
         on_batch: Callable[[Batch], None] | None = None,
         with_data: bool = False,
+        on_delivery: OnDelivery | None = None,
         progress: Callable[[Progress], None] | None = None,
     ) -> Results:
         """Classify the packets of captures as they would arrive at (or leave) a device.
 
         `dev` may be left out where there is only one.  `columns` keeps a row a packet in memory;
-        `on_batch` gets the rows while the run goes on.  `jobs` workers read a capture, where that makes no
-        difference.  RunError: no such device or hook; CaptureError
-        (with `results` where there are some): a capture that cannot be read, or not to its end; ProgramFault:
-        an eBPF program did what no verified program does (with `keep_going` such packets are counted).
+        `on_batch` gets the rows while the run goes on, with packets' bytes if `with_data`.  `jobs` workers
+        read a capture, where that makes no difference.  `on_delivery` gets the packets that programs send to
+        other devices.
+
+        RunError: no such device or hook.  CaptureError, with `results` where there are some: a capture that
+        cannot be read, or not to its end.  ProgramFault: an eBPF program did what no verified program does
+        (with `keep_going` such packets are counted).
         """
         device = self._pick_device(dev)
         block = self._block(device, hook)
@@ -193,6 +199,10 @@ class Engine:
             in_order=needs_order(block),
             extra=written_columns(programs_of(block)),
             keep_going=keep_going,
+            devices={
+                ifindex: NetDevice(ifindex, each.name) for ifindex, each in self._network.devices.items()
+            },
+            on_delivery=on_delivery,
             profile=self._profile,
             environment=self._programs.environment,
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..bpf.bytecode import parse_bytecode
 from ..bpf.classic import SockFilter, encode_ops
+from ..engine.delivery import OnDelivery
 from ..engine.plans import Setup, describe_program
 from ..engine.programs import LoadedProgram, ProgramTable
 from ..engine.written import written_columns
@@ -142,6 +143,7 @@ def filters_setup(
     btf: str | None = None,
     keep_going: bool = False,
     on_trace: Callable[[TraceLine], None] | None = None,
+    on_delivery: OnDelivery | None = None,
 ) -> Setup:
     """Filters to be tried in order: the nth has pref n, handle 1, protocol all, flowid 1:n.
 
@@ -165,6 +167,7 @@ def filters_setup(
         in_order=bool(made.objects),
         extra=written_columns(each.insns for each in made.objects.values()),
         keep_going=keep_going,
+        on_delivery=on_delivery,
         profile=programs.profile,
         environment=programs.environment,
         matches=matches,

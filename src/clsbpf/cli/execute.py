@@ -23,6 +23,7 @@ from .run import Request
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
+    from ..engine.delivery import Delivery
     from ..engine.run import Progress
     from ..vm.environment import TraceLine
 
@@ -39,7 +40,7 @@ def execute(request: Request) -> None:
     damage: IncompleteRun | None = None
     with open_outputs(request.results, request.split) as outputs, Meter() as meter:
         try:
-            results = classify(request, outputs.write if outputs else None, meter.show)
+            results = classify(request, outputs.write if outputs else None, meter.show, outputs.deliver)
         except IncompleteRun as error:
             damage, results = error, error.results
         except KeyboardInterrupt:
@@ -154,6 +155,7 @@ def classify(
     request: Request,
     on_batch: Callable[[Batch], None] | None,
     progress: Callable[[Progress], None],
+    on_delivery: Callable[[Delivery], None],
 ) -> Results:
     """The run itself, through the engine."""
     from ..api import Engine, FilterText, filters_setup
@@ -169,6 +171,7 @@ def classify(
             btf=request.btf,
             keep_going=request.keep_going,
             on_trace=print_trace,
+            on_delivery=on_delivery,
         )
         return run(
             request.captures,
@@ -191,6 +194,7 @@ def classify(
         keep_going=request.keep_going,
         on_batch=on_batch,
         with_data=with_data,
+        on_delivery=on_delivery,
         progress=progress,
     )
 

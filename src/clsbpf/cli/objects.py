@@ -238,7 +238,7 @@ def _dump(program: ProgramSpec, source: bool) -> Iterator[str]:
             yield f"{begins[at]}:"
         if (line := lines.get(at)) and (line.file, line.line) != shown:
             shown = (line.file, line.line)
-            yield f"; {line.text} @ {line.file.rpartition('/')[2]}:{line.line}"
+            yield f"; {line.text.expandtabs(1)} @ {line.file.rpartition('/')[2]}:{line.line}"
         slots = 2 if insns[at].is_ld_imm64 and at + 1 < len(insns) else 1
         text = disassemble(insns[at : at + slots], helper_names=True).split("\n")[0]
         refers_to = _comment(program, at, insns[at], begins)

@@ -22,12 +22,17 @@ from ..errors import RunError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from ..engine.delivery import Delivery
+
 
 class Output(Protocol):
     """Something that takes the rows of a run."""
 
     def write(self, batch: Batch) -> None:
         """Take consecutive packets."""
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Take a packet that was sent to another device."""
 
     def commit(self) -> None:
         """The run is complete: put the result under its name."""
@@ -51,6 +56,11 @@ class Outputs:
         """Give the rows to every output."""
         for output in self._outputs:
             output.write(batch)
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Give a packet that was sent to another device to every output."""
+        for output in self._outputs:
+            output.deliver(delivery)
 
     def commit(self) -> None:
         """Put every result under its name."""
@@ -147,6 +157,9 @@ class ResultFile:
         self._rows += len(batch.packet)
         if self._rows >= ROWS_AT_ONCE:
             self._write_waiting()
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Rows are of packets that came in; what was sent elsewhere has none."""
 
     def _write_waiting(self) -> None:
         import pyarrow as pa

@@ -6,6 +6,8 @@ of the first link type met have the plain name.
     1-10.pcap             packets with classid 1:10 (a colon would make a remote host of it for scp)
     unclassified.pcap     packets without a classid
     1-10.linux_sll.pcap   packets with classid 1:10 of another link type
+    dev-eth1.pcap         packets that programs sent out of device eth1
+    dev-eth1-in.pcap      … that they let come in there
 """
 
 from __future__ import annotations
@@ -14,12 +16,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..capture.pcap import TIME_LIMIT_NS, PcapHeader, format_header
+from ..capture.pcap import TIME_LIMIT_NS, PcapHeader, format_header, format_record
 from ..capture.record import NS_PER_SECOND, Interface, max_captured
 from ..capture.writer import Budget, PendingFile
+from ..engine.delivery import Delivery
 from ..engine.results import Batch
 from ..errors import CaptureError, RunError
-from ..link import link_layer
+from ..link import LINKTYPE_ETHERNET, link_layer
 from ..tc.ids import minor
 
 MAX_FILES = 65536
@@ -35,6 +38,7 @@ class SplitDirectory:
         self._directory = Path(name)
         self._budget = Budget()
         self._files: dict[tuple[int, int], PendingFile] = {}
+        self._devices: dict[str, PendingFile] = {}
         self._first_link_type: int | None = None
         self._made = False
         try:
@@ -62,6 +66,26 @@ class SplitDirectory:
                 file = self._file(classid, batch.link_type)
                 file.append(b"".join([records[row] for row in rows.tolist()]))
 
+    def deliver(self, delivery: Delivery) -> None:
+        """Append a packet to the capture of the device that it was sent to."""
+        suffix = "-in" if delivery.ingress else ""
+        if delivery.link_type != LINKTYPE_ETHERNET:
+            suffix += "." + link_layer(delivery.link_type).name.lower().replace(" ", "-")
+        name = f"dev-{delivery.device}{suffix}.pcap"
+        with _told():
+            file = self._devices.get(name)
+            if file is None:
+                file = self._devices[name] = PendingFile(str(self._directory / name), self._budget)
+                file.append(_file_header(delivery.link_type))
+            header = PcapHeader(
+                Interface(delivery.link_type, max_captured(delivery.link_type), NS_PER_SECOND)
+            )
+            file.append(format_record(header, delivery.time, delivery.data, delivery.length))
+
+    @property
+    def _all_files(self) -> list[PendingFile]:
+        return [*self._files.values(), *self._devices.values()]
+
     def _file(self, classid: int, link_type: int) -> PendingFile:
         file = self._files.get((classid, link_type))
         if file is None:
@@ -81,14 +105,14 @@ class SplitDirectory:
     def commit(self) -> None:
         """Give the captures their names.  All are written out first: a full disk shows before any has one."""
         with _told():
-            for file in self._files.values():
+            for file in self._all_files:
                 file.flush()
-            for file in self._files.values():
+            for file in self._all_files:
                 file.commit()
 
     def discard(self) -> None:
         """Remove what was written, and the directory if it was not there before."""
-        for file in self._files.values():
+        for file in self._all_files:
             file.discard()
         if self._made:
             with suppress(OSError):

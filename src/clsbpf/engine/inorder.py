@@ -12,7 +12,9 @@ from ..capture import Capture, Record
 from ..errors import ProgramFault
 from ..link import link_layer
 from ..skb import Skb, receive
+from ..tc.act import TcAct
 from ..tc.result import ClassifyResult
+from .delivery import AnyDevice, Courier
 from .ledger import Ledger
 from .plan import Plan
 from .planned import PlannedFilter
@@ -57,15 +59,21 @@ class _InOrder:
         self.plans = plans
         self.ledger = ledger
         self.plan: Plan | None = None
+        setup = plans.setup
+        devices = setup.devices if setup.devices is not None else AnyDevice()
+        self.courier = Courier(devices, setup.on_delivery)
+        self.environment = plans.environment
+        self.environment.net.devices = dict(devices) if setup.devices is not None else AnyDevice()
+        self.environment.net.deliver = self.courier.deliver
 
     def take(self, record: Record, data: memoryview, address: int) -> None:
         """Classify, count and keep one packet."""
         ledger, state = self.ledger, self.ledger.state
         plan = self._plan(self.capture.interfaces[record.interface].link_type)
         skb = make_skb(plan.view, data, record.length)
-        environment = self.plans.environment
-        environment.packet = ledger.packets
-        environment.native.ktime_ns = max(record.time_ns, 0)  # time is the capture's
+        self.environment.packet = ledger.packets
+        self.environment.native.ktime_ns = max(record.time_ns, 0)  # time is the capture's
+        self.courier.begin(ledger.packets, record.time_ns, plan.view.link.number)
         outcome = UNDECIDED if skb is None else self._classify(plan, skb)
         if (stop := stop_before(state.address)) == Stop.ROWS_FULL:
             ledger.flush_rows()
@@ -101,6 +109,9 @@ class _InOrder:
         result = ClassifyResult()
         skb.wire_len = skb.len
         answer = plan.block.classify(skb, result)
+        target = self.environment.take_redirect()
+        if answer == TcAct.REDIRECT and target is not None:
+            self.courier.redirect(skb, target)
         outcome = int(skb.read_past) << READ_PAST_SHIFT
         if result.filter is None or result.classifier is None:
             return outcome
