@@ -19,11 +19,14 @@ import weakref
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .memory import Memory
 from .native_skb import NativeSkb, TunnelAt
 from .net import Net, Socket
+
+if TYPE_CHECKING:
+    from ..objfile.btf import Btf
 
 COMM_BYTES = 16
 """TASK_COMM_LEN."""
@@ -138,6 +141,8 @@ class Environment:
         self.trace: list[TraceLine] = []
         self.on_trace: Callable[[TraceLine], None] | None = None
         self.asked: Counter[str] = Counter()
+        self.kernel_btf: Btf | None = None
+        """The types of the kernel that objects were made to fit; None: this machine's."""
         self.socket: Socket | None = None
         """The socket that the packets come from (skb->sk)."""
         self.assigned: Socket | None = None

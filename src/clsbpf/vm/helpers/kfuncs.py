@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
-from ..subset import load_i32, native, s32, store_i64, store_u32
+from ..subset import external, load_i32, native, s32, store_i64, store_u32
 
 MAX_LOOPS = 8 * 1024 * 1024
 """BPF_MAX_LOOPS."""
@@ -28,9 +28,17 @@ def nothing_with_flags(machine: int, flags: int) -> int:
     return 0
 
 
+@external
+def cast_to_kern_ctx(machine: int, context: int) -> int:
+    """bpf_cast_to_kern_ctx: the address of a struct sk_buff, to read."""
+    from .kernel_context import show_context  # reads the kernel's types: only who asks needs that
+
+    return show_context(machine, context)
+
+
 @native
 def same(machine: int, pointer: int) -> int:
-    """bpf_cast_to_kern_ctx, bpf_rdonly_cast: another type for the same address."""
+    """bpf_rdonly_cast: another type for the same address."""
     return pointer
 
 
@@ -74,7 +82,7 @@ KFUNCS: dict[str, Callable[..., int]] = {
     "bpf_preempt_enable": nothing,
     "bpf_local_irq_save": nothing_with_flags,
     "bpf_local_irq_restore": nothing_with_flags,
-    "bpf_cast_to_kern_ctx": same,
+    "bpf_cast_to_kern_ctx": cast_to_kern_ctx,
     "bpf_rdonly_cast": same,
     "bpf_iter_num_new": iter_num_new,
     "bpf_iter_num_next": iter_num_next,
