@@ -73,6 +73,14 @@ def test_an_array_has_every_index() -> None:
     assert refusal.value.errno == errno.E2BIG
 
 
+def test_a_data_section_is_its_variables() -> None:
+    types = BtfWriter()
+    section = types.datasec(".data", (types.var("limit", types.int()), 0, 4), size=4)
+    data = Map(MapSpec(".data", MapType.ARRAY, 4, 4, 1, value_type=types.btf().ref(section)))
+    data[0] = {"limit": -3}
+    assert dict(data.items()) == {0: {"limit": -3}}
+
+
 def test_programs_and_maps() -> None:
     jumps = Map(MapSpec("jumps", MapType.PROG_ARRAY, 4, 4, 3))
     program = object()

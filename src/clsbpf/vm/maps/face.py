@@ -24,7 +24,7 @@ from ...bpf.maps import PERCPU_TYPES, MapType
 from ...bpf.spec import MapSpec, TypeInfo
 from ...errors import MapError
 from ...objfile.btf import TypeRef
-from .values import Codec, codec, raw_codec
+from .values import INDEX_CODEC, Codec, codec, raw_codec
 
 _MISSING = object()
 
@@ -59,7 +59,9 @@ class Face(ABC):
 
     @functools.cached_property
     def key_codec(self) -> Codec:
-        """How keys are read and written."""
+        """How keys are read and written.  The index of an array (a data section) may have no type."""
+        if self.spec.key_type is None and self.spec.value_type is not None and self.spec.key_size == 4:
+            return INDEX_CODEC
         return _codec_of(self.spec.key_type, self.spec.key_size)
 
     @functools.cached_property

@@ -150,6 +150,10 @@ def _int_codec(size: int, signed: bool) -> Codec:
     )
 
 
+INDEX_CODEC: Final = _with_bytes(_int_codec(4, False))
+"""An array's index."""
+
+
 def _float_codec(size: int) -> Codec:
     form = struct.Struct("=f" if size == 4 else "=d")
 
@@ -248,11 +252,18 @@ def _fields(type: TypeRef, composite: Composite, base: int, depth: int, work: _W
 
 
 def _variables(type: TypeRef, section: Datasec, depth: int, work: _Work) -> Iterator[_Field]:
-    """The variables of a data section, which is the only value of its map."""
+    """The variables of a data section, which is the only value of its map.
+
+    The compiler lists some that it put into another section after all, which do not fit, and some of
+    which it kept a part only, which is no value of their type any more: those are bytes.
+    """
     for each in section.variables:
         variable = type.btf[each.type]
-        if isinstance(variable, Var):
-            yield _Field(variable.name, each.offset, _codec(type.to(variable.target), depth + 1, work))
+        if not isinstance(variable, Var) or each.offset + each.size > section.size:
+            continue
+        of = type.to(variable.target)
+        inner = _codec(of, depth + 1, work) if of.size == each.size else raw_codec(each.size)
+        yield _Field(variable.name, each.offset, inner)
 
 
 def _composite_codec(size: int, found: Iterator[_Field]) -> Codec:
