@@ -83,6 +83,14 @@ def test_show_says_what_is_wrong_with_a_program(tmp_path: Path) -> None:
     )
 
 
+def test_show_names_what_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "p.o"
+    path.write_bytes(program(e.call(9999), e.call(7), e.call(9999), e.exit_()).build())
+    assert "      must not call: there is no helper 9999\n" in clsbpf("show", str(path)).output
+    shown = json.loads(clsbpf("show", str(path), "--json").output)["programs"][0]
+    assert (shown["helpers"], shown["refused"]) == (["get_prandom_u32", "#9999"], ["there is no helper 9999"])
+
+
 def test_dump_of_a_function_with_its_source(parts: str) -> None:
     lines = clsbpf("dump", parts, "stage_two", "--source").output.splitlines()
     assert lines[0] == "; stage_two: sched_cls, section tc/ingress, 19 instructions"

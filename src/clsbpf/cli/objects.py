@@ -23,6 +23,7 @@ from ..bpf.tag import program_tag
 from ..errors import ObjectError
 from ..objfile.btf import TypeRef
 from ..objfile.btf_text import dump, type_name
+from ..vm.link import call_refusal
 
 _CALL = Class.JMP | Jmp.CALL
 _PINNING = {PIN_BY_NAME: "by name", PIN_GLOBAL_NS: "globally"}
@@ -61,6 +62,7 @@ def _program(program: ProgramSpec) -> Described:
         ),
         "lines": bool(program.line_info),
         "core_relocations": program.core_relocations,
+        "refused": refused_calls(program),
         "poisoned": [{"instruction": at, "reason": why} for at, why in sorted(program.poison.items())],
         "problem": program.problem,
     }
@@ -74,6 +76,16 @@ def helpers_of(program: ProgramSpec) -> list[str]:
         if insn.code == _CALL and not insn.src and at not in program.poison
     }
     return [BY_NUMBER[number].name if number in BY_NUMBER else f"#{number}" for number in sorted(numbers)]
+
+
+def refused_calls(program: ProgramSpec) -> list[str]:
+    """The calls of what is not there when it runs here, in words, each once."""
+    calls = (
+        call_refusal(insn, program.kfuncs)
+        for at, insn in enumerate(program.insns)
+        if insn.code == _CALL and at not in program.poison
+    )
+    return list(dict.fromkeys(reason for reason in calls if reason is not None))
 
 
 def _map(spec: MapSpec) -> Described:
@@ -171,6 +183,8 @@ def _program_lines(program: Described) -> Iterator[str]:
         yield "      loads from the packet as classic programs do (ld_abs, ld_ind)"
     if program["core_relocations"]:
         yield f"      fits itself to the kernel's types in {program['core_relocations']} places (CO-RE)"
+    for reason in program["refused"]:
+        yield f"      must not call: {reason}"
     for each in program["poisoned"]:
         yield f"      must not get to instruction {each['instruction']}: {each['reason']}"
     if program["problem"]:
