@@ -124,32 +124,3 @@ def map_peek(map: int, value: int) -> int:
     if type == MapType.BLOOM_FILTER:
         return queue.bloom_peek(map, value)
     return -errno.EOPNOTSUPP
-
-
-@native
-def map_get_next_key(map: int, key: int, next_key: int) -> int:
-    """The walk over a map's keys: 0 or -errno; `key` is 0 for the first one."""
-    type = load_i64(map + MapAt.TYPE)
-    if type == MapType.LPM_TRIE:
-        return lpm.trie_next_key(map, key, next_key)
-    if type in (
-        MapType.HASH,
-        MapType.PERCPU_HASH,
-        MapType.LRU_HASH,
-        MapType.LRU_PERCPU_HASH,
-        MapType.HASH_OF_MAPS,
-        MapType.DEVMAP_HASH,
-    ):
-        return hash.hash_next_key(map, key, next_key)
-    if type in (
-        MapType.ARRAY,
-        MapType.PERCPU_ARRAY,
-        MapType.PROG_ARRAY,
-        MapType.PERF_EVENT_ARRAY,
-        MapType.CGROUP_ARRAY,
-        MapType.ARRAY_OF_MAPS,
-        MapType.DEVMAP,
-        MapType.CPUMAP,
-    ):
-        return array.array_next_key(map, key, next_key)
-    return -errno.EOPNOTSUPP
