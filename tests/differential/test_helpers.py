@@ -1,4 +1,4 @@
-"""Helpers against the kernel's: the same calls on the same packets give the same results, bytes and context."""
+"""Helpers against the kernel's: the same calls on the same packets do the same, and say the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Formats against the kernel's: bpf_snprintf and bpf_trace_printk give the same text and the same refusals."""
+"""Formats against the kernel's: bpf_snprintf gives the same text and the same refusals."""
 
 from __future__ import annotations
 
@@ -104,7 +104,8 @@ def kernel(template: bytes, arguments: list[int | str], size: int) -> tuple[int,
     try:
         loaded = prog_load(program(template, arguments, size, fd))
     except VerifierError as refusal:  # the verifier tries the format, too
-        assert "Invalid format string" in refusal.log
+        if "Invalid format string" not in refusal.log:
+            raise
         return REFUSED
     finally:
         os.close(fd)

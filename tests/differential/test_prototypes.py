@@ -1,4 +1,4 @@
-"""Prototypes against the kernel's: who may call a helper, under which licence, what it does to packet pointers."""
+"""Prototypes against the kernel's: who may call a helper, under which licence, what it spoils."""
 
 from __future__ import annotations
 

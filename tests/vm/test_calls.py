@@ -1,4 +1,4 @@
-"""Functions of a program call each other, and helpers call them back: frames, stacks, what is readable after."""
+"""Functions of a program call each other, helpers call them back: frames, stacks, what is readable."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from clsbpf.bpf.asm import assemble
 from clsbpf.errors import ProgramFault
 from clsbpf.skb import Skb
-from clsbpf.vm import interp
+from clsbpf.vm import interp, machine
 from clsbpf.vm.interp import run
 
 RUNS = [
@@ -86,6 +86,6 @@ def test_what_a_call_may_not_do(text: str, message: str) -> None:
 
 
 def test_may_goto_ends_every_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interp, "MAX_LOOPS", 1000)
+    monkeypatch.setattr(machine, "MAX_LOOPS", 1000)
     program = assemble("r0 = 0\nagain: may_goto +2\nr0 += 1\ngoto again\nexit")
     assert interp.run(program, Skb.from_frame(bytes(64))) == 1000

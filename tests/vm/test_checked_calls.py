@@ -1,4 +1,4 @@
-"""What the interpreter does not let a program do with helpers, maps and what they give; and what it says then."""
+"""What a program may not do with helpers, maps and what they give; and what is said then."""
 
 from __future__ import annotations
 

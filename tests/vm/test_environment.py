@@ -1,4 +1,4 @@
-"""What programs ask of the world: routes, sockets, devices, where packets go, what is printed, what is not here."""
+"""What programs ask of the world: routes, sockets, devices, the log; and what is not here."""
 
 from __future__ import annotations
 

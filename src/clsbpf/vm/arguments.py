@@ -19,7 +19,7 @@ from .memory import Region, count
 from .subset import wrap
 
 if TYPE_CHECKING:
-    from .interp import Machine
+    from .machine import Machine
 
 MAX_SIZE = 1 << 29
 """BPF_MAX_VAR_SIZ: no memory that a helper is given is longer."""
@@ -135,9 +135,16 @@ def _memory(machine: Machine, register: int, address: int, size: int, *, write: 
 
 DYNPTR_BYTES = 16
 _FIXED = {
-    **{Arg.OUT4: 4, Arg.RW4: 4, Arg.OUT8: 8, Arg.LOCK: 4, Arg.TIMER: 16, Arg.IP4: 20, Arg.IP6: 40},
+    Arg.OUT4: 4,
+    Arg.RW4: 4,
+    Arg.OUT8: 8,
+    Arg.LOCK: 4,
+    Arg.TIMER: 16,
+    Arg.IP4: 20,
+    Arg.IP6: 40,
     Arg.TCP: 20,
-    **{Arg.DYNPTR: DYNPTR_BYTES, Arg.DYNPTR_OUT: DYNPTR_BYTES},
+    Arg.DYNPTR: DYNPTR_BYTES,
+    Arg.DYNPTR_OUT: DYNPTR_BYTES,
 }
 
 

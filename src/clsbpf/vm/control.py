@@ -17,7 +17,7 @@ from .arithmetic import unsigned
 from .memory import Region, store
 
 if TYPE_CHECKING:
-    from .interp import Machine
+    from .machine import Machine
 
 MAX_TAIL_CALLS = 33
 """MAX_TAIL_CALL_CNT."""
@@ -34,6 +34,7 @@ def tail_call(machine: Machine, context: int, map: int, index: int) -> int | Non
     target = array.program_at(unsigned(index, 32))
     if target is None or machine.tail_calls >= MAX_TAIL_CALLS:
         return None
+    target.require_helpers()
     machine.tail_calls += 1
     machine.enter(target)
     return None

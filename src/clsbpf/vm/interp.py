@@ -5,14 +5,10 @@ written, memory is touched only within the regions of `vm/memory.py`, the contex
 and every run ends (`step_limit`).  Whatever breaks a rule is a `ProgramFault` that names the
 instruction, its source line and the reason.
 
-Registers are unsigned 64-bit integers, None before they are written.  An address is a real one; helper
-bodies, which are shared with machine code, read the same memory.  A call between functions gets a frame
-with a stack of its own; a tail call replaces the program in the frame it is made from.  Helpers are
-checked against their prototypes (vm/arguments.py), then their bodies run (vm/helpers); those that are
-about the run itself are in vm/control.py.
-
-A helper that may move the packet does move it here, so that every pointer into the old place is wrong:
-what a verifier proves about such pointers (that they are taken again) is then seen to hold, or not.
+The state of a run (registers, frames, memory) is in vm/machine.py.  An address is a real one; helper
+bodies, which are shared with machine code, read the same memory.  Calls of helpers are checked against
+their prototypes (vm/arguments.py), then their bodies run (vm/helpers); those that are about the run
+itself are in vm/control.py.
 
 The methods are in the order of the instruction classes and mirror those of `vm/lower.py`, which says the
 same in LLVM IR.
@@ -20,25 +16,17 @@ same in LLVM IR.
 
 from __future__ import annotations
 
-import ctypes
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ..bpf.context import field_at
 from ..bpf.helpers import BY_NUMBER
 from ..bpf.insn import Insn, s32
 from ..bpf.isa import (
-    FP,
     PSEUDO_CALL,
     PSEUDO_KFUNC_CALL,
     R0,
-    R1,
-    R5,
     R6,
-    REGISTERS,
     SIZE_BYTES,
-    STACK_BYTES,
     Alu,
     Atomic,
     Jmp,
@@ -67,39 +55,21 @@ from .arithmetic import (
     truncating_divide,
     unsigned,
 )
-from .control import CONTROL, MAX_LOOPS
+from .control import CONTROL
 from .environment import Environment
 from .helpers import BODIES, KFUNCS, HelperBody
-from .helpers.sockets import show_socket
-from .link import LinkedProgram, call_refusal, value_region
-from .maps.map import Map, map_at
-from .maps.operations import map_lookup
-from .memory import Memory, Region, count, load, store
-from .native_skb import (
-    NARROWED,
-    NO_QUEUE_MAPPING,
-    POINTERS,
-    SK_BUFF_BYTES,
-    At,
-    Narrowing,
-    NativeSkb,
-    fill,
-    relocate,
-    take_back,
-)
+from .link import LinkedProgram, call_refusal
+from .machine import FUNCTION, Machine, Returned
+from .memory import count, load, store
+from .native_skb import NARROWED, NO_QUEUE_MAPPING, POINTERS, At, Narrowing, NativeSkb, fill, take_back
 from .packet import OUTSIDE, load_packet
 from .subset import wrap
 
 STEP_LIMIT = 1 << 24
 """Instructions of one run, by default; a verified program stays far below."""
 
-MAX_CALL_FRAMES = 8
 BYTES: dict[int, int] = {int(size): width for size, width in SIZE_BYTES.items()}
 """Bytes of an access, by the size bits of its opcode."""
-STALE_PLACES = 64
-"""Old places of the packet that are remembered."""
-FUNCTION = 0x7C15B9F000000000
-"""The address of a program's first instruction; a pointer to a function is that much more.  Not memory."""
 
 
 def run(
@@ -124,7 +94,7 @@ def run(
     fill(skb, native, environment.address)
     before = environment.start(program.name, native)
     try:
-        return Machine(program, native, environment, profile, step_limit).run()
+        return Interpreter(program, native, environment, profile, step_limit).run()
     finally:
         environment.end(before)
         take_back(native, skb)
@@ -150,72 +120,8 @@ def context_refusal(offset: int, size: int, *, write: bool) -> str | None:
     return None
 
 
-class _Exit(Exception):
-    """The frame that a run or a callback began with has returned."""
-
-
-@dataclass(slots=True)
-class Frame:
-    """One function's activation: its stack, and what its caller gets back when it returns."""
-
-    stack: Region
-    memory: ctypes.Array[ctypes.c_char]
-    program: LinkedProgram
-    """The caller's; a tail call may have replaced the callee's."""
-    pc: int
-    saved: list[int | None]
-    """The caller's r6 to r10."""
-    barrier: bool
-    """Did Python call it (the run, or a helper its callback)?"""
-    may_goto: int
-    """How often may_goto will still go on."""
-
-
-class Machine:
-    """One run: registers, frames, memory, and where it is."""
-
-    def __init__(
-        self,
-        program: LinkedProgram,
-        native: NativeSkb,
-        environment: Environment,
-        profile: KernelProfile,
-        step_limit: int,
-    ) -> None:
-        self.profile = profile
-        self.environment = environment
-        self.native = native
-        self.context = ctypes.addressof(native)
-        self.ticks = iter(range(step_limit))
-        self.step_limit = step_limit
-        self.registers: list[int | None] = [None] * REGISTERS
-        self.program = program
-        self.insns = program.insns
-        self.pc = 0
-        self.frames: list[Frame] = []
-        self.tail_calls = 0
-        self.lock: int | None = None
-        self.held: dict[int, str] = {}
-        """Addresses that the program must give back before it ends, and what is there."""
-        self.dynptrs: dict[int, bytes] = {}
-        """What dynptrs hold, by their address."""
-        self.records: dict[int, int] = {}
-        """Ring buffer records behind dynptrs, by the dynptr's address."""
-        self.helper = ""
-        self.stacks: list[tuple[Region, ctypes.Array[ctypes.c_char]]] = []
-        """The stack of each depth after the first, used again for the next function there."""
-        self.stale: deque[tuple[int, object]] = deque()
-        """Where the packet was before helpers moved it, and what keeps that place."""
-        memory = ctypes.create_string_buffer(STACK_BYTES)
-        stack = Region("stack", ctypes.addressof(memory), STACK_BYTES, from_end=True)
-        self.memory = Memory(stack, self.packet_region())
-        environment.attach(self.memory)
-        self.frames.append(Frame(stack, memory, program, 0, [None] * 5, True, MAX_LOOPS))
-        self.registers[FP] = stack.end
-        if environment.socket is not None:
-            native.sk = show_socket(environment.address, environment.socket)
-        self.enter(program)
-        self.pc = 0
+class Interpreter(Machine):
+    """The instructions, by class."""
 
     def run(self) -> int:
         self.execute()
@@ -234,101 +140,10 @@ class Machine:
             insn = self.insns[self.pc]
             try:
                 _STEPS[insn.code & 7](self, insn)
-            except _Exit:
+            except Returned:
                 return
             self.pc += 1
         raise self.fault(f"still running after {self.step_limit} instructions")
-
-    def fault(self, reason: str, register: int | None = None) -> ProgramFault:
-        where = f"instruction {self.pc}"
-        if self.program.name:
-            where += f" of {self.program.name}"
-        line = self.program.line_at(self.pc)
-        source = None
-        if line is not None:
-            source = f"{line.file}:{line.line}"
-            where += f" ({source}: {line.text})" if line.text else f" ({source})"
-        return ProgramFault(f"{where}: {reason}", self.pc, source=source, register=register)
-
-    # frames
-
-    def enter(self, program: LinkedProgram) -> None:
-        """Begin a program in the current frame, with the context in r1: the run's first, or a tail call."""
-        program.require_helpers()
-        self.program, self.insns, self.pc = program, program.insns, -1
-        self.registers[R0:FP] = [None] * FP
-        self.registers[R1] = self.context
-        for region in program.regions:
-            self.memory.add(region)
-
-    def push(self, target: int, *, barrier: bool) -> None:
-        """Begin a function in a frame of its own; r1 to r5 are its arguments."""
-        if len(self.frames) == MAX_CALL_FRAMES:
-            raise self.fault(f"the {MAX_CALL_FRAMES} functions that may be under way are")
-        depth = len(self.frames) - 1
-        if depth == len(self.stacks):
-            made = ctypes.create_string_buffer(STACK_BYTES)
-            self.stacks.append((Region("stack", ctypes.addressof(made), STACK_BYTES, from_end=True), made))
-        stack, buffer = self.stacks[depth]
-        ctypes.memset(stack.base, 0, STACK_BYTES)
-        saved = self.registers[R6 : FP + 1]
-        self.frames.append(Frame(stack, buffer, self.program, self.pc, saved, barrier, MAX_LOOPS))
-        caller = self.memory.frame
-        self.memory.add(Region("caller's stack", caller.base, caller.size, from_end=True))
-        self.memory.remove(stack.base)
-        self.memory.frame = stack
-        self.registers[R0] = None
-        self.registers[R6:FP] = [None] * (FP - R6)
-        self.registers[FP] = stack.end
-        self.pc = target
-
-    def leave(self) -> None:
-        """Return to the caller, r0 as it is."""
-        frame = self.frames[-1]
-        if len(self.frames) > 1:
-            self.frames.pop()
-            self.memory.frame = self.frames[-1].stack
-            self.memory.remove(self.memory.frame.base)
-            self.memory.add(
-                Region("stack", frame.stack.base, STACK_BYTES, gone="the function that had it has returned")
-            )
-            self.program, self.insns, self.pc = frame.program, frame.program.insns, frame.pc
-            self.registers[R6 : FP + 1] = frame.saved
-            self.forget_arguments()
-        if frame.barrier:
-            raise _Exit
-
-    def is_function(self, address: int) -> bool:
-        return 0 <= address - FUNCTION < len(self.insns)
-
-    def call_back(self, function: int, arguments: Sequence[int]) -> int:
-        """Call a function of the program from a helper: its r0."""
-        before = self.registers[R0 : R5 + 1]
-        self.registers[R1 : R5 + 1] = [each & U64 for each in arguments] + [None] * (5 - len(arguments))
-        self.push((function & U64) - FUNCTION, barrier=True)
-        self.execute()
-        result = self.read(R0)
-        self.registers[R0 : R5 + 1] = before
-        return result
-
-    # registers
-
-    def read(self, register: int) -> int:
-        if register >= REGISTERS:
-            raise self.fault(f"there is no r{register}", register)
-        value = self.registers[register]
-        if value is None:
-            raise self.fault(f"r{register} is read before it is written", register)
-        return value
-
-    def write(self, register: int, value: int) -> None:
-        if register >= FP:
-            raise self.fault("r10 is read-only" if register == FP else f"there is no r{register}", register)
-        self.registers[register] = value & U64
-
-    def forget_arguments(self) -> None:
-        """A call, and LD_ABS, leave r1 to r5 unreadable."""
-        self.registers[R1 : R5 + 1] = [None] * 5
 
     def operand(self, insn: Insn) -> int:
         """The source: a register, or the immediate sign-extended to 64 bits."""
@@ -490,77 +305,6 @@ class Machine:
                 self.move_packet(name)
             learn_result(self, name, prototype, arguments, result)
 
-    # what is taken and given back
-
-    def take(self, address: int, region: Region) -> None:
-        """The program has something that it must give back."""
-        self.memory.add(region)
-        self.held[address] = f"a {region.name}"
-
-    def give_back(self, address: int, helper: str) -> None:
-        """It has done so, and may not touch it any more."""
-        if self.held.pop(address, None) is None:
-            raise self.fault(f"{helper}: there is nothing to give back at {address:#x}")
-        region = self.memory.remove(address)
-        if region is not None:
-            gone = f"{helper} gave it back"
-            self.memory.add(Region(region.name, region.base, region.size, gone=gone))
-
-    def take_dynptr(self, dynptr: int) -> None:
-        """A ring buffer record behind a dynptr."""
-        record, size = load(dynptr, 8), load(dynptr + 8, 4) & 0xFFFFFF
-        self.take(record, Region("ring buffer record", record, size))
-        self.records[dynptr] = record
-
-    def give_back_dynptr(self, dynptr: int, helper: str) -> None:
-        """The record of a dynptr, if it has one."""
-        record = self.records.pop(dynptr, None)
-        if record is not None:
-            self.give_back(record, helper)
-
-    # maps and regions
-
-    def map(self, address: int) -> Map:
-        """The map that an argument is, which was checked."""
-        found = map_at(address & U64)
-        if found is None:
-            raise self.fault(f"{address & U64:#x} is not a map")
-        return found
-
-    def lookup(self, map: int, key: int) -> int:
-        """A value for the program, which may touch it from now on."""
-        value = map_lookup(map, key)
-        if value:
-            self.learn_value(map, value)
-        return value
-
-    def learn_value(self, map: int, value: int) -> None:
-        """Let the program touch a value that it looked up."""
-        found = self.map(map)
-        if map_at(value) is None and self.memory.at(value) is None:
-            self.memory.add(value_region(found, value))
-
-    def text(self, address: int, room: int) -> bytes | None:
-        """The string at an address, without its end; None where there is no end in `room` bytes."""
-        found = ctypes.string_at(address, room)
-        end = found.find(0)
-        return None if end < 0 else found[:end]
-
-    def packet_region(self) -> Region:
-        native = self.native
-        return Region("packet", native.data_ptr, native.data_end_ptr - native.data_ptr)
-
-    def move_packet(self, helper: str) -> None:
-        """bpf_helper_changes_pkt_data(): pointers into the packet are worthless from now on."""
-        old = self.memory.packet
-        self.stale.append((old.base, relocate(self.native, 0, 0)))
-        self.memory.packet = self.packet_region()
-        if len(self.stale) > STALE_PLACES:
-            self.memory.remove(self.stale.popleft()[0])
-        if old.size:
-            gone = f"this pointer into the packet was taken before {helper}, which may move the packet"
-            self.memory.add(Region("packet", old.base, old.size, gone=gone))
-
     # memory
 
     def load_immediate_or_packet(self, insn: Insn) -> None:
@@ -615,9 +359,6 @@ class Machine:
         refusal = self.memory.refusal(address, size, register, write=write)
         if refusal is not None:
             raise self.fault(refusal, register)
-
-    def in_context(self, address: int) -> bool:
-        return self.context <= address < self.context + SK_BUFF_BYTES
 
     def context_load(self, insn: Insn, offset: int, size: int) -> int:
         """bpf_convert_ctx_access, reading: `data` and its like are addresses."""
@@ -676,13 +417,13 @@ class Machine:
 
 
 _STEPS = (
-    Machine.load_immediate_or_packet,
-    Machine.load,
-    Machine.store_immediate,
-    Machine.store_register,
-    Machine.alu32,
-    Machine.jump64,
-    Machine.jump32,
-    Machine.alu64,
+    Interpreter.load_immediate_or_packet,
+    Interpreter.load,
+    Interpreter.store_immediate,
+    Interpreter.store_register,
+    Interpreter.alu32,
+    Interpreter.jump64,
+    Interpreter.jump32,
+    Interpreter.alu64,
 )
 """What runs an instruction, by its class."""

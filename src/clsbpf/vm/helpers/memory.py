@@ -1,4 +1,4 @@
-"""What of the kernel's memory can a program read?  bpf_probe_read_kernel, the current task, per-CPU variables.
+"""What of the kernel's memory can a program read?  bpf_probe_read_kernel, the current task.
 
 There is no kernel here.  What a program can read through `probe_read_kernel` is what it could read anyway;
 any other address is one that faults.  The task that happens to run is the idle task: a structure of zeros,
@@ -31,7 +31,7 @@ def fault(address: int) -> int:
 
 
 def _failure(address: int) -> int:
-    """copy_from_kernel_nofault_allowed(): an address that is a user's is another error than one that faults."""
+    """copy_from_kernel_nofault_allowed(): a user's address is another error than one that faults."""
     return -errno.ERANGE if 0 <= address < USER_END else -errno.EFAULT
 
 

@@ -34,12 +34,9 @@ from ..subset import (
 from .resize import IPV4_HLEN, IPV4_NETWORK_ORDER, IPV6_HLEN, IPV6_NETWORK_ORDER
 from .room import captured
 from .vlan import ETH_HLEN, ETH_P_8021AD_BE, ETH_P_8021Q_BE, VLAN_HLEN
-from .vlan import ETH_HLEN, ETH_P_8021AD_BE, ETH_P_8021Q_BE, VLAN_HLEN
 
 ECN_MASK = 3
 ECN_CE = 3
-
-VLAN_MAX_DEPTH = 8
 
 VLAN_MAX_DEPTH = 8
 

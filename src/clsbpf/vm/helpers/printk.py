@@ -212,7 +212,7 @@ def trace_vprintk(machine: int, template: int, size: int, data: int, length: int
 
 @external
 def snprintf(machine: int, to: int, size: int, template: int, data: int, length: int) -> int:
-    """bpf_snprintf: the text to `to`, cut to `size` with its end; the room that all of it takes, or -errno."""
+    """bpf_snprintf: the text to `to`, cut to `size` with its end; the room that all takes, or -errno."""
     arguments = _words(data, length)
     if arguments is None:
         return -errno.EINVAL

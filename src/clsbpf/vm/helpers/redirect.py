@@ -78,7 +78,8 @@ def clone(skb: int) -> Skb:
     """skb_clone(): the packet as it is now, with its own bytes."""
     native = NativeSkb.from_address(skb)
     held = Environment.at(native.environment).running.skb
-    assert held is not None and ctypes.addressof(held) == skb
+    assert held is not None
+    assert ctypes.addressof(held) == skb
     copied = Skb(bytearray(), 0, 0, 0, 0, 0, 0)
     take_back(held, copied, release=False)
     copied.buffer = bytearray(copied.buffer)

@@ -142,7 +142,7 @@ def skb_change_type(machine: int, skb: int, type: int) -> int:
 
 @native
 def gso_refusal(skb: int, flags: int) -> int:
-    """Packets of other than TCP segments change their room only if the size of segments stays: 0 or -errno."""
+    """Other than TCP segments get another room only if the size of segments stays: 0 or -errno."""
     if load_u32(skb + At.GSO_SIZE) == 0:
         return 0
     type = load_u32(skb + At.GSO_TYPE)
@@ -273,10 +273,7 @@ def skb_adjust_room(machine: int, skb: int, difference: int, mode: int, flags: i
     result = adjust_refusal(skb, count, flags)
     if result:
         return result
-    if count < 0:
-        result = net_shrink(skb, at, -count, flags)
-    else:
-        result = net_grow(skb, at, count, flags)
+    result = net_shrink(skb, at, -count, flags) if count < 0 else net_grow(skb, at, count, flags)
     if result == 0 and not flags & NO_CSUM_RESET:
         reset_checksum_unnecessary(skb)
     compute_data_pointers(skb)

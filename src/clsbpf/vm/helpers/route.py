@@ -7,10 +7,13 @@ without routes does, and the environment counts that it was asked.
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import errno
 import ipaddress
 import struct
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from ..environment import Environment
 from ..native_skb import NativeSkb
@@ -27,7 +30,6 @@ SKIP_NEIGH = 1 << 2
 TBID = 1 << 3
 SRC = 1 << 4
 MARK = 1 << 5
-VLAN = 1 << 6
 FLAGS = DIRECT | OUTPUT | SKIP_NEIGH | TBID | SRC | MARK
 """BPF_FIB_LOOKUP_*."""
 
@@ -50,6 +52,8 @@ destination, VLAN or table, link-layer addresses or mark."""
 FIB_BYTES = 64
 assert _FIB.size == FIB_BYTES
 
+VLAN_HLEN = 4
+
 MTU_CHK_SEGS = 1 << 0
 MTU_FRAG_NEEDED = 1
 MTU_SEGS_TOOBIG = 2
@@ -58,21 +62,6 @@ MTU_SEGS_TOOBIG = 2
 def skb_of(address: int) -> NativeSkb:
     """The native skb at a context pointer."""
     return NativeSkb.from_address(address)
-
-
-def address_of(family: int, raw: bytes) -> Address:
-    """An address out of the sixteen bytes of struct bpf_fib_lookup."""
-    return ipaddress.IPv4Address(raw[:4]) if family == AF_INET else ipaddress.IPv6Address(raw)
-
-
-def stays_on_link(address: Address) -> bool:
-    """rt6_need_strict(): packets from and to such an IPv6 address are not forwarded."""
-    return address.is_multicast or address.is_link_local or address.is_loopback
-
-
-def _ends(fields: list[object]) -> list[bytes]:
-    """Source and destination."""
-    return [raw for raw in fields[7:9] if isinstance(raw, bytes)]
 
 
 def best_route(net: Net, destination: Address, table: int, oif: int) -> Route | None:
@@ -88,84 +77,100 @@ def best_route(net: Net, destination: Address, table: int, oif: int) -> Route | 
     return max(found, key=lambda route: (route.network.prefixlen, -route.metric), default=None)
 
 
-def _lookup(
-    net: Net, fields: list[object], device: NetDevice, flags: int
-) -> tuple[int, Route | None, Address]:
-    family, raw = fields[0], fields[8]
-    assert isinstance(family, int) and isinstance(raw, bytes)
-    destination = address_of(family, raw)
-    table = RT_TABLE_MAIN
-    master = net.device(device.master) if device.master else None
-    if master is not None and master.vrf_table:
-        table = master.vrf_table
+@dataclass(slots=True)
+class FibLookup:
+    """struct bpf_fib_lookup: the question, and then the answer.  Addresses and ports in network order."""
+
+    family: int
+    protocol: int
+    sport: bytes
+    dport: bytes
+    length: int
+    """tot_len; in the answer mtu_result."""
+    ifindex: int
+    metric: int
+    """tos or flowinfo; in the answer rt_metric."""
+    source: bytes
+    destination: bytes
+    vlan: bytes
+    """tbid; in the answer h_vlan_proto and h_vlan_TCI."""
+    link: bytes
+    """mark; in the answer smac and dmac."""
+
+    @property
+    def to(self) -> Address:
+        """The destination."""
+        if self.family == AF_INET:
+            return ipaddress.IPv4Address(self.destination[:4])
+        return ipaddress.IPv6Address(self.destination)
+
+
+def _table(net: Net, query: FibLookup, device: NetDevice, flags: int) -> int:
+    """Which routing table is asked."""
     if flags & DIRECT and flags & TBID:
-        tbid = fields[9]
-        assert isinstance(tbid, bytes)
-        table = int.from_bytes(tbid, "little")
-        fields[9] = bytes(4)
-    route = best_route(net, destination, table, device.ifindex if flags & OUTPUT else 0)
-    if route is None:
-        return NOT_FWDED, None, destination
-    if route.kind != "unicast":
-        return _BY_KIND.get(route.kind, NOT_FWDED), None, destination
-    return SUCCESS, route, destination
+        table = int.from_bytes(query.vlan, sys.byteorder)
+        query.vlan = bytes(4)
+        return table
+    master = net.device(device.master) if device.master else None
+    return master.vrf_table if master is not None and master.vrf_table else RT_TABLE_MAIN
 
 
-def _look_up(net: Net, skb: NativeSkb, fields: list[object], flags: int) -> int:
-    """bpf_ipv4_fib_lookup and bpf_ipv6_fib_lookup: the answer; `fields` are what they leave."""
-    family, total, ifindex = fields[0], fields[4], fields[5]
-    assert isinstance(family, int) and isinstance(total, int) and isinstance(ifindex, int)
-    device = net.device(ifindex)
+def _look_up(net: Net, skb: NativeSkb, query: FibLookup, flags: int) -> int:
+    """bpf_ipv4_fib_lookup and bpf_ipv6_fib_lookup: the answer, and what they leave in `query`."""
+    device = net.device(query.ifindex)
     if device is None:
         return -errno.ENODEV
-    if family == AF_INET6 and any(stays_on_link(address_of(family, raw)) for raw in _ends(fields)):
-        return NOT_FWDED
     if not device.forwarding:
         return FWD_DISABLED
-    answer, route, destination = _lookup(net, fields, device, flags)
+    table = _table(net, query, device, flags)
+    route = best_route(net, query.to, table, device.ifindex if flags & OUTPUT else 0)
     if route is None:
-        return answer
-    out = net.device(route.ifindex)
-    if out is None:
         return NOT_FWDED
+    out = net.device(route.ifindex)
+    if route.kind != "unicast" or out is None:
+        return _BY_KIND.get(route.kind, NOT_FWDED)
     mtu = route.mtu or out.mtu
-    if total and total > mtu:
-        fields[4] = mtu
+    if query.length > mtu:
+        query.length = mtu
         return FRAG_NEEDED
-    fields[5], fields[6] = out.ifindex, route.metric
+    return _forward(net, skb, query, route, out, flags)
+
+
+def _forward(net: Net, skb: NativeSkb, query: FibLookup, route: Route, out: NetDevice, flags: int) -> int:
+    """The packet goes by a route: to whom, and from where."""
+    query.ifindex, query.metric = out.ifindex, route.metric
     if flags & SRC:
         if route.source is None:
             return NO_SRC_ADDR
-        fields[7] = route.source.packed.ljust(16, b"\0")
+        query.source = route.source.packed.ljust(16, b"\0")
     if route.gateway is not None:
-        fields[0] = AF_INET if route.gateway.version == 4 else AF_INET6
-        fields[8] = route.gateway.packed.ljust(16, b"\0")
-        destination = route.gateway
+        query.family = AF_INET if route.gateway.version == 4 else AF_INET6
+        query.destination = route.gateway.packed.ljust(16, b"\0")
     if not flags & SKIP_NEIGH:
-        neighbour = net.neighbours.get((out.ifindex, destination))
+        neighbour = net.neighbours.get((out.ifindex, query.to))
         if neighbour is None:
             return NO_NEIGH
-        fields[10] = out.address + neighbour
-    fields[9] = bytes(4)
-    fields[4] = mtu if total else out.mtu
-    if not total and skb.gso_size == 0 and skb.len > out.mtu + out.hard_header_len + 4:
-        return FRAG_NEEDED
-    return SUCCESS
+        query.link = out.address + neighbour
+    query.vlan = bytes(4)
+    asked = query.length
+    query.length = (route.mtu or out.mtu) if asked else out.mtu
+    too_long = skb.len > out.mtu + out.hard_header_len + VLAN_HLEN
+    return FRAG_NEEDED if not asked and not skb.gso_size and too_long else SUCCESS
 
 
 @external
 def fib_lookup(machine: int, skb: int, params: int, length: int, flags: int) -> int:
-    """bpf_fib_lookup: 0 with the next hop in `params` (struct bpf_fib_lookup), BPF_FIB_LKUP_RET_*, or -errno."""
+    """bpf_fib_lookup: 0 with the next hop in `params` (struct bpf_fib_lookup), BPF_FIB_LKUP_RET_*, -errno."""
     environment = Environment.at(machine)
     if length < FIB_BYTES or flags & ~FLAGS & 0xFFFFFFFF:
         return -errno.EINVAL
-    fields: list[object] = list(_FIB.unpack(ctypes.string_at(params, FIB_BYTES)))
-    if fields[0] not in (AF_INET, AF_INET6):
+    query = FibLookup(*_FIB.unpack(ctypes.string_at(params, FIB_BYTES)))
+    if query.family not in (AF_INET, AF_INET6):
         return -errno.EAFNOSUPPORT
     if not environment.net.routes:
         environment.miss("routes (bpf_fib_lookup)")
-    result = _look_up(environment.net, skb_of(skb), fields, flags)
-    ctypes.memmove(params, _FIB.pack(*fields), FIB_BYTES)
+    result = _look_up(environment.net, skb_of(skb), query, flags)
+    ctypes.memmove(params, _FIB.pack(*dataclasses.astuple(query)), FIB_BYTES)
     return result
 
 

@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Callable
 
 from ..environment import Environment
-from ..subset import external
+from ..subset import external, load_u8
 
 COOKIE_BITS = 24
 COOKIE_MASK = (1 << COOKIE_BITS) - 1
@@ -28,7 +28,8 @@ NSEC_PER_MINUTE = 60_000_000_000
 
 
 def _hash(ends: bytes, minute: int, which: int) -> int:
-    digest = hashlib.blake2b(ends + (minute & 0xFFFFFFFF).to_bytes(4, "little"), digest_size=4, person=b"cookie%d" % which)
+    when = (minute & 0xFFFFFFFF).to_bytes(4, "little")
+    digest = hashlib.blake2b(ends + when, digest_size=4, person=b"cookie%d" % which)
     return int.from_bytes(digest.digest(), "little")
 
 
@@ -85,7 +86,7 @@ def _check(machine: int, addresses: bytes, tcp: bytes, table: tuple[int, ...]) -
 @external
 def tcp_raw_gen_syncookie_ipv4(machine: int, ip: int, tcp: int, length: int) -> int:
     """bpf_tcp_raw_gen_syncookie_ipv4: the cookie and (from bit 32 on) the segment size, or -EINVAL."""
-    if length < TCP_HLEN:
+    if length < TCP_HLEN or length != load_u8(tcp + 12) >> 4 << 2:
         return -errno.EINVAL
     addresses = ctypes.string_at(ip + 12, 8)
     return _generate(machine, addresses, ctypes.string_at(tcp, length), MSS_TABLE_4, MSS_DEFAULT_4)
@@ -94,7 +95,7 @@ def tcp_raw_gen_syncookie_ipv4(machine: int, ip: int, tcp: int, length: int) -> 
 @external
 def tcp_raw_gen_syncookie_ipv6(machine: int, ip: int, tcp: int, length: int) -> int:
     """bpf_tcp_raw_gen_syncookie_ipv6."""
-    if length < TCP_HLEN:
+    if length < TCP_HLEN or length != load_u8(tcp + 12) >> 4 << 2:
         return -errno.EINVAL
     addresses = ctypes.string_at(ip + 8, 32)
     return _generate(machine, addresses, ctypes.string_at(tcp, length), MSS_TABLE_6, MSS_DEFAULT_6)
