@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..bpf.insn import Insn
-from ..bpf.isa import PSEUDO_CALL, PSEUDO_KFUNC_CALL, Alu, Atomic, Class, Jmp, Mode, Pseudo, class_of, mode_of, op_of, src_of
+from ..bpf.isa import PSEUDO_CALL, Alu, Atomic, Class, Jmp, Mode, Pseudo, class_of, mode_of, op_of, src_of
+from .prototypes import proto_of
 from .refusal import Refused
 
 CALL = Class.JMP | Jmp.CALL
@@ -183,9 +184,9 @@ def uses_and_defines(insn: Insn) -> tuple[int, int]:
     if insn.code == EXIT:
         return 1, 0
     if insn.code == CALL:
-        if insn.src in (PSEUDO_CALL, PSEUDO_KFUNC_CALL):
-            return 0b111110, 0b111111
-        return 0b111110, 0b111111
+        proto = proto_of(insn.imm) if insn.src == 0 else None
+        used = (2 << len(proto.arguments)) - 2 if proto is not None else 0b111110
+        return used, 0b111111
     if op == Jmp.JA or op == Jmp.JCOND:
         return 0, 0
     return (dst | src if from_register else dst), 0
