@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 
-from .btf import Btf, Datasec, Kind, Linkage, Var
+from .btf import Btf, Datasec, Kind
 from .elf import Elf
 
 _WORD = struct.Struct("<I")
@@ -42,11 +42,8 @@ def _fill(raw: bytearray, btf: Btf, datasec: Datasec, size: int, places: dict[tu
     _WORD.pack_into(raw, at + _HEAD - 4, size & 0xFFFFFFFF)
     rows = []
     for each in datasec.variables:
-        variable = btf[each.type]
-        offset = places.get((datasec.name, variable.name), each.offset)
+        offset = places.get((datasec.name, btf.name(each.type)), each.offset)
         rows.append((offset & 0xFFFFFFFF, each.type, each.size))
-        if isinstance(variable, Var) and variable.linkage == Linkage.EXTERN:
-            continue
     rows.sort()
     for n, (offset, type, width) in enumerate(rows):
         struct.pack_into("<III", raw, at + _HEAD + n * 12, type, offset, width)

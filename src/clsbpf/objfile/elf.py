@@ -33,12 +33,7 @@ _SECTION_HEADER = struct.Struct("<IIQQQQIIQQ")
 SHT_NULL, SHT_STRTAB, SHT_NOBITS = 0, 3, 8
 SHN_UNDEF, SHN_ABS, SHN_COMMON = 0, 0xFFF1, 0xFFF2
 _SECTION_NUMBERS = {"SHN_UNDEF": SHN_UNDEF, "SHN_ABS": SHN_ABS, "SHN_COMMON": SHN_COMMON}
-SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR, SHF_COMPRESSED = 0x1, 0x2, 0x4, 0x800
-
-R_BPF_64_64 = 1
-"""A 64-bit immediate load refers to the symbol."""
-R_BPF_64_32 = 10
-"""A call refers to the symbol."""
+SHF_ALLOC, SHF_EXECINSTR, SHF_COMPRESSED = 0x2, 0x4, 0x800
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +85,10 @@ class Symbol:
 
 @dataclass(frozen=True, slots=True)
 class Relocation:
-    """At `offset` in its section something refers to `symbol`.  `addend` is None where it stands in place."""
+    """At `offset` in its section something refers to `symbol`.  `addend` is None where it stands in place.
+
+    The `type` (R_BPF_*) says no more than the instruction there does, and compilers have renumbered it.
+    """
 
     offset: int
     type: int
