@@ -300,7 +300,8 @@ def _global_call(v: Walk, subprogram: int) -> int:
         raise Refused("lock", "global function calls are not allowed while holding a lock", errno=22)
     v.check_global_arguments(subprogram)
     v.globals_called.add(subprogram)
-    forget_packet(v)
+    if v.changes_packet(subprogram):
+        forget_packet(v)
     v.regs[0] = unknown()
     v.regs[1:6] = [UNWRITTEN] * 5
     return v.pc + 1

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from . import tnum
 from .access import check_access, check_fixed, kind_name
 from .refusal import Refused
-from .requirements import Access, MayCall, MayEnd, Never, NotPlain, PacketLoad, Readable, Requirement, Whole
+from .requirements import Access, MayCall, MayEnd, Never, Atomically, PacketLoad, Readable, Requirement, Whole
 from .values import (
     BTF,
     CTX,
     FUNC,
     MAP_PTR,
+    MAP_VALUE,
     NOT_INIT,
     PACKETS,
     SCALAR,
@@ -40,8 +42,8 @@ def checker(v: Walk, requirement: Requirement) -> Check:
             return _readable(v, register)
         case Access(register, off, size, write):
             return _access(v, register, off, size, write)
-        case NotPlain(register):
-            return lambda: _takes_atomics(v, register)
+        case Atomically(register, off, size):
+            return lambda: _takes_atomics(v, register, off, size)
         case Whole(register):
             return lambda: None if v.regs[register].kind == SCALAR else _leaks(v, register)
         case PacketLoad():
@@ -84,9 +86,16 @@ _ONE_KIND = frozenset({CTX, BTF}) | SOCKETS
 """reg_type_mismatch: kinds whose accesses are rewritten, so that an instruction has one of them only."""
 
 
-def _takes_atomics(v: Walk, register: int) -> None:
+def _takes_atomics(v: Walk, register: int, off: int, size: int) -> None:
     """check_atomic_rmw: not into the context, a packet or a socket."""
     reg = v.regs[register]
+    if size > 1 and not tnum.aligned(tnum.add(reg.var.tnum, tnum.const(reg.off + off)), size) and reg.kind != SCALAR:
+        what = {MAP_VALUE: "value ", 6: "stack "}.get(reg.kind, "")
+        raise Refused(
+            "atomic-alignment",
+            f"misaligned {what}access off {tnum.text(reg.var.tnum)}+{reg.off}+{off} size {size}",
+            register,
+        )
     if reg.kind == CTX or reg.kind in PACKETS or reg.kind in SOCKETS:
         raise Refused(
             "atomic-target", f"BPF_ATOMIC stores into R{register} {kind_name(reg)} is not allowed", register
@@ -125,7 +134,7 @@ def check_no_reference(v: Walk, what: str, *, exit: bool) -> None:
 def check_end(v: Walk) -> None:
     """BPF_EXIT in do_check: locks and references first, then what is returned."""
     state = v.state
-    main = len(state.frames) == 1
+    main = len(state.frames) == 1 and v.frame.callback is None
     if main or v.frame.callback is not None:
         if state.lock is not None:
             raise Refused("lock", "BPF_EXIT instruction in main prog cannot be used inside bpf_spin_lock-ed region", errno=22)
@@ -143,16 +152,18 @@ def check_end(v: Walk) -> None:
             if reg.var.s32_min < low or reg.var.s32_max > high:
                 raise Refused(
                     "return",
-                    f"At callback return the register R0 has smin={reg.var.smin} smax={reg.var.smax}"
+                    f"At {'async ' if len(state.frames) == 1 else ''}callback return the register R0 has smin={reg.var.smin} smax={reg.var.smax}"
                     f" should have been in [{low}, {high}]",
                     0,
                     errno=22,
                 )
-        elif reg.kind == NOT_INIT and v.is_global(v.frame.subprogram):
-            raise Refused("unwritten", "R0 !read_ok", 0)
         return
     if reg.kind == NOT_INIT:
         raise Refused("unwritten", "R0 !read_ok", 0)
+    if v.frame.subprogram and reg.kind != SCALAR:
+        raise Refused(
+            "return", f"At subprogram exit the register R0 is not a scalar value ({kind_name(reg)})", 0, errno=22
+        )
 
 
 def check_call_allowed(v: Walk, helper: int | None) -> None:

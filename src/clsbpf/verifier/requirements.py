@@ -51,11 +51,12 @@ class Access:
 
 
 @dataclass(frozen=True, slots=True)
-class NotPlain:
-    """An atomic operation, or a store of a constant: the register points to something that takes it."""
+class Atomically:
+    """An atomic operation: the register points to something that takes it, at a multiple of the size."""
 
     register: int
-    atomic: bool
+    off: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class Never:
     message: str
 
 
-Requirement = Readable | Access | NotPlain | Whole | PacketLoad | MayEnd | MayCall | Never
+Requirement = Readable | Access | Atomically | Whole | PacketLoad | MayEnd | MayCall | Never
 
 _RESERVED = "uses reserved fields"
 
@@ -221,14 +222,14 @@ def _atomic(insn: Insn, size: int) -> tuple[Requirement, ...]:
         return (
             Readable(insn.src),
             *_written(insn.dst),
-            NotPlain(insn.src, atomic=True),
+            Atomically(insn.src, insn.off, size),
             Access(insn.src, insn.off, size, write=False),
         )
     if insn.imm == Atomic.STORE_REL:
         return (
             Readable(insn.src),
             Readable(insn.dst),
-            NotPlain(insn.dst, atomic=True),
+            Atomically(insn.dst, insn.off, size),
             Access(insn.dst, insn.off, size, write=True),
         )
     if insn.imm not in _FETCHING | _ARITHMETIC | {int(Atomic.XCHG), int(Atomic.CMPXCHG)}:
@@ -243,7 +244,7 @@ def _atomic(insn: Insn, size: int) -> tuple[Requirement, ...]:
     return (
         *needed,
         Whole(insn.src),
-        NotPlain(insn.dst, atomic=True),
+        Atomically(insn.dst, insn.off, size),
         Access(insn.dst, insn.off, size, write=False),
         Access(insn.dst, insn.off, size, write=True),
     )

@@ -17,6 +17,7 @@ from ..errors import ClsbpfError, VerifierError
 from ..profile import CURRENT, KernelProfile
 from .cfg import Flow, analyse, is_pseudo_call, jump_target
 from .explain import explain
+from .functions import global_functions
 from .program import VerifiedProgram, Work
 from .refusal import Refused
 from .rules import LOOPS_SINCE, Rules, rules_of
@@ -60,8 +61,10 @@ def verify(
         flow = analyse(spec.insns)
         _check_release(spec, flow, rules)
         _check_abnormal_return(spec, flow)
-        walk = Walk(spec, flow, rules, cpus=cpus, verbose=verbose, functions=lambda subprogram: None)
+        functions = global_functions(spec, btf, flow.subprogram_at)
+        walk = Walk(spec, flow, rules, cpus=cpus, verbose=verbose, functions=functions)
         walk.function(0, [Reg(CTX)])
+        _check_globals(walk)
         depth = _stack_depth(walk)
     except Refused as refused:
         raise _error(spec, walk, refused, verbose) from None
@@ -130,6 +133,8 @@ def _check_text(spec: ProgramSpec, rules: Rules) -> None:
                 raise Refused("encoding", "invalid bpf_ld_imm64 insn", insn=at, errno=22)
         elif insn.code not in _OPCODES or not insn.code:
             raise Refused("encoding", f"unknown opcode {insn.code:02x}", insn=at, errno=22)
+        elif insn.code & 7 == Class.LDX and (insn.imm or insn.code & 0xE0 not in (Mode.MEM, Mode.MEMSX)):
+            raise Refused("encoding", "BPF_LDX uses reserved fields", insn=at, errno=22)
         feature = rules.missing_feature(insn)
         if feature is not None:
             raise Refused("missing-feature", f"instruction {at} needs {feature}", insn=at, errno=22, feature=feature)
@@ -157,6 +162,18 @@ def _check_abnormal_return(spec: ProgramSpec, flow: Flow) -> None:
                 raise Refused(
                     "tail-call", "tail_call is not allowed in subprogs without BTF", insn=sub.start, errno=22
                 )
+
+
+def _check_globals(walk: Walk) -> None:
+    """do_check_subprogs: the global functions that are called, each alone."""
+    checked: set[int] = set()
+    while walk.globals_called - checked:
+        subprogram = min(walk.globals_called - checked)
+        checked.add(subprogram)
+        function = walk.functions[subprogram]
+        walk.log.say(f"Validating {function.name}() func#{subprogram}...")
+        walk.pc = walk.flow.subprograms[subprogram].start
+        walk.function(subprogram, function.parameters(walk))
 
 
 def _stack_depth(walk: Walk) -> int:

@@ -11,16 +11,17 @@ this path known (at prune points), do the requirements hold, what changes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from ..bpf.isa import STACK_BYTES
 from ..bpf.spec import ProgramSpec
 from . import prune
 from .arguments import Call
-from .cfg import CALL, SYNC_CALLBACKS, TIMER_SET_CALLBACK, Flow
+from .cfg import CALL, SYNC_CALLBACKS, TIMER_SET_CALLBACK, Flow, is_function_pointer, is_pseudo_call
 from .checks import checker
+from .functions import GlobalFunction
 from .log import Log
+from .prototypes import proto_of
 from .refusal import Refused
 from .requirements import requirements_of
 from .rules import Rules
@@ -34,13 +35,14 @@ _GPL = frozenset({"GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", 
 """license_is_gpl_compatible."""
 
 MAY_GOTO_CODE = 0xE5
+TAIL_CALL = 12
 
 
 class Walk:
     """struct bpf_verifier_env."""
 
     def __init__(
-        self, spec: ProgramSpec, flow: Flow, rules: Rules, *, cpus: int, verbose: bool, functions: Callable[[int], Any]
+        self, spec: ProgramSpec, flow: Flow, rules: Rules, *, cpus: int, verbose: bool, functions: Mapping[int, GlobalFunction]
     ) -> None:
         self.spec = spec
         self.insns = spec.insns
@@ -50,7 +52,7 @@ class Walk:
         self.gpl_compatible = spec.license in _GPL
         self.log = Log(self, verbose=verbose)
         self.functions = functions
-        """By subprogram: what BTF says of it (`GlobalFunction`), None of one that is static."""
+        """The functions that are judged alone, by subprogram."""
         self.ids = 0
         self.count = self.count_before = 0
         self.jumps = self.jumps_before = 0
@@ -66,6 +68,7 @@ class Walk:
         self.calls: set[tuple[int, int]] = set()
         self.globals_called: set[int] = set()
         self.forgotten: dict[int, int] = {}
+        self._changes: dict[int, bool] = {}
         self.flow_allows_ld_abs = True
         insns = self.insns
         self.callback_calls = frozenset(
@@ -190,11 +193,28 @@ class Walk:
 
     def is_global(self, subprogram: int) -> bool:
         """Is it judged alone?  So says BTF of a function that is not static."""
-        return subprogram > 0 and self.functions(subprogram) is not None
+        return subprogram in self.functions
+
+    def changes_packet(self, subprogram: int) -> bool:
+        """changes_pkt_data: may a function, or what it calls, move the packet?"""
+        found = self._changes.get(subprogram)
+        if found is None:
+            self._changes[subprogram] = False  # a function that calls itself is refused elsewhere
+            sub = self.flow.subprograms[subprogram]
+            found = any(self._insn_changes_packet(at) for at in range(sub.start, sub.end))
+            self._changes[subprogram] = found
+        return found
+
+    def _insn_changes_packet(self, at: int) -> bool:
+        insn = self.insns[at]
+        if is_pseudo_call(insn) or is_function_pointer(insn):
+            return self.changes_packet(self.flow.subprogram_at[at + insn.imm + 1])
+        proto = proto_of(insn.imm) if insn.code == CALL and not insn.src else None
+        return proto is not None and (proto.changes_packet or insn.imm == TAIL_CALL)
 
     def check_global_arguments(self, subprogram: int) -> None:
         """btf_check_func_arg_match."""
-        self.functions(subprogram).check_call(self)
+        self.functions[subprogram].check_call(self)
 
 
 def timed(walk: Walk, run: Callable[[], None]) -> float:
