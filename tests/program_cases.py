@@ -292,6 +292,7 @@ CASES: tuple[Case, ...] = (
     Case("iterators", "histogram"),
     Case("iterators", "ranges"),
     Case("kernel_context", "kernel_context", fields={"mark": 77, "priority": 1000}),
+    Case("kernel_context", "by_probe"),
     Case("core", "facts"),
     Case("core", "headers", times=2),
     Case("kernel_memory", "fault"),

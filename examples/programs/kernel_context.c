@@ -41,4 +41,29 @@ int kernel_context(struct __sk_buff *skb)
 	return kernel->data_len ? TC_ACT_PIPE : TC_ACT_OK;
 }
 
+/* The older way: the context's address is that of the structure, for who reads memory by address. */
+SEC("tc/probe")
+int by_probe(struct __sk_buff *skb)
+{
+	struct sk_buff *kernel = (void *)skb;
+	struct net_device *dev = NULL;
+	u16 network = 0, mac = 0;
+	u8 *head = NULL, version = 0;
+	int ifindex = 0;
+	u32 len = 0;
+
+	skb->cb[0] = -bpf_probe_read_kernel(&len, sizeof(len), &kernel->len);
+	skb->cb[1] = len;
+	bpf_probe_read_kernel(&network, sizeof(network), &kernel->network_header);
+	bpf_probe_read_kernel(&mac, sizeof(mac), &kernel->mac_header);
+	skb->cb[2] = network - mac;
+	bpf_probe_read_kernel(&dev, sizeof(dev), &kernel->dev);
+	skb->cb[3] = -bpf_probe_read_kernel(&ifindex, sizeof(ifindex), &dev->ifindex);
+	bpf_probe_read_kernel(&head, sizeof(head), &kernel->head);
+	bpf_probe_read_kernel(&version, sizeof(version), head + network);
+	skb->cb[4] = version;
+	skb->mark = ifindex;
+	return TC_ACT_OK;
+}
+
 LICENSE("GPL");

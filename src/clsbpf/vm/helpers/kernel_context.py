@@ -1,4 +1,4 @@
-"""What is behind the context?  struct sk_buff and struct net_device, as bpf_cast_to_kern_ctx shows them.
+"""What is behind the context?  struct sk_buff and struct net_device, for bpf_cast_to_kern_ctx and probe reads.
 
 A program that asks for the kernel's own structure reads its fields where CO-RE found them: in the types of
 the kernel that the object was made to fit.  So the structure is laid out here by the same types (those of
@@ -9,6 +9,7 @@ all others are 0.  It says what was so when it was asked for; the kernel's would
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Iterable, Mapping
 
 from ...errors import ProgramFault
@@ -28,11 +29,25 @@ def show_context(machine: int, context: int) -> int:
 
     ProgramFault where no kernel's types are known.
     """
-    environment = Environment.at(machine)
+    return show_skb(Environment.at(machine), NativeSkb.from_address(context))
+
+
+def read_behind(environment: Environment, offset: int, size: int) -> bytes | None:
+    """`size` bytes at an offset in the struct sk_buff of the packet under way; None outside."""
+    assert environment.running.skb is not None
+    address = show_skb(environment, environment.running.skb)
+    memory = environment.running.memory
+    assert memory is not None
+    if memory.refusal(address + offset, size, 0, write=False) is not None:
+        return None
+    return ctypes.string_at(address + offset, size)
+
+
+def show_skb(environment: Environment, skb: NativeSkb) -> int:
+    """The address of a struct sk_buff, with its struct net_device."""
     types = environment.kernel_btf or machine_btf()
     if types is None:
-        raise ProgramFault("bpf_cast_to_kern_ctx: the types of a kernel are not known here (no BTF)")
-    skb = NativeSkb.from_address(context)
+        raise ProgramFault("struct sk_buff is read, but a kernel's types are not known here (no BTF)")
     device = environment.net.device(skb.ifindex)
     shown = 0 if device is None else show(environment, types, "net_device", device_fields(device))
     return show(environment, types, "sk_buff", skb_fields(skb, shown))
@@ -83,11 +98,9 @@ def device_fields(device: NetDevice) -> dict[str, int]:
 
 def show(environment: Environment, types: Btf, name: str, fields: Mapping[str, int]) -> int:
     """Native memory with the structure `name`, which the program may read: its address."""
-    id = types.find(name, Kind.STRUCT)
-    if id is None:
-        raise ProgramFault(f"bpf_cast_to_kern_ctx: there is no struct {name} among the kernel's types")
-    image = bytearray(types.size_of(id))
-    for member, bit_offset, bits in members(types, id):
+    size, places = layout(types, name)
+    image = bytearray(size)
+    for member, bit_offset, bits in places:
         if member in fields:
             put(image, bit_offset, bits, fields[member])
     memory = ctypes.create_string_buffer(bytes(image), len(image))
@@ -97,6 +110,15 @@ def show(environment: Environment, types: Btf, name: str, fields: Mapping[str, i
     assert running.memory is not None
     running.memory.add(Region(f"struct {name}", address, len(image), writable=False))
     return address
+
+
+@functools.cache
+def layout(types: Btf, name: str) -> tuple[int, tuple[tuple[str, int, int], ...]]:
+    """The size of the struct `name` in bytes, and its `members`."""
+    id = types.find(name, Kind.STRUCT)
+    if id is None:
+        raise ProgramFault(f"there is no struct {name} among the kernel's types")
+    return types.size_of(id), tuple(members(types, id))
 
 
 def members(types: Btf, id: int, base: int = 0) -> Iterable[tuple[str, int, int]]:

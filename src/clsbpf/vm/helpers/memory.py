@@ -1,8 +1,9 @@
 """What of the kernel's memory can a program read?  bpf_probe_read_kernel, the current task.
 
-There is no kernel here.  What a program can read through `probe_read_kernel` is what it could read anyway;
-any other address is one that faults.  The task that happens to run is the idle task: a structure of zeros,
-however it is read.
+There is no kernel here.  What a program can read through `probe_read_kernel` is what it could read anyway,
+and at its context's address the struct sk_buff that a kernel has there (kernel_context.py); any other
+address is one that faults.  The task that happens to run is the idle task: a structure of zeros, however it
+is read.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from .printk import read_string, reader
 
 TASK_BYTES = 16384
 """More than any struct task_struct has."""
-USER_END = 1 << 47
-"""TASK_SIZE_MAX of x86-64, and a page."""
+SK_BUFF_MOST = 512
+"""More than any struct sk_buff has."""
 U64 = 0xFFFFFFFFFFFFFFFF
 KERNEL_BITS = 47
 """The kernel's half: addresses whose bits from here on are all set (x86-64 with four levels of pages)."""
@@ -30,15 +31,20 @@ def fault(address: int) -> int:
     return -errno.EFAULT if (address & U64) >> KERNEL_BITS == U64 >> KERNEL_BITS else -errno.ERANGE
 
 
-def _failure(address: int) -> int:
-    """copy_from_kernel_nofault_allowed(): a user's address is another error than one that faults."""
-    return -errno.ERANGE if 0 <= address < USER_END else -errno.EFAULT
+def _read(environment: Environment, address: int, size: int) -> bytes | None:
+    """Memory that the program may read, or what is behind its context; None: nothing is there."""
+    found = reader(environment)(address, size)
+    if found is None and 0 <= address - environment.native.skb < SK_BUFF_MOST:
+        from .kernel_context import read_behind  # reads the kernel's types: only who asks needs that
+
+        return read_behind(environment, address - environment.native.skb, size)
+    return found
 
 
 @external
 def probe_read_kernel(machine: int, to: int, size: int, source: int) -> int:
     """bpf_probe_read_kernel: `size` bytes; 0, or -ERANGE, -EFAULT and zeros."""
-    found = reader(Environment.at(machine))(source, size) if size else b""
+    found = _read(Environment.at(machine), source, size) if size else b""
     ctypes.memmove(to, bytes(size) if found is None else found, size)
     return fault(source) if found is None else 0
 
