@@ -1,4 +1,4 @@
-"""What is behind the context?  struct sk_buff and struct net_device, for bpf_cast_to_kern_ctx and probe reads.
+"""What is behind the context?  struct sk_buff and struct net_device, for casts and for reads by address.
 
 A program that asks for the kernel's own structure reads its fields where CO-RE found them: in the types of
 the kernel that the object was made to fit.  So the structure is laid out here by the same types (those of
