@@ -29,6 +29,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent / "examples"
+CAPTURE = HERE / "big.pcap"
 CLSBPF = str(Path(sys.executable).with_name("clsbpf"))
 
 ONE = ("tcp port 443",)
@@ -154,6 +155,12 @@ def check_results(capture: Path, sample: Path) -> None:
         print(f"  {len(filters):2} filter(s): {sum(ours):,} packets matched, as in tcpdump")
 
 
+def make_capture(capture: Path) -> None:
+    """Generate the capture unless it is there."""
+    if not capture.exists():
+        subprocess.run([sys.executable, str(HERE / "generate.py"), str(capture)], check=True)
+
+
 def make_sample(capture: Path, sample: Path) -> None:
     """The beginning of a pcap file, up to a whole record."""
     with open(capture, "rb") as source, open(sample, "wb") as target:
@@ -263,13 +270,12 @@ def report(seconds: dict[str, float], reached: list[Target], size: int, packets:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--capture", type=Path, default=HERE / "big.pcap")
+    parser.add_argument("--capture", type=Path, default=CAPTURE)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     options = parser.parse_args()
     capture: Path = options.capture
-    if not capture.exists():
-        subprocess.run([sys.executable, str(HERE / "generate.py"), str(capture)], check=True)
+    make_capture(capture)
     print(machine())
     size = capture.stat().st_size
     everything: Any = json.loads(ran(clsbpf_words(capture, ONE)).stdout)
