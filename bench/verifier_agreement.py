@@ -21,17 +21,16 @@ from random import Random
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
 
+import os  # noqa: E402
+
 from clsbpf.bpf.disasm import disassemble  # noqa: E402
 from clsbpf.bpf.spec import ObjectSpec, ProgramSpec  # noqa: E402
 from clsbpf.errors import ClsbpfError, VerifierError  # noqa: E402
 from clsbpf.kernel import loader  # noqa: E402
+from clsbpf.kernel.maps import possible_cpus  # noqa: E402
 from clsbpf.objfile import read_object  # noqa: E402
 from clsbpf.verifier.verify import verify  # noqa: E402
 from verifier_programs import MAPS, grammar_program, mutated  # noqa: E402
-
-import os  # noqa: E402
-
-from clsbpf.kernel.maps import possible_cpus  # noqa: E402
 
 CPUS = possible_cpus()
 
@@ -63,15 +62,21 @@ class Tally:
         except VerifierError as error:
             ours = error.report.message if error.report else str(error)
         self.ours += time.perf_counter() - begin
-        outcome = ("accepted" if not ours else "refused") + " here, " + ("accepted" if not kernel else "refused")
+        outcome = (
+            ("accepted" if not ours else "refused") + " here, " + ("accepted" if not kernel else "refused")
+        )
         self.outcomes[outcome + " by the kernel"] += 1
         if ours and kernel:
-            self.refusals["same words" if _shape(ours) == _shape(kernel) else f"{_shape(ours)}  |  {_shape(kernel)}"] += 1
+            self.refusals[
+                "same words" if _shape(ours) == _shape(kernel) else f"{_shape(ours)}  |  {_shape(kernel)}"
+            ] += 1
         if bool(ours) != bool(kernel):
             reason = f"{outcome}: {_shape(ours or kernel)}"
             self.reasons[reason] += 1
             if reason not in self.examples:
-                self.examples[reason] = f"{spec.name}\n{ours or kernel}\n{disassemble(spec.insns, numbered=True)}"
+                self.examples[reason] = (
+                    f"{spec.name}\n{ours or kernel}\n{disassemble(spec.insns, numbered=True)}"
+                )
 
     def print(self) -> None:
         total = sum(self.outcomes.values())
@@ -79,7 +84,9 @@ class Tally:
         for name, count in sorted(self.outcomes.items()):
             print(f"{count:8}  {name}")
         if total:
-            print(f"{100 * agreed / total:7.3f}% agreement in {total}; here {self.ours:.1f} s, kernel {self.kernels:.1f} s")
+            print(
+                f"{100 * agreed / total:7.3f}% agreement in {total}; here {self.ours:.1f} s, kernel {self.kernels:.1f} s"
+            )
         for reason, count in self.reasons.most_common(40):
             print(f"{count:6}  {reason}")
         for reason, _ in self.reasons.most_common(self.show):
@@ -88,7 +95,9 @@ class Tally:
 
 def _last(log: str) -> str:
     lines = [
-        line for line in log.splitlines() if line and not re.match(r"processed |verification time|stack depth|mark_precise", line)
+        line
+        for line in log.splitlines()
+        if line and not re.match(r"processed |verification time|stack depth|mark_precise", line)
     ]
     return lines[-1] if lines else ""
 
@@ -139,12 +148,17 @@ def main() -> None:
                     for name, program in spec.programs.items():
                         if program.type not in ("sched_cls", "sched_act"):
                             continue
-                        named = dataclasses.replace(program, name=f"{path.parent.name}/{path.stem}:{name}"[-60:])
+                        named = dataclasses.replace(
+                            program, name=f"{path.parent.name}/{path.stem}:{name}"[-60:]
+                        )
                         if options.real:
                             real.judge(named, loaded.maps, btf_fd, spec.btf)
                         for _ in range(share // len(spec.programs) + 1 if options.mutated else 0):
                             changed.judge(
-                                dataclasses.replace(named, insns=mutated(program.insns, random)), loaded.maps, btf_fd, spec.btf
+                                dataclasses.replace(named, insns=mutated(program.insns, random)),
+                                loaded.maps,
+                                btf_fd,
+                                spec.btf,
                             )
             except ClsbpfError as error:
                 print(f"{path}: {error}")

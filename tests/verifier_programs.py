@@ -30,7 +30,42 @@ MAPS: dict[int, MapSpec] = {
 _ALU = ["+=", "-=", "*=", "/=", "|=", "&=", "<<=", ">>=", "%=", "^=", "s>>="]
 _CMP = ["==", "!=", ">", ">=", "<", "<=", "s>", "s>=", "s<", "s<=", "&"]
 _SIZES = ["u8", "u16", "u32", "u64"]
-_CONSTANTS = [0, 1, 2, 3, 4, 7, 8, 13, 14, 15, 16, 20, 31, 32, 33, 54, 63, 64, 100, 127, 128, 255, 256, 511, 4095, 65535, 65536, 2**31 - 1, -1, -2, -8, -16, -128, -(2**31)]
+_CONSTANTS = [
+    0,
+    1,
+    2,
+    3,
+    4,
+    7,
+    8,
+    13,
+    14,
+    15,
+    16,
+    20,
+    31,
+    32,
+    33,
+    54,
+    63,
+    64,
+    100,
+    127,
+    128,
+    255,
+    256,
+    511,
+    4095,
+    65535,
+    65536,
+    2**31 - 1,
+    -1,
+    -2,
+    -8,
+    -16,
+    -128,
+    -(2**31),
+]
 
 
 class _Writer:
@@ -168,11 +203,17 @@ class _Writer:
         self.scalars.discard(reg)
         if self.r.random() < 0.93:
             self.say(f"r{reg} += {self.r.choice([1, 1, 2])}")
-        self.say(f"if r{reg} {self.r.choice(['<', '!=', 's<', '<='])} {self.r.choice([2, 4, 8, 10])} goto {top}")
+        self.say(
+            f"if r{reg} {self.r.choice(['<', '!=', 's<', '<='])} {self.r.choice([2, 4, 8, 10])} goto {top}"
+        )
         self.scalars.add(reg)
 
     def offset(self) -> int:
-        return -self.r.choice([8, 16, 24, 32, 40, 48, 64, 4, 12, 2, 1, 511, 512, 520] if self.r.random() < 0.3 else [8, 16, 24, 32])
+        return -self.r.choice(
+            [8, 16, 24, 32, 40, 48, 64, 4, 12, 2, 1, 511, 512, 520]
+            if self.r.random() < 0.3
+            else [8, 16, 24, 32]
+        )
 
     def stack(self) -> None:
         size = self.r.choice(_SIZES)
@@ -207,7 +248,42 @@ class _Writer:
 
     def context(self) -> None:
         size = self.r.choice(["u32", "u32", "u32", "u16", "u8", "u64"])
-        off = self.r.choice([0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64, 68, 72, 152, 160, 164, 176, 180, 184, 84, 88, 168, 2, 50] if self.r.random() < 0.5 else [0, 8, 16, 48, 68])
+        off = self.r.choice(
+            [
+                0,
+                4,
+                8,
+                12,
+                16,
+                20,
+                24,
+                28,
+                32,
+                36,
+                40,
+                44,
+                48,
+                52,
+                56,
+                60,
+                64,
+                68,
+                72,
+                152,
+                160,
+                164,
+                176,
+                180,
+                184,
+                84,
+                88,
+                168,
+                2,
+                50,
+            ]
+            if self.r.random() < 0.5
+            else [0, 8, 16, 48, 68]
+        )
         if self.r.random() < 0.7:
             self.say(f"r{self.target()} = *({size} *)(r6 +{off})")
         else:
@@ -240,7 +316,9 @@ class _Writer:
         for _ in range(self.r.randrange(1, 3)):
             size = self.r.choice(_SIZES)
             bytes_ = {"u8": 1, "u16": 2, "u32": 4, "u64": 8}[size]
-            at = max(length - bytes_, 0) + self.r.choice([0, 0, 0, -1, -2, 1] if self.r.random() < 0.5 else [0])
+            at = max(length - bytes_, 0) + self.r.choice(
+                [0, 0, 0, -1, -2, 1] if self.r.random() < 0.5 else [0]
+            )
             reg = self.r.choice([data, data, probe])
             if reg == probe:
                 at -= length
@@ -257,7 +335,11 @@ class _Writer:
             self.scalars.discard(0)
 
     def key(self, off: int) -> None:
-        self.say(f"*(u64 *)(r10 {off:+d}) = {self.const()}" if self.r.random() < 0.8 else f"*(u32 *)(r10 {off:+d}) = {self.r.choice([0, 1, 3, 4, 9])}")
+        self.say(
+            f"*(u64 *)(r10 {off:+d}) = {self.const()}"
+            if self.r.random() < 0.8
+            else f"*(u32 *)(r10 {off:+d}) = {self.r.choice([0, 1, 3, 4, 9])}"
+        )
 
     def map_value(self) -> None:
         number = self.r.choice([0, 1, 1, 5, 7] if self.r.random() < 0.95 else list(MAPS))
@@ -360,7 +442,9 @@ class _Writer:
         if self.r.random() < 0.95:
             self.say(f"if r0 == 0 goto {out}")
         if self.r.random() < 0.6:
-            self.say(f"r{self.r.choice([7, 8, 9])} = *({self.r.choice(['u32', 'u32', 'u16', 'u8'])} *)(r0 +{self.r.choice([0, 4, 8, 16, 24, 28, 44, 48, 52, 72, 76, 80])})")
+            self.say(
+                f"r{self.r.choice([7, 8, 9])} = *({self.r.choice(['u32', 'u32', 'u16', 'u8'])} *)(r0 +{self.r.choice([0, 4, 8, 16, 24, 28, 44, 48, 52, 72, 76, 80])})"
+            )
         if self.r.random() < 0.95:
             self.say("r1 = r0")
             self.call(86)
@@ -386,7 +470,11 @@ class _Writer:
                 self.say(f"r{regno} = r6")
             elif kind == "n":
                 source = self.scalar()
-                self.say(f"r{regno} = r{source}" if self.r.random() < 0.3 and source > 5 else f"r{regno} = {self.const()}")
+                self.say(
+                    f"r{regno} = r{source}"
+                    if self.r.random() < 0.3 and source > 5
+                    else f"r{regno} = {self.const()}"
+                )
             elif kind == "b":
                 if self.r.random() < 0.05:
                     self.say(f"r{regno} = 0")
@@ -513,18 +601,36 @@ def mutated(insns: tuple[Insn, ...], random: Random) -> tuple[Insn, ...]:
         elif kind == 2:
             program[at] = replace(insn, src=random.randrange(11))
         elif kind == 3:
-            program[at] = replace(insn, off=max(-0x8000, min(0x7FFF, insn.off + random.choice([-8, -4, -2, -1, 1, 2, 4, 8]))))
+            program[at] = replace(
+                insn, off=max(-0x8000, min(0x7FFF, insn.off + random.choice([-8, -4, -2, -1, 1, 2, 4, 8])))
+            )
         elif kind == 4:
-            program[at] = replace(insn, imm=max(-(2**31), min(2**31 - 1, insn.imm + random.choice([-8, -1, 1, 2, 8, 64]))))
+            program[at] = replace(
+                insn, imm=max(-(2**31), min(2**31 - 1, insn.imm + random.choice([-8, -1, 1, 2, 8, 64])))
+            )
         elif kind == 5:
             program[at] = replace(insn, imm=random.choice([0, 1, -1, 14, 255, 4096, 2**31 - 1]))
         elif kind == 6 and insn.code & 7 in (Class.LDX, Class.STX, Class.ST) and insn.code & 0xE0 == Mode.MEM:
-            program[at] = replace(insn, code=insn.code & ~0x18 | random.choice([Size.B, Size.H, Size.W, Size.DW]))
-        elif kind == 7 and insn.code & 7 in (Class.JMP, Class.JMP32) and insn.code & 0xF0 not in (Jmp.JA, Jmp.CALL, Jmp.EXIT):
-            op = random.choice([Jmp.JEQ, Jmp.JNE, Jmp.JGT, Jmp.JGE, Jmp.JLT, Jmp.JLE, Jmp.JSGT, Jmp.JSLT, Jmp.JSET])
+            program[at] = replace(
+                insn, code=insn.code & ~0x18 | random.choice([Size.B, Size.H, Size.W, Size.DW])
+            )
+        elif (
+            kind == 7
+            and insn.code & 7 in (Class.JMP, Class.JMP32)
+            and insn.code & 0xF0 not in (Jmp.JA, Jmp.CALL, Jmp.EXIT)
+        ):
+            op = random.choice(
+                [Jmp.JEQ, Jmp.JNE, Jmp.JGT, Jmp.JGE, Jmp.JLT, Jmp.JLE, Jmp.JSGT, Jmp.JSLT, Jmp.JSET]
+            )
             program[at] = replace(insn, code=insn.code & 0x0F | op)
-        elif kind == 8 and insn.code & 7 in (Class.ALU, Class.ALU64) and insn.code & 0xF0 not in (Alu.END, Alu.NEG):
-            op = random.choice([Alu.ADD, Alu.SUB, Alu.AND, Alu.OR, Alu.LSH, Alu.RSH, Alu.MOV, Alu.XOR, Alu.MUL])
+        elif (
+            kind == 8
+            and insn.code & 7 in (Class.ALU, Class.ALU64)
+            and insn.code & 0xF0 not in (Alu.END, Alu.NEG)
+        ):
+            op = random.choice(
+                [Alu.ADD, Alu.SUB, Alu.AND, Alu.OR, Alu.LSH, Alu.RSH, Alu.MOV, Alu.XOR, Alu.MUL]
+            )
             program[at] = replace(insn, code=insn.code & 0x0F | op)
         elif kind == 9:
             other = random.choice(places)

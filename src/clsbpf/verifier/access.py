@@ -53,9 +53,11 @@ def kind_name(reg: Reg) -> str:
     return prefix + KIND_NAMES[reg.kind] + suffix
 
 
-def check_within(reg: Reg, regno: int, off: int, size: int, memory: int, what: str, *, zero: bool = False) -> None:
+def check_within(
+    reg: Reg, regno: int, off: int, size: int, memory: int, what: str, *, zero: bool = False
+) -> None:
     """__check_mem_access: do `size` bytes at `off` lie in memory of so many bytes?"""
-    if (size > 0 or zero and size == 0) and off >= 0 and off + size <= memory:
+    if (size > 0 or (zero and size == 0)) and off >= 0 and off + size <= memory:
         return
     if reg.kind in PACKETS:
         raise Refused(
@@ -77,10 +79,14 @@ def check_within(reg: Reg, regno: int, off: int, size: int, memory: int, what: s
     )
 
 
-def check_region(reg: Reg, regno: int, off: int, size: int, memory: int, what: str, *, zero: bool = False) -> None:
+def check_region(
+    reg: Reg, regno: int, off: int, size: int, memory: int, what: str, *, zero: bool = False
+) -> None:
     """check_mem_region_access: also with the least and the greatest value of the variable part."""
     var = reg.var
-    if var.smin < 0 and (var.smin == S64_MIN or var.smin + off < 0 or not -(1 << 31) <= off + var.smin < 1 << 31):
+    if var.smin < 0 and (
+        var.smin == S64_MIN or var.smin + off < 0 or not -(1 << 31) <= off + var.smin < 1 << 31
+    ):
         raise Refused(
             "negative-index",
             f"R{regno} min value is negative, either use unsigned index or do a if (index >=0) check.",
@@ -170,7 +176,9 @@ def check_map_value(
             )
 
 
-def check_stack_bounds(reg: Reg, regno: int, off: int, size: int, *, write: bool, direct: bool = True) -> None:
+def check_stack_bounds(
+    reg: Reg, regno: int, off: int, size: int, *, write: bool, direct: bool = True
+) -> None:
     """check_stack_access_within_bounds.  What was never written may be read (allow_uninit_stack)."""
     var = reg.var
     of = "" if direct else " indirect access to"
@@ -188,21 +196,26 @@ def check_stack_bounds(reg: Reg, regno: int, off: int, size: int, *, write: bool
         if not var.mask:
             message = f"invalid{how} stack R{regno} off={low} size={size}"
         else:
-            message = (
-                f"invalid variable-offset{how} stack R{regno} var_off={tnum.text(var.tnum)} off={off} size={size}"
-            )
+            message = f"invalid variable-offset{how} stack R{regno} var_off={tnum.text(var.tnum)} off={off} size={size}"
         raise Refused("stack-bounds", message, regno, off=low, size=size)
 
 
 def check_context(v: Walk, reg: Reg, regno: int, off: int, size: int, *, write: bool) -> None:
     """check_ctx_access, tc_cls_act_is_valid_access; a socket filter's own rule for those."""
     check_fixed(reg, regno)
-    allowed = _socket_filter_may(off, size, write) if v.spec.type == SOCKET_FILTER else (
-        context.may_access(off, size, write=write) and v.rules.has_field(off)
+    allowed = (
+        _socket_filter_may(off, size, write)
+        if v.spec.type == SOCKET_FILTER
+        else (context.may_access(off, size, write=write) and v.rules.has_field(off))
     )
     if not allowed:
         raise Refused(
-            "context-field", f"invalid bpf_context access off={off} size={size}", regno, off=off, size=size, write=write
+            "context-field",
+            f"invalid bpf_context access off={off} size={size}",
+            regno,
+            off=off,
+            size=size,
+            write=write,
         )
 
 
@@ -231,7 +244,7 @@ def _sock_field(reg: Reg, off: int, size: int) -> bool:
         return False
     if reg.kind == TCP_SOCK:
         return off < _TCP_SOCK_BYTES and size == (8 if off in _TCP_SOCK_WIDE else 4)
-    if off >= _SOCK_BYTES or reg.kind == SOCK_COMMON and 8 <= off < 24:
+    if off >= _SOCK_BYTES or (reg.kind == SOCK_COMMON and 8 <= off < 24):
         return False
     if off in _SOCK_NARROW:
         return size <= 4
@@ -337,7 +350,11 @@ def check_access(v: Walk, reg: Reg, regno: int, off: int, size: int, *, write: b
     if rule is None or reg.flags & MAYBE_NULL:
         if reg.flags & MAYBE_NULL:
             raise Refused(
-                "null-check", f"R{regno} invalid mem access '{kind_name(reg)}'", regno, size=size, of=kind_name(reg)
+                "null-check",
+                f"R{regno} invalid mem access '{kind_name(reg)}'",
+                regno,
+                size=size,
+                of=kind_name(reg),
             )
         raise Refused(
             "not-a-pointer" if reg.kind in (SCALAR, MAP_PTR) else "no-access",

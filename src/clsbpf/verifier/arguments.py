@@ -123,9 +123,13 @@ def _check_argument(v: Walk, call: Call, regno: int, word: str) -> None:
         expected = _EXPECTED.get(base)
         if expected is None:
             raise Refused(
-                "not-covered", f"R{regno}: an argument of this kind ({word}) of {call.name} is not known here", regno
+                "not-covered",
+                f"R{regno}: an argument of this kind ({word}) of {call.name} is not known here",
+                regno,
             )
-        flags = reg.flags & ~(RDONLY if base == "mem" and word == "mem" else 0) & ~(MAYBE_NULL if nullable else 0)
+        flags = (
+            reg.flags & ~(RDONLY if base == "mem" and word == "mem" else 0) & ~(MAYBE_NULL if nullable else 0)
+        )
         allowed_flags = {0}
         if reg.kind == MEM:
             allowed_flags = {RINGBUF} if base == "record" else {0, RINGBUF}
@@ -156,11 +160,17 @@ def _check_argument(v: Walk, call: Call, regno: int, word: str) -> None:
             check_fixed(reg, regno)
     if call.proto.releases and regno == 1 and not reg.ref:
         raise Refused(
-            "release", f"R{regno} must be referenced when passed to release function", regno, errno=22, helper=call.name
+            "release",
+            f"R{regno} must be referenced when passed to release function",
+            regno,
+            errno=22,
+            helper=call.name,
         )
     if reg.ref:
         if call.ref:
-            raise Refused("release", f"more than one arg with ref_obj_id R{regno} {reg.ref} {call.ref}", regno)
+            raise Refused(
+                "release", f"more than one arg with ref_obj_id R{regno} {reg.ref} {call.ref}", regno
+            )
         call.ref = reg.ref
     rule = _RULES.get(word)
     if rule is not None:
@@ -191,13 +201,17 @@ def helper_access(v: Walk, call: Call, regno: int, size: int, *, write: bool, ze
             check_packet(v, reg, regno, reg.off, size, zero=zero)
         case 5:  # MAP_KEY
             if write:
-                raise Refused("read-only", f"R{regno} cannot write into {kind_name(reg)}", regno, map="the key")
+                raise Refused(
+                    "read-only", f"R{regno} cannot write into {kind_name(reg)}", regno, map="the key"
+                )
             check_region(reg, regno, reg.off, size, reg.obj.key_size, "map key, key")
         case 4:  # MAP_VALUE
             check_map_value(reg, regno, reg.off, size, write=write, helper=True, zero=zero)
         case 13:  # MEM
             if reg.flags & RDONLY and write:
-                raise Refused("read-only", f"R{regno} cannot write into {kind_name(reg)}", regno, map="the memory")
+                raise Refused(
+                    "read-only", f"R{regno} cannot write into {kind_name(reg)}", regno, map="the memory"
+                )
             check_region(reg, regno, reg.off, size, reg.size, "memory, mem", zero=zero)
         case 6:  # STACK
             _stack_argument(v, call, regno, reg, size, write=write, zero=zero, raw=raw)
@@ -233,7 +247,12 @@ def _stack_argument(
 def _map(v: Walk, call: Call, regno: int, reg: Reg) -> None:
     if call.map is not None and call.number == 169:  # timer_init: the timer is in this very map
         if call.map is not reg.obj or call.map_uid != reg.uid:
-            raise Refused("timer", f"timer pointer in R1 map_uid={call.map_uid} doesn't match map pointer in R2 map_uid={reg.uid}", regno, errno=22)
+            raise Refused(
+                "timer",
+                f"timer pointer in R1 map_uid={call.map_uid} doesn't match map pointer in R2 map_uid={reg.uid}",
+                regno,
+                errno=22,
+            )
     call.map, call.map_uid = reg.obj, reg.uid
 
 
@@ -258,7 +277,7 @@ def _key(v: Walk, call: Call, regno: int, reg: Reg) -> None:
 
 
 def _value(v: Walk, call: Call, regno: int, reg: Reg) -> None:
-    if call.map is None or reg.is_null and call.proto.arguments[regno - 1].endswith("-or-null"):
+    if call.map is None or (reg.is_null and call.proto.arguments[regno - 1].endswith("-or-null")):
         return
     written = call.proto.arguments[regno - 1] == "value-u"
     helper_access(v, call, regno, call.map.value_size, write=written, zero=False, raw=written)
@@ -298,7 +317,9 @@ def _fixed(size: int, *, write: bool, raw: bool) -> Callable[[Walk, Call, int, R
     def rule(v: Walk, call: Call, regno: int, reg: Reg) -> None:
         helper_access(v, call, regno, size, write=write, zero=False, raw=raw)
         if raw and (reg.off + reg.var.smin) % size and not reg.var.mask:
-            raise Refused("alignment", f"misaligned access off {reg.off} size {size}", regno, off=reg.off, size=size)
+            raise Refused(
+                "alignment", f"misaligned access off {reg.off} size {size}", regno, off=reg.off, size=size
+            )
 
     return rule
 
@@ -328,8 +349,16 @@ def _special(name: str) -> Callable[[Walk, Call, int, Reg], None]:
         place = field_named(spec, name)
         if place is None:
             if spec.value_type is None:
-                raise Refused("special-field", f"map '{spec.name}' has to have BTF in order to use {name}", regno, field=name, errno=22)
-            raise Refused("special-field", f"map '{spec.name}' has no valid {name}", regno, field=name, errno=22)
+                raise Refused(
+                    "special-field",
+                    f"map '{spec.name}' has to have BTF in order to use {name}",
+                    regno,
+                    field=name,
+                    errno=22,
+                )
+            raise Refused(
+                "special-field", f"map '{spec.name}' has no valid {name}", regno, field=name, errno=22
+            )
         at = reg.off + reg.var.smin
         if place.offset != at:
             raise Refused(
@@ -403,7 +432,14 @@ def _dynptr(v: Walk, call: Call, regno: int, reg: Reg) -> None:
 
 def _new_dynptr(v: Walk, call: Call, regno: int, reg: Reg) -> None:
     if reg.kind != STACK or reg.var.mask or (reg.off + reg.var.smin) % 8:
-        raise Refused("dynptr", "cannot pass in dynptr at an offset" if reg.kind == STACK else "Dynptr has to be an uninitialized dynptr", regno, errno=22)
+        raise Refused(
+            "dynptr",
+            "cannot pass in dynptr at an offset"
+            if reg.kind == STACK
+            else "Dynptr has to be an uninitialized dynptr",
+            regno,
+            errno=22,
+        )
     at = reg.off + reg.var.smin
     check_stack_bounds(reg, regno, reg.off, 16, write=True, direct=False)
     number = -at // 8 - 1

@@ -14,7 +14,19 @@ from functools import lru_cache
 
 from ..bpf.isa import Alu
 from . import tnum
-from .ranges import S32_MAX, S32_MIN, S64_MAX, S64_MIN, UNKNOWN, ZERO, Range, const, from_tnum, s32, s64, synced
+from .ranges import (
+    S32_MAX,
+    S32_MIN,
+    S64_MAX,
+    S64_MIN,
+    UNKNOWN,
+    ZERO,
+    Range,
+    const,
+    from_tnum,
+    s32,
+    synced,
+)
 from .tnum import U32, U64
 
 Part64 = tuple[int, int, int, int]
@@ -272,6 +284,3 @@ def pointer_offset(op: int, a: Range, b: Range) -> Range:
 def from_pointer(b: Range) -> Range:
     """0 + b."""
     return synced((b.value, b.mask, b.smin, b.smax, b.umin, b.umax, *_OPEN32))
-
-
-__all__ = ["alu", "from_tnum", "pointer_offset", "s64", "sign_extended", "truncated", "zero_extended"]

@@ -62,10 +62,21 @@ def taken(op: int, a: Range, b: Range, is32: bool) -> int:
             equal = -1
             if not t1[1] and not t2[1]:
                 equal = int(t1[0] == t2[0])
-            elif not tnum.overlap(t1, t2) or umin1 > umax2 or umax1 < umin2 or smin1 > smax2 or smax1 < smin2:
-                equal = 0
-            elif not is32 and (
-                a.u32_min > b.u32_max or a.u32_max < b.u32_min or a.s32_min > b.s32_max or a.s32_max < b.s32_min
+            elif (
+                not tnum.overlap(t1, t2)
+                or umin1 > umax2
+                or umax1 < umin2
+                or smin1 > smax2
+                or smax1 < smin2
+                or (
+                    not is32
+                    and (
+                        a.u32_min > b.u32_max
+                        or a.u32_max < b.u32_min
+                        or a.s32_min > b.s32_max
+                        or a.s32_max < b.s32_min
+                    )
+                )
             ):
                 equal = 0
             return equal if op == Jmp.JEQ or equal < 0 else 1 - equal

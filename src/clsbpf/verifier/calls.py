@@ -20,20 +20,19 @@ from .checks import check_no_reference
 from .fields import field_named
 from .memory import frame_of, overwrite
 from .prototypes import ACQUIRES, CASTS, HELPER_ACCEPTS, ITERABLE, MAP_ACCEPTS, SLEEPS, proto_of
-from .ranges import UNKNOWN, between
+from .ranges import UNKNOWN, between, synced
 from .refusal import Refused
 from .state import ALL_SLOTS, DYNPTR_BYTES, Frame, Reference, Slot, State
+from .tnum import U32, U64
 from .values import (
     BTF,
-    CTX,
-    FUNC,
     MAP_KEY,
     MAP_PTR,
     MAP_VALUE,
     MAYBE_NULL,
     MEM,
     NOT_INIT,
-    PACKETS,
+    PACKETS_ANY,
     RINGBUF,
     SCALAR,
     SOCK_COMMON,
@@ -65,7 +64,10 @@ def helper_call(v: Walk, number: int) -> int:
         raise Refused("helper", f"program of this type cannot use helper {name}", errno=22, helper=name)
     if proto.gpl_only and not v.gpl_compatible:
         raise Refused(
-            "licence", "cannot call GPL-restricted function from non-GPL compatible program", errno=22, helper=name
+            "licence",
+            "cannot call GPL-restricted function from non-GPL compatible program",
+            errno=22,
+            helper=name,
         )
     call = Call(number, proto)
     check_arguments(v, call)
@@ -102,14 +104,20 @@ def _check_map(v: Walk, call: Call) -> None:
     accepts, wanted = MAP_ACCEPTS.get(kind), HELPER_ACCEPTS.get(number)
     if number in (169, 170, 171, 172, 93, 94):
         return
-    if accepts is not None and number not in accepts or wanted is not None and kind not in wanted:
+    if (accepts is not None and number not in accepts) or (wanted is not None and kind not in wanted):
         raise Refused(
-            "map-kind", f"cannot pass map_type {kind} into func {call.name}", errno=22, map=call.map.name, helper=call.name
+            "map-kind",
+            f"cannot pass map_type {kind} into func {call.name}",
+            errno=22,
+            map=call.map.name,
+            helper=call.name,
         )
     if number in _MAP_WRITERS and call.map.flags & MapFlag.RDONLY_PROG:
         raise Refused("read-only", "write into map forbidden", errno=13, map=call.map.name)
     if number == 164 and kind not in ITERABLE:
-        raise Refused("map-kind", "callback function not allowed for map", errno=22, map=call.map.name, helper=call.name)
+        raise Refused(
+            "map-kind", "callback function not allowed for map", errno=22, map=call.map.name, helper=call.name
+        )
 
 
 # What comes back -------------------------------------------------------------------------------------
@@ -151,7 +159,9 @@ def _btf(v: Walk, call: Call) -> Reg:
     v.ids += 1
     maybe = word.endswith("?")
     flags = MAYBE_NULL if maybe else TRUSTED
-    return Reg(BTF, flags=flags, id=v.ids if maybe else 0, obj=name, ref=call.ref if call.number in CASTS else 0)
+    return Reg(
+        BTF, flags=flags, id=v.ids if maybe else 0, obj=name, ref=call.ref if call.number in CASTS else 0
+    )
 
 
 def _int(v: Walk, call: Call) -> Reg:
@@ -163,13 +173,7 @@ def _length(v: Walk, call: Call) -> Reg:
     limit = call.size_limit
     if limit is None or limit >= 1 << 29:
         return unknown()
-    return Reg(SCALAR, _int_range(-4095, limit))
-
-
-def _int_range(low: int, high: int):  # type: ignore[no-untyped-def]
-    from .ranges import U64, synced
-
-    return synced((0, U64, low, high, 0, U64, low, high, 0, (1 << 32) - 1))
+    return Reg(SCALAR, synced((0, U64, -4095, limit, 0, U64, -4095, limit, 0, U32)))
 
 
 def _cpu(v: Walk, call: Call) -> Reg:
@@ -195,7 +199,7 @@ def _not_covered(v: Walk, call: Call) -> Reg:
 
 _RESULTS: dict[str, Callable[[Walk, Call], Reg]] = {
     "int": _int,
-    "void": lambda v, call: UNWRITTEN if call.number != _TAIL_CALL else UNWRITTEN,
+    "void": lambda v, call: UNWRITTEN,
     "value?": _map_value,
     "mem?": _owned(MEM),
     "sock_common?": _owned(SOCK_COMMON),
@@ -240,11 +244,11 @@ def forget_packet(v: Walk) -> None:
     """clear_all_pkt_pointers: the packet may be elsewhere now."""
     for frame in v.state.frames:
         for number, reg in enumerate(frame.regs):
-            if reg.kind in (7, 8, 9):
+            if reg.kind in PACKETS_ANY:
                 frame.regs[number] = UNWRITTEN
                 v.forgotten[number] = v.pc
         for number, slot in list(frame.stack.items()):
-            if slot.reg.kind in (7, 8, 9):
+            if slot.reg.kind in PACKETS_ANY:
                 frame.stack[number] = Slot(slot.kinds, unknown())
 
 
@@ -258,7 +262,9 @@ def _make_dynptr(v: Walk, call: Call) -> None:
     if call.number == 198:
         ref = _acquire(v, v.ids)
     for n, first in ((number, 1), (number - 1, 0)):
-        frame.stack[n] = Slot(bytes([DYNPTR_BYTES]) * 8, Reg(NOT_INIT, id=v.ids, ref=ref, size=first, obj="dynptr"))
+        frame.stack[n] = Slot(
+            bytes([DYNPTR_BYTES]) * 8, Reg(NOT_INIT, id=v.ids, ref=ref, size=first, obj="dynptr")
+        )
 
 
 def _forget_dynptr(v: Walk, ref: int) -> None:
@@ -363,8 +369,6 @@ def _push_callback(v: Walk, call: Call) -> None:
     caller = v.frame
     limit = caller.regs[1].var.umax if call.number == 181 else None
     if call.number == 181:
-        if caller.regs[4].var.const != 0:
-            pass  # flags: checked when it runs
         mark_precise(caller.regs[1])
         if limit is not None and caller.callback_depth >= limit and limit:
             return
@@ -406,5 +410,3 @@ _CALLBACK_ARGUMENTS: dict[int, Callable[[Walk, Call, list[Reg]], tuple[Reg, ...]
     180: _vma_arguments,
     209: _ringbuf_arguments,
 }
-
-__all__ = ["CTX", "FUNC", "PACKETS", "enter", "forget_packet", "function_call", "function_exit", "helper_call", "release"]

@@ -133,7 +133,9 @@ def _check_reachable(insns: Sequence[Insn], at_start: Mapping[int, int]) -> froz
             todo.append(at + insn.imm + 1)
         if insn.code == CALL:
             prune.add(at + 1)
-            if insn.src == 0 and insn.imm in SYNC_CALLBACKS or insn.src == 0 and insn.imm == TIMER_SET_CALLBACK:
+            if (insn.src == 0 and insn.imm in SYNC_CALLBACKS) or (
+                insn.src == 0 and insn.imm == TIMER_SET_CALLBACK
+            ):
                 prune.add(at)
         elif cls in (Class.JMP, Class.JMP32) and op != Jmp.EXIT:
             target = jump_target(insn, at)

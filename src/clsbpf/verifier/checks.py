@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING
 from . import tnum
 from .access import check_access, check_fixed, kind_name
 from .refusal import Refused
-from .requirements import Access, MayCall, MayEnd, Never, Atomically, PacketLoad, Readable, Requirement, Whole
+from .requirements import Access, Atomically, MayCall, MayEnd, Never, PacketLoad, Readable, Requirement, Whole
 from .values import (
     BTF,
     CTX,
-    FUNC,
-    MAP_PTR,
     MAP_VALUE,
     NOT_INIT,
     PACKETS,
@@ -89,7 +87,11 @@ _ONE_KIND = frozenset({CTX, BTF}) | SOCKETS
 def _takes_atomics(v: Walk, register: int, off: int, size: int) -> None:
     """check_atomic_rmw: not into the context, a packet or a socket."""
     reg = v.regs[register]
-    if size > 1 and not tnum.aligned(tnum.add(reg.var.tnum, tnum.const(reg.off + off)), size) and reg.kind != SCALAR:
+    if (
+        size > 1
+        and not tnum.aligned(tnum.add(reg.var.tnum, tnum.const(reg.off + off)), size)
+        and reg.kind != SCALAR
+    ):
         what = {MAP_VALUE: "value ", 6: "stack "}.get(reg.kind, "")
         raise Refused(
             "atomic-alignment",
@@ -127,7 +129,11 @@ def check_no_reference(v: Walk, what: str, *, exit: bool) -> None:
         if v.frame.callback is not None and exit and ref.id in v.frame_refs():
             continue
         raise Refused(
-            "leak", f"Unreleased reference id={ref.id} alloc_insn={ref.insn}", acquired=ref.insn, what=what, errno=22
+            "leak",
+            f"Unreleased reference id={ref.id} alloc_insn={ref.insn}",
+            acquired=ref.insn,
+            what=what,
+            errno=22,
         )
 
 
@@ -137,7 +143,11 @@ def check_end(v: Walk) -> None:
     main = len(state.frames) == 1 and v.frame.callback is None
     if main or v.frame.callback is not None:
         if state.lock is not None:
-            raise Refused("lock", "BPF_EXIT instruction in main prog cannot be used inside bpf_spin_lock-ed region", errno=22)
+            raise Refused(
+                "lock",
+                "BPF_EXIT instruction in main prog cannot be used inside bpf_spin_lock-ed region",
+                errno=22,
+            )
         check_no_reference(v, "BPF_EXIT", exit=True)
     reg = v.regs[0]
     if not main:
@@ -162,7 +172,10 @@ def check_end(v: Walk) -> None:
         raise Refused("unwritten", "R0 !read_ok", 0)
     if v.frame.subprogram and reg.kind != SCALAR:
         raise Refused(
-            "return", f"At subprogram exit the register R0 is not a scalar value ({kind_name(reg)})", 0, errno=22
+            "return",
+            f"At subprogram exit the register R0 is not a scalar value ({kind_name(reg)})",
+            0,
+            errno=22,
         )
 
 
@@ -176,6 +189,3 @@ def check_call_allowed(v: Walk, helper: int | None) -> None:
             return  # a static function is part of the region; a global one is refused when it is called
     if helper not in (SPIN_UNLOCK, KPTR_XCHG):
         raise Refused("lock", "function calls are not allowed while holding a lock", errno=22)
-
-
-__all__ = ["FUNC", "MAP_PTR", "Check", "check_call_allowed", "check_end", "check_packet_load", "checker"]

@@ -101,7 +101,7 @@ def explain(spec: ProgramSpec, walk: Walk | None, refused: Refused, at: int | No
         if refused.register is not None and at is not None:
             changed = _last_write(spec, at, refused.register)
     tell, suggestion = _KINDS.get(refused.kind, (_as_is, ""))
-    if spec.poison and at in spec.poison:
+    if at is not None and at in spec.poison:
         reason = f"the instruction could not be made to fit the kernel's types: {spec.poison[at]}"
     else:
         reason = tell(refused)
@@ -187,7 +187,11 @@ _KINDS: dict[str, tuple[Callable[[Refused], str], str]] = {
         "make it unsigned, or bound it on both sides: if (n < 0 || n > MAX) return …",
     ),
     "zero-size": (
-        lambda r: f"the size in r{r.register} may be 0, which the function does not take" if r.register else r.message,
+        lambda r: (
+            f"the size in r{r.register} may be 0, which the function does not take"
+            if r.register
+            else r.message
+        ),
         "check it: if (n == 0) return …",
     ),
     "unbounded-size": (
@@ -202,12 +206,16 @@ _KINDS: dict[str, tuple[Callable[[Refused], str], str]] = {
     ),
     "stack-bounds": (_stack_bounds, "make local variables smaller, or keep them in a per-CPU array"),
     "stack-depth": (
-        lambda r: f"the stacks of the functions that call each other have {r.facts['depth']} bytes; 512 are allowed",
+        lambda r: (
+            f"the stacks of the functions that call each other have {r.facts['depth']} bytes; 512 are allowed"
+        ),
         "keep large local variables in a per-CPU array, or call less deeply",
     ),
     "stack-slot": (_as_is, ""),
     "alignment": (
-        lambda r: f"accesses {_bytes(r.facts['size'])} at stack offset {r.facts['off']}, which is not a multiple of that",
+        lambda r: (
+            f"accesses {_bytes(r.facts['size'])} at stack offset {r.facts['off']}, which is not a multiple of that"
+        ),
         "align the variable, or copy it with __builtin_memcpy",
     ),
     "context-field": (_context_field, "read the whole field of struct __sk_buff, with its own width"),
@@ -246,10 +254,18 @@ _KINDS: dict[str, tuple[Callable[[Refused], str], str]] = {
         "make the loop shorter, call a function for its body (bpf_loop), or mask and bound numbers earlier",
     ),
     "unreachable": (lambda r: f"no path leads to instruction {r.insn}", "remove it"),
-    "read-only": (lambda r: f"writes into {r.facts.get('map', 'memory')}, which is read-only for programs", ""),
-    "write-only": (lambda r: f"reads from {r.facts.get('map', 'memory')}, which is write-only for programs", ""),
+    "read-only": (
+        lambda r: f"writes into {r.facts.get('map', 'memory')}, which is read-only for programs",
+        "",
+    ),
+    "write-only": (
+        lambda r: f"reads from {r.facts.get('map', 'memory')}, which is write-only for programs",
+        "",
+    ),
     "modified-pointer": (
-        lambda r: f"r{r.register} must be as it was given here, but {r.facts['off']} or a variable was added to it",
+        lambda r: (
+            f"r{r.register} must be as it was given here, but {r.facts['off']} or a variable was added to it"
+        ),
         "use the pointer itself, and the offset in the access",
     ),
     "pointer-math": (lambda r: f"{r.message}: such arithmetic on a pointer is not allowed", ""),

@@ -70,5 +70,3 @@ def _in_type(ref: Any, offset: int, depth: int) -> list[SpecialField]:
         else:
             found.extend(_in_type(inner, at, depth - 1))
     return found
-
-

@@ -74,7 +74,9 @@ class GlobalFunction:
                     raise Refused("function-argument", f"R{regno} is not a scalar", regno, errno=22)
             elif argument.kind == "context":
                 if reg.kind != CTX:
-                    raise Refused("function-argument", f"arg#{regno - 1} expects pointer to ctx", regno, errno=22)
+                    raise Refused(
+                        "function-argument", f"arg#{regno - 1} expects pointer to ctx", regno, errno=22
+                    )
                 check_fixed(reg, regno)
             else:
                 self._check_memory(v, regno, reg, argument)
@@ -84,8 +86,21 @@ class GlobalFunction:
         if reg.is_null and argument.nullable:
             return
         if reg.flags & MAYBE_NULL and not argument.nullable:
-            raise Refused("null-check", f"arg#{regno - 1} is expected to be non-NULL", regno, of=kind_name(reg))
-        known = Reg(reg.kind, reg.var, reg.off, reg.id, (), reg.flags & ~MAYBE_NULL, reg.ref, reg.size, reg.obj, reg.uid)
+            raise Refused(
+                "null-check", f"arg#{regno - 1} is expected to be non-NULL", regno, of=kind_name(reg)
+            )
+        known = Reg(
+            reg.kind,
+            reg.var,
+            reg.off,
+            reg.id,
+            (),
+            reg.flags & ~MAYBE_NULL,
+            reg.ref,
+            reg.size,
+            reg.obj,
+            reg.uid,
+        )
         v.regs[regno] = known
         try:
             for write in (False, True):
@@ -94,7 +109,9 @@ class GlobalFunction:
             v.regs[regno] = reg
 
 
-def global_functions(spec: ProgramSpec, btf: Any, subprograms: Mapping[int, int]) -> dict[int, GlobalFunction]:
+def global_functions(
+    spec: ProgramSpec, btf: Any, subprograms: Mapping[int, int]
+) -> dict[int, GlobalFunction]:
     """By subprogram: those that BTF calls global.  Without BTF all are static."""
     if btf is None:
         return {}
@@ -118,12 +135,16 @@ def _described(btf: Any, function: Any) -> GlobalFunction:
             tags.setdefault(tag.component, set()).add(tag.name)
     if len(proto.params) > 5:
         return GlobalFunction(
-            function.name, (), f"Global function {function.name}() with {len(proto.params)} > 5 args. Buggy compiler."
+            function.name,
+            (),
+            f"Global function {function.name}() with {len(proto.params)} > 5 args. Buggy compiler.",
         )
     result = btf.resolve(proto.result) if proto.result else None
     if type(result).__name__ not in ("Int", "Enum"):
         return GlobalFunction(
-            function.name, (), f"Global function {function.name}() doesn't return scalar. Only those are supported."
+            function.name,
+            (),
+            f"Global function {function.name}() doesn't return scalar. Only those are supported.",
         )
     arguments = []
     for number, param in enumerate(proto.params):

@@ -17,12 +17,9 @@ from .tnum import U32, U64
 from .values import (
     ADD_CONST,
     BTF,
-    CTX,
-    FUNC,
     MAP_KEY,
     MAP_PTR,
     MAP_VALUE,
-    MAYBE_NULL,
     MEM,
     NOT_INIT,
     PACKETS,
@@ -51,7 +48,7 @@ def range_fields(var: Range) -> Iterator[str]:
         ("smax", var.smax, var.smax == S64_MAX, True, 64),
         ("umin", var.umin, var.umin == 0, False, 64),
         ("umax", var.umax, var.umax == U64, False, 64),
-        ("smin32", var.s32_min, var.s32_min == S32_MIN or var.s32_min == var.smin and var.s32_min >= 0 and False, True, 32),
+        ("smin32", var.s32_min, var.s32_min == S32_MIN, True, 32),
         ("smax32", var.s32_max, var.s32_max == S32_MAX, True, 32),
         ("umin32", var.u32_min, var.u32_min == 0, False, 32),
         ("umax32", var.u32_max, var.u32_max == U32, False, 32),
@@ -84,7 +81,9 @@ def register_text(reg: Reg) -> str:
     if reg.kind == STACK and not reg.var.mask:
         return f"fp{reg.off + reg.var.smin}" if reg.off or reg.var.value else f"fp{0}"
     if reg.id:
-        parts.append(f"id={reg.id & ~ADD_CONST}" + (f"+{reg.off}" if reg.kind == SCALAR and reg.id & ADD_CONST else ""))
+        parts.append(
+            f"id={reg.id & ~ADD_CONST}" + (f"+{reg.off}" if reg.kind == SCALAR and reg.id & ADD_CONST else "")
+        )
     if reg.ref:
         parts.append(f"ref_obj_id={reg.ref}")
     if reg.kind != SCALAR and reg.off:
@@ -163,6 +162,3 @@ class Log:
     def text(self) -> str:
         """The whole log."""
         return "\n".join(self.lines) + "\n" if self.lines else ""
-
-
-__all__ = ["CTX", "FUNC", "MAYBE_NULL", "Log", "register_text", "state_text"]

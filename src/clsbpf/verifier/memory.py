@@ -128,9 +128,7 @@ def stack_load(v: Walk, reg: Reg, off: int, size: int) -> Reg:
     if reg.var.mask:
         low, high = off + reg.var.smin, off + reg.var.smax + size
         check_initialised(v, frame, reg, low, high - low, clobber=False)
-        if all(
-            frame.stack.get((-at - 1) // 8, EMPTY).kinds[at % 8] == ZERO_BYTE for at in range(low, high)
-        ):
+        if all(frame.stack.get((-at - 1) // 8, EMPTY).kinds[at % 8] == ZERO_BYTE for at in range(low, high)):
             zero = Reg(SCALAR, ZERO)
             mark_precise(zero)
             return zero
@@ -140,7 +138,7 @@ def stack_load(v: Walk, reg: Reg, off: int, size: int) -> Reg:
     slot = frame.stack.get(number, EMPTY)
     v.state.mark_read(frame.number, 1 << number)
     kinds = slot.kinds
-    if kinds is SPILLED and size == 8 or kinds == SPILLED and size == 8:
+    if (kinds is SPILLED and size == 8) or (kinds == SPILLED and size == 8):
         named = with_id(v, slot.reg)
         if named is not slot.reg:
             frame.stack[number] = Slot(SPILLED, named)
@@ -222,7 +220,11 @@ def stack_store(v: Walk, pointer: Reg, off: int, size: int, value: Reg | None, r
             raise Refused("stack-slot", "invalid size of register spill", regno, size=size, off=off)
         if frame is not v.frame and value.kind == STACK:
             raise Refused(
-                "stack-slot", "cannot spill pointers to stack into stack frame of the caller", regno, size=size, off=off
+                "stack-slot",
+                "cannot spill pointers to stack into stack frame of the caller",
+                regno,
+                size=size,
+                off=off,
             )
         frame.stack[number] = Slot(SPILLED, value)
         return
@@ -278,7 +280,8 @@ def check_initialised(v: Walk, frame: Frame, reg: Reg, low: int, size: int, *, c
         if clobber and kinds is not NOTHING:
             frame.stack[number] = Slot(
                 bytes(
-                    MISC if k == SPILL or first <= i < last and k != INVALID_BYTE else k for i, k in enumerate(kinds)
+                    MISC if k == SPILL or (first <= i < last and k != INVALID_BYTE) else k
+                    for i, k in enumerate(kinds)
                 )
             )
     v.state.mark_read(frame.number, _bits(_slots(low, size)))

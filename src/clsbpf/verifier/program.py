@@ -17,6 +17,7 @@ from ..bpf.spec import ProgramSpec
 from ..bpf.translate import translate
 from ..profile import CURRENT, KernelProfile
 
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """What a verdict took, as the kernel counts it.  `stack_depth` in bytes, of the deepest chain of calls."""

@@ -13,14 +13,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .ranges import ZERO
 from .refusal import Refused
 from .state import EMPTY, INVALID, MISC, SPILL, Frame, Slot, State
 from .state import ZERO as ZERO_BYTE
 from .values import (
     ADD_CONST,
-    MAP_VALUE,
-    MAYBE_NULL,
     NOT_INIT,
     PACKETS,
     SCALAR,
@@ -29,6 +26,7 @@ from .values import (
     Reg,
     clone,
     mark_precise,
+    unknown,
 )
 
 if TYPE_CHECKING:
@@ -88,18 +86,22 @@ def _same_register(old: Reg, new: Reg, ids: _Ids, exact: int) -> bool:
             return False
         if not old.precise and exact == NOT_EXACT:
             return True
-        if (old.id & ADD_CONST) != (new.id & ADD_CONST) or old.id & ADD_CONST and old.off != new.off:
+        if (old.id & ADD_CONST) != (new.id & ADD_CONST) or (old.id & ADD_CONST and old.off != new.off):
             return False
         return old.var.includes(new.var) and ids.alike_number(old.id & ~ADD_CONST, new.id & ~ADD_CONST)
     if kind != new.kind or old.flags != new.flags:
         return False
     if kind in PACKETS:
-        if old.size > new.size or (old.size < 0 or new.size < 0) and old.size != new.size or old.off != new.off:
+        if (
+            old.size > new.size
+            or ((old.size < 0 or new.size < 0) and old.size != new.size)
+            or old.off != new.off
+        ):
             return False
         return ids.alike(old.id, new.id) and old.var.includes(new.var)
     if kind == STACK:
         return old.off == new.off and old.size == new.size and old.var is new.var
-    if old.off != new.off or old.obj is not new.obj and old.obj != new.obj or old.size != new.size:
+    if old.off != new.off or (old.obj is not new.obj and old.obj != new.obj) or old.size != new.size:
         return False
     return (
         old.var.includes(new.var)
@@ -134,13 +136,7 @@ def _as_number(slot: Slot) -> Reg | None:
     return None
 
 
-def _anything() -> Reg:
-    from .values import unknown
-
-    return unknown()
-
-
-_ANYTHING = _anything()
+_ANYTHING = unknown()
 
 
 def _same_slot(old: Slot, new: Slot, ids: _Ids, exact: int) -> bool:
@@ -170,7 +166,9 @@ def _same_slot(old: Slot, new: Slot, ids: _Ids, exact: int) -> bool:
     if old.kinds[0] == SPILL:
         return _same_register(old.reg, new.reg, ids, exact)
     return old.reg.kind == NOT_INIT or (
-        old.reg.obj == new.reg.obj and ids.alike(old.reg.id, new.reg.id) and ids.alike(old.reg.ref, new.reg.ref)
+        old.reg.obj == new.reg.obj
+        and ids.alike(old.reg.id, new.reg.id)
+        and ids.alike(old.reg.ref, new.reg.ref)
     )
 
 
@@ -191,15 +189,19 @@ def states_equal(v: Walk, old: State, new: State, exact: int) -> bool:
     if len(old.refs) != len(new.refs):
         return False
     ids = _Ids()
-    for before, after in zip(old.refs, new.refs, strict=True):
-        if not ids.alike(before.id, after.id):
+    for was, now in zip(old.refs, new.refs, strict=True):
+        if not ids.alike(was.id, now.id):
             return False
     if old.lock is not None and new.lock is not None:
         if old.lock[1] is not new.lock[1] or not ids.alike(old.lock[0], new.lock[0]):
             return False
     complete = exact == NOT_EXACT
     for index, (before, after) in enumerate(zip(old.frames, new.frames, strict=True)):
-        if before.callsite != after.callsite or before.subprogram != after.subprogram or before.callback != after.callback:
+        if (
+            before.callsite != after.callsite
+            or before.subprogram != after.subprogram
+            or before.callback != after.callback
+        ):
             return False
         live = live_registers(v, old, index)
         for number in range(10):
@@ -386,6 +388,3 @@ def _same_live(v: Walk, old: State, new: State) -> bool:
             if a.kind != b.kind or a.var is not b.var or a.off != b.off:
                 return False
     return True
-
-
-__all__ = ["MAP_VALUE", "MAYBE_NULL", "ZERO", "propagate", "states_equal", "visited"]

@@ -166,7 +166,12 @@ def synced(bounds: Bounds) -> Range:
     v, m, smin, smax, umin, umax, s32_min, s32_max, u32_min, u32_max = bounds
     if not m:
         low = v & U32
-        if umin <= v <= umax and smin <= s64(v) <= smax and u32_min <= low <= u32_max and s32_min <= s32(low) <= s32_max:
+        if (
+            umin <= v <= umax
+            and smin <= s64(v) <= smax
+            and u32_min <= low <= u32_max
+            and s32_min <= s32(low) <= s32_max
+        ):
             return const(v)
 
     def from_bits() -> None:

@@ -14,7 +14,14 @@ class Refused(Exception):
     """
 
     def __init__(
-        self, kind: str, message: str, register: int | None = None, *, insn: int | None = None, errno: int = 13, **facts: Any
+        self,
+        kind: str,
+        message: str,
+        register: int | None = None,
+        *,
+        insn: int | None = None,
+        errno: int = 13,
+        **facts: Any,
     ) -> None:
         super().__init__(message)
         self.kind = kind

@@ -127,7 +127,7 @@ def _alu(insn: Insn) -> tuple[Requirement, ...]:
         if op == Alu.NEG:
             bad = uses_register or insn.src or insn.off or insn.imm
         else:
-            bad = insn.src or insn.off or insn.imm not in (16, 32, 64) or is64 and uses_register
+            bad = insn.src or insn.off or insn.imm not in (16, 32, 64) or (is64 and uses_register)
         if bad:
             return (Never("encoding", f"BPF_{'NEG' if op == Alu.NEG else 'END'} {_RESERVED}"),)
         return (Readable(insn.dst), *_written(insn.dst))
@@ -160,7 +160,7 @@ def _jump(insn: Insn) -> tuple[Requirement, ...]:
     name = "BPF_JMP" if is64 else "BPF_JMP32"
     uses_register = src_of(insn.code) == X
     if op == Jmp.CALL:
-        bad = uses_register or not is64 or insn.dst or insn.off and insn.src != PSEUDO_KFUNC_CALL
+        bad = uses_register or not is64 or insn.dst or (insn.off and insn.src != PSEUDO_KFUNC_CALL)
         if bad or insn.src not in (0, PSEUDO_CALL, PSEUDO_KFUNC_CALL):
             return (Never("encoding", f"BPF_CALL {_RESERVED}"),)
         return (MayCall(insn.imm if not insn.src else None),)
@@ -259,7 +259,7 @@ def _packet_or_constant(insns: Sequence[Insn], at: int) -> tuple[Requirement, ..
             return (Never("encoding", f"BPF_LD_IMM64 {_RESERVED}"),)
         return _written(insn.dst)
     if mode in (Mode.ABS, Mode.IND) and class_of(insn.code) == Class.LD:
-        if insn.dst or insn.off or size_of(insn.code) == Size.DW or mode == Mode.ABS and insn.src:
+        if insn.dst or insn.off or size_of(insn.code) == Size.DW or (mode == Mode.ABS and insn.src):
             return (Never("encoding", f"BPF_LD_[ABS|IND] {_RESERVED}"),)
         if mode == Mode.IND:
             return (Readable(6), Readable(insn.src), PacketLoad())

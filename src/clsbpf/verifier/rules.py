@@ -7,12 +7,24 @@ say) is not imitated: docs/limits.md says so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..bpf.helpers import BY_NUMBER
 from ..bpf.insn import Insn
-from ..bpf.isa import PSEUDO_CALL, PSEUDO_KFUNC_CALL, Alu, Atomic, Class, Jmp, Mode, Pseudo, class_of, mode_of, op_of
+from ..bpf.isa import (
+    PSEUDO_CALL,
+    PSEUDO_KFUNC_CALL,
+    Alu,
+    Atomic,
+    Class,
+    Jmp,
+    Mode,
+    Pseudo,
+    class_of,
+    mode_of,
+    op_of,
+)
 from ..bpf.spec import SOCKET_FILTER
 from ..profile import KernelProfile
 from .prototypes import proto_of
@@ -108,31 +120,36 @@ def _is_call(insn: Insn, src: int) -> bool:
     return insn.code == Class.JMP | Jmp.CALL and insn.src == src
 
 
-_NEEDS = {
+_NEEDS: dict[str, Callable[[Insn], bool]] = {
     "bpf-to-bpf calls": lambda i: _is_call(i, PSEUDO_CALL),
     "kernel functions": lambda i: _is_call(i, PSEUDO_KFUNC_CALL),
     "function pointers (callbacks)": lambda i: i.is_ld_imm64 and i.src == Pseudo.FUNC,
     "global data (map values as constants)": lambda i: i.is_ld_imm64 and i.src == Pseudo.MAP_VALUE,
-    "the JLT, JLE, JSLT and JSLE jumps": lambda i: class_of(i.code) in (Class.JMP, Class.JMP32)
-    and op_of(i.code) in (Jmp.JLT, Jmp.JLE, Jmp.JSLT, Jmp.JSLE),
+    "the JLT, JLE, JSLT and JSLE jumps": lambda i: (
+        class_of(i.code) in (Class.JMP, Class.JMP32)
+        and op_of(i.code) in (Jmp.JLT, Jmp.JLE, Jmp.JSLT, Jmp.JSLE)
+    ),
     "32-bit jumps": lambda i: class_of(i.code) == Class.JMP32 and op_of(i.code) != Jmp.JA,
     "32-bit arithmetic shifts": lambda i: class_of(i.code) == Class.ALU and op_of(i.code) == Alu.ARSH,
-    "atomics other than add": lambda i: class_of(i.code) == Class.STX
-    and mode_of(i.code) == Mode.ATOMIC
-    and i.imm != Atomic.ADD,
+    "atomics other than add": lambda i: (
+        class_of(i.code) == Class.STX and mode_of(i.code) == Mode.ATOMIC and i.imm != Atomic.ADD
+    ),
     "signed division, sign-extending moves and loads, bswap, long jumps": lambda i: (
-        class_of(i.code) in (Class.ALU, Class.ALU64)
-        and op_of(i.code) in (Alu.DIV, Alu.MOD, Alu.MOV)
-        and i.off != 0
+        (
+            class_of(i.code) in (Class.ALU, Class.ALU64)
+            and op_of(i.code) in (Alu.DIV, Alu.MOD, Alu.MOV)
+            and i.off != 0
+        )
         or i.code == Class.ALU64 | Alu.END
-        or class_of(i.code) == Class.LDX
-        and mode_of(i.code) == Mode.MEMSX
+        or (class_of(i.code) == Class.LDX and mode_of(i.code) == Mode.MEMSX)
         or i.code == Class.JMP32 | Jmp.JA
     ),
     "may_goto": lambda i: i.code == Class.JMP | Jmp.JCOND,
-    "load-acquire and store-release": lambda i: class_of(i.code) == Class.STX
-    and mode_of(i.code) == Mode.ATOMIC
-    and i.imm in (Atomic.LOAD_ACQ, Atomic.STORE_REL),
+    "load-acquire and store-release": lambda i: (
+        class_of(i.code) == Class.STX
+        and mode_of(i.code) == Mode.ATOMIC
+        and i.imm in (Atomic.LOAD_ACQ, Atomic.STORE_REL)
+    ),
 }
 
 FEATURES: tuple[Feature, ...] = (

@@ -30,10 +30,12 @@ from ..bpf.isa import (
     size_of,
     src_of,
 )
+from ..bpf.spec import MapSpec
 from . import arithmetic, branches, memory
 from .access import MAX_VAR_OFF, kind_name
 from .branches import FLIPPED
-from .calls import function_call, function_exit, helper_call, release
+from .calls import function_call, function_exit, helper_call
+from .fields import field_named
 from .ranges import S64_MIN, UNKNOWN, WIDTH_32, ZERO, Range, const
 from .refusal import Refused
 from .requirements import fetches
@@ -111,7 +113,7 @@ def _move(v: Walk, at: int, insn: Insn) -> Step:
     def copy() -> int:
         regs = v.regs
         reg = regs[src]
-        if reg.kind == SCALAR and (not reg.id and reg.var.const is None or reg.id & ADD_CONST):
+        if reg.kind == SCALAR and ((not reg.id and reg.var.const is None) or reg.id & ADD_CONST):
             reg = regs[src] = memory.with_id(v, reg)
         regs[dst] = reg
         return after
@@ -198,7 +200,10 @@ def _sane(reg: Reg, off: int, var: Range, regno: int) -> None:
     if not var.mask:
         if not -MAX_VAR_OFF < var.smin < MAX_VAR_OFF:
             raise Refused(
-                "pointer-offset", f"math between {name} pointer and {var.smin} is not allowed", regno, errno=22
+                "pointer-offset",
+                f"math between {name} pointer and {var.smin} is not allowed",
+                regno,
+                errno=22,
             )
     if not -MAX_VAR_OFF < off < MAX_VAR_OFF:
         raise Refused("pointer-offset", f"{name} pointer offset {off} is not allowed", regno, errno=22)
@@ -211,7 +216,9 @@ def _sane(reg: Reg, off: int, var: Range, regno: int) -> None:
             of=name,
         )
     if not -MAX_VAR_OFF < var.smin < MAX_VAR_OFF:
-        raise Refused("pointer-offset", f"value {var.smin} makes {name} pointer be out of bounds", regno, errno=22)
+        raise Refused(
+            "pointer-offset", f"value {var.smin} makes {name} pointer be out of bounds", regno, errno=22
+        )
 
 
 def _pointer_arithmetic(v: Walk, op: int, dst: int, a: Reg, src: int, b: Reg, is32: bool) -> Reg:
@@ -238,7 +245,10 @@ def _pointer_arithmetic(v: Walk, op: int, dst: int, a: Reg, src: int, b: Reg, is
     kind, var = pointer.kind, number.var
     if kind not in _ARITHMETIC_KINDS and not (kind == MAP_PTR and var is ZERO and op == Alu.ADD):
         raise Refused(
-            "pointer-math", f"R{dst} pointer arithmetic on {kind_name(pointer)} prohibited", dst, operator=symbol
+            "pointer-math",
+            f"R{dst} pointer arithmetic on {kind_name(pointer)} prohibited",
+            dst,
+            operator=symbol,
         )
     _sane(pointer, number.off if number.id & ADD_CONST else 0, var, regno)
     _sane(pointer, pointer.off, pointer.var, regno)
@@ -247,14 +257,23 @@ def _pointer_arithmetic(v: Walk, op: int, dst: int, a: Reg, src: int, b: Reg, is
     elif op == Alu.SUB:
         sign = -1
         if pointer is b:
-            raise Refused("pointer-math", f"R{dst} tried to subtract pointer from scalar", dst, operator=symbol)
+            raise Refused(
+                "pointer-math", f"R{dst} tried to subtract pointer from scalar", dst, operator=symbol
+            )
         if kind == STACK:
-            raise Refused("pointer-math", f"R{dst} subtraction from stack pointer prohibited", dst, operator=symbol)
+            raise Refused(
+                "pointer-math", f"R{dst} subtraction from stack pointer prohibited", dst, operator=symbol
+            )
     elif op in (Alu.AND, Alu.OR, Alu.XOR):
-        raise Refused("pointer-math", f"R{dst} bitwise operator {symbol} on pointer prohibited", dst, operator=symbol)
+        raise Refused(
+            "pointer-math", f"R{dst} bitwise operator {symbol} on pointer prohibited", dst, operator=symbol
+        )
     else:
         raise Refused(
-            "pointer-math", f"R{dst} pointer arithmetic with {symbol} operator prohibited", dst, operator=symbol
+            "pointer-math",
+            f"R{dst} pointer arithmetic with {symbol} operator prohibited",
+            dst,
+            operator=symbol,
         )
     result = clone(pointer)
     off = pointer.off + sign * var.smin
@@ -271,7 +290,7 @@ def _pointer_arithmetic(v: Walk, op: int, dst: int, a: Reg, src: int, b: Reg, is
     return result
 
 
-_SYMBOLS = {
+_SYMBOLS: dict[int, str] = {
     Alu.ADD: "+=", Alu.SUB: "-=", Alu.MUL: "*=", Alu.DIV: "/=", Alu.OR: "|=", Alu.AND: "&=", Alu.LSH: "<<=",
     Alu.RSH: ">>=", Alu.MOD: "%=", Alu.XOR: "^=", Alu.ARSH: "s>>=",
 }  # fmt: skip
@@ -371,20 +390,29 @@ def _wide_value(v: Walk, at: int, insn: Insn) -> Reg | Refused:
         case Pseudo.MAP_FD | Pseudo.MAP_IDX | Pseudo.MAP_VALUE | Pseudo.MAP_IDX_VALUE:
             spec = v.spec.maps.get(insn.imm)
             if spec is None:
-                return Refused("encoding", f"fd {insn.imm} is not pointing to valid bpf_map", insn=at, errno=9)
+                return Refused(
+                    "encoding", f"fd {insn.imm} is not pointing to valid bpf_map", insn=at, errno=9
+                )
             if insn.src in (Pseudo.MAP_FD, Pseudo.MAP_IDX):
                 return Reg(MAP_PTR, obj=spec)
             if spec.type != 2 or spec.max_entries != 1:
                 return Refused("encoding", "invalid access to map value pointer", insn=at, errno=95)
             if high.imm_u32 >= spec.value_size:
-                return Refused("encoding", f"invalid access to map value pointer, value_size={spec.value_size} off={high.imm_u32}", insn=at, errno=22)
+                return Refused(
+                    "encoding",
+                    f"invalid access to map value pointer, value_size={spec.value_size} off={high.imm_u32}",
+                    insn=at,
+                    errno=22,
+                )
             return Reg(MAP_VALUE, off=high.imm, obj=spec)
         case Pseudo.FUNC:
             if not v.spec.func_info:
                 return Refused("callback", "missing btf func_info", insn=at, errno=22)
             return Reg(FUNC, obj=v.flow.subprogram_at[at + insn.imm + 1])
         case _:
-            return Refused("not-covered", "addresses of kernel variables are not known here", insn=at, errno=22)
+            return Refused(
+                "not-covered", "addresses of kernel variables are not known here", insn=at, errno=22
+            )
 
 
 def _packet_load(v: Walk, at: int) -> Step:
@@ -484,7 +512,7 @@ _NEVER_NULL = frozenset({SOCKET, TCP_SOCK, MAP_VALUE, MAP_KEY, SOCK_COMMON, MEM,
 
 def _not_null(reg: Reg) -> bool:
     """reg_not_null."""
-    return not reg.flags & MAYBE_NULL and (reg.kind in _NEVER_NULL or reg.kind == BTF and bool(reg.ref))
+    return not reg.flags & MAYBE_NULL and (reg.kind in _NEVER_NULL or (reg.kind == BTF and bool(reg.ref)))
 
 
 def _packet_predicted(op: int, a: Reg, b: Reg) -> int:
@@ -504,9 +532,7 @@ def _packet_predicted(op: int, a: Reg, b: Reg) -> int:
     return -1
 
 
-def _refine(
-    v: Walk, other: State, op: int, dst: int, a: Reg, src: int | None, b: Reg, is32: bool
-) -> None:
+def _refine(v: Walk, other: State, op: int, dst: int, a: Reg, src: int | None, b: Reg, is32: bool) -> None:
     """reg_set_min_max, then sync_linked_regs."""
     yes_a, yes_b, no_a, no_b = branches.refined(op, a.var, b.var, is32)
     linked = a.id & ~ADD_CONST, b.id & ~ADD_CONST if src is not None else 0
@@ -580,16 +606,12 @@ def _settled(reg: Reg, is_null: bool) -> Reg:
     return new
 
 
-def _has_timer(spec: object) -> bool:
-    from .fields import field_named
-
-    return field_named(spec, "bpf_timer") is not None  # type: ignore[arg-type]
+def _has_timer(spec: MapSpec) -> bool:
+    return field_named(spec, "bpf_timer") is not None
 
 
-def _has_lock(spec: object) -> bool:
-    from .fields import field_named
-
-    return field_named(spec, "bpf_spin_lock") is not None  # type: ignore[arg-type]
+def _has_lock(spec: MapSpec) -> bool:
+    return field_named(spec, "bpf_spin_lock") is not None
 
 
 def _equal_pointers(v: Walk, state: State, a: Reg, b: Reg) -> None:
@@ -606,12 +628,8 @@ def _packet_range(fall: State, jump: State, op: int, a: Reg, b: Reg) -> None:
     """try_match_pkt_pointers: how far the packet surely reaches, on either branch."""
     for pointer, end, flipped in ((a, b, False), (b, a, True)):
         if not (
-            pointer.kind == PACKET
-            and end.kind == PACKET_END
-            or pointer.kind == PACKET_META
-            and end.kind == PACKET
-            and not end.off
-            and end.var is ZERO
+            (pointer.kind == PACKET and end.kind == PACKET_END)
+            or (pointer.kind == PACKET_META and end.kind == PACKET and not end.off and end.var is ZERO)
         ):
             continue
         how = FLIPPED[Jmp(op)] if flipped else op
@@ -635,7 +653,7 @@ MAX_PACKET_OFF = 0xFFFF
 
 def _reaches(state: State, pointer: Reg, more: int) -> None:
     """find_good_pkt_pointers."""
-    if pointer.off < 0 or not pointer.off and more:
+    if pointer.off < 0 or (not pointer.off and more):
         return
     if pointer.var.umax > MAX_PACKET_OFF or pointer.var.umax + pointer.off > MAX_PACKET_OFF:
         return
@@ -674,7 +692,6 @@ def _call(v: Walk, at: int, insn: Insn) -> Step:
 
 def _kfunc(v: Walk, insn: Insn) -> int:
     name = v.spec.kfuncs[insn.imm] if 0 <= insn.imm < len(v.spec.kfuncs) else f"#{insn.imm}"
-    raise Refused("not-covered", f"calls of kernel functions ({name}) are not covered yet", errno=22, helper=name)
-
-
-__all__ = ["END_OF_PATH", "release", "step_of"]
+    raise Refused(
+        "not-covered", f"calls of kernel functions ({name}) are not covered yet", errno=22, helper=name
+    )

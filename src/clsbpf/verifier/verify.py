@@ -116,7 +116,9 @@ def _check_text(spec: ProgramSpec, rules: Rules) -> None:
     """bpf_check's first looks: how long it is, and whether there are such instructions."""
     if len(spec.insns) > rules.max_insns:
         raise Refused(
-            "too-long", f"the program has {len(spec.insns)} instructions; at most {rules.max_insns} are allowed", errno=7
+            "too-long",
+            f"the program has {len(spec.insns)} instructions; at most {rules.max_insns} are allowed",
+            errno=7,
         )
     second = False
     for at, insn in enumerate(spec.insns):
@@ -137,7 +139,9 @@ def _check_text(spec: ProgramSpec, rules: Rules) -> None:
             raise Refused("encoding", "BPF_LDX uses reserved fields", insn=at, errno=22)
         feature = rules.missing_feature(insn)
         if feature is not None:
-            raise Refused("missing-feature", f"instruction {at} needs {feature}", insn=at, errno=22, feature=feature)
+            raise Refused(
+                "missing-feature", f"instruction {at} needs {feature}", insn=at, errno=22, feature=feature
+            )
 
 
 def _check_release(spec: ProgramSpec, flow: Flow, rules: Rules) -> None:
@@ -147,7 +151,9 @@ def _check_release(spec: ProgramSpec, flow: Flow, rules: Rules) -> None:
     for at, insn in enumerate(spec.insns):
         target = jump_target(insn, at) if insn.code else None
         if target is not None and target <= at:
-            raise Refused("missing-feature", f"back-edge from insn {at} to {target}", insn=at, errno=22, feature="loops")
+            raise Refused(
+                "missing-feature", f"back-edge from insn {at} to {target}", insn=at, errno=22, feature="loops"
+            )
 
 
 def _check_abnormal_return(spec: ProgramSpec, flow: Flow) -> None:
@@ -157,7 +163,9 @@ def _check_abnormal_return(spec: ProgramSpec, flow: Flow) -> None:
     for index, sub in enumerate(flow.subprograms):
         for insn in spec.insns[sub.start : sub.end] if index else ():
             if insn.code & 7 == Class.LD and insn.code & 0xE0 in (Mode.ABS, Mode.IND):
-                raise Refused("ld-abs", "LD_ABS is not allowed in subprogs without BTF", insn=sub.start, errno=22)
+                raise Refused(
+                    "ld-abs", "LD_ABS is not allowed in subprogs without BTF", insn=sub.start, errno=22
+                )
             if insn.code == 0x85 and insn.src == 0 and insn.imm == 12:
                 raise Refused(
                     "tail-call", "tail_call is not allowed in subprogs without BTF", insn=sub.start, errno=22
@@ -183,7 +191,7 @@ def _stack_depth(walk: Walk) -> int:
     callees: list[set[int]] = [set() for _ in flow.subprograms]
     for index, sub in enumerate(flow.subprograms):
         for at in range(sub.start, sub.end):
-            if is_pseudo_call(insns[at]) or insns[at].is_ld_imm64 and insns[at].src == 4:
+            if is_pseudo_call(insns[at]) or (insns[at].is_ld_imm64 and insns[at].src == 4):
                 callees[index].add(flow.subprogram_at[at + insns[at].imm + 1])
     deepest = 0
     todo: list[tuple[int, int, tuple[int, ...]]] = [(0, 0, ())]
@@ -192,7 +200,12 @@ def _stack_depth(walk: Walk) -> int:
         steps += 1
         index, depth, chain = todo.pop()
         if index in chain:
-            raise Refused("recursion", f"recursive call from function {index}", insn=flow.subprograms[index].start, errno=22)
+            raise Refused(
+                "recursion",
+                f"recursive call from function {index}",
+                insn=flow.subprograms[index].start,
+                errno=22,
+            )
         if index and index in walk.tail_calls and depth >= TAIL_CALL_STACK:
             raise Refused(
                 "tail-call",
@@ -214,8 +227,3 @@ def _stack_depth(walk: Walk) -> int:
             raise ClsbpfError("the calls of this program are too many to measure its stack")
         todo.extend((callee, depth, (*chain, index)) for callee in callees[index])
     return deepest
-
-
-
-
-__all__ = ["verify"]

@@ -10,10 +10,8 @@ this path known (at prune points), do the requirements hold, what changes.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from ..bpf.isa import STACK_BYTES
 from ..bpf.spec import ProgramSpec
 from . import prune
 from .arguments import Call
@@ -27,11 +25,13 @@ from .requirements import requirements_of
 from .rules import Rules
 from .state import Frame, State
 from .transfer import END_OF_PATH, step_of
-from .values import BTF, CTX, MAP_VALUE, STACK, UNWRITTEN, Reg
+from .values import MAP_VALUE, STACK, Reg
 
 MAX_PENDING = 8192
 """BPF_COMPLEXITY_LIMIT_JMP_SEQ: branches that wait to be walked."""
-_GPL = frozenset({"GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"})
+_GPL = frozenset(
+    {"GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"}
+)
 """license_is_gpl_compatible."""
 
 MAY_GOTO_CODE = 0xE5
@@ -42,7 +42,14 @@ class Walk:
     """struct bpf_verifier_env."""
 
     def __init__(
-        self, spec: ProgramSpec, flow: Flow, rules: Rules, *, cpus: int, verbose: bool, functions: Mapping[int, GlobalFunction]
+        self,
+        spec: ProgramSpec,
+        flow: Flow,
+        rules: Rules,
+        *,
+        cpus: int,
+        verbose: bool,
+        functions: Mapping[int, GlobalFunction],
     ) -> None:
         self.spec = spec
         self.insns = spec.insns
@@ -116,7 +123,10 @@ class Walk:
             self.count += 1
             if self.count > limit:
                 raise Refused(
-                    "complexity", f"BPF program is too large. Processed {self.count} insn", errno=7, limit=limit
+                    "complexity",
+                    f"BPF program is too large. Processed {self.count} insn",
+                    errno=7,
+                    limit=limit,
                 )
             if pc in prune_points and prune.visited(self, pc):
                 if verbose:
@@ -146,7 +156,12 @@ class Walk:
     def push(self, target: int) -> State:
         """push_stack: the state as it is, to be walked on from `target` later."""
         if len(self.pending) > MAX_PENDING:
-            raise Refused("complexity", f"The sequence of {len(self.pending)} jumps is too complex.", errno=7, limit=MAX_PENDING)
+            raise Refused(
+                "complexity",
+                f"The sequence of {len(self.pending)} jumps is too complex.",
+                errno=7,
+                limit=MAX_PENDING,
+            )
         other = self.state.copy()
         other.insn = target
         if other.parent is not None:
@@ -215,13 +230,3 @@ class Walk:
     def check_global_arguments(self, subprogram: int) -> None:
         """btf_check_func_arg_match."""
         self.functions[subprogram].check_call(self)
-
-
-def timed(walk: Walk, run: Callable[[], None]) -> float:
-    """How long it took, in seconds."""
-    begin = time.perf_counter()
-    run()
-    return time.perf_counter() - begin
-
-
-__all__ = ["BTF", "CTX", "STACK_BYTES", "UNWRITTEN", "Walk", "timed"]
