@@ -14,8 +14,8 @@ from clsbpf.api import FilterText, filters_setup
 from clsbpf.bpf.bytecode import parse_bytecode
 from clsbpf.bpf.check import check
 from clsbpf.bpf.classic import SockFilter
-from clsbpf.engine import index as index_module
-from clsbpf.engine.index import NONE, build_index, build_table, hash_keys
+from clsbpf.bpf.values import Load
+from clsbpf.engine.index import NONE, Group, build_index, build_table, hash_keys, pack_keys
 from clsbpf.engine.planned import planned_filters
 from clsbpf.engine.plans import Setup
 from clsbpf.engine.programs import ProgramTable
@@ -193,25 +193,27 @@ def test_no_index(programs: list[str], why: str) -> None:
 
 def test_a_table_finds_each_key_and_no_other() -> None:
     random = Random(3)
-    group = index_module.Group(fields=())
-    group.fields = (None, None)  # type: ignore[assignment]
-    keys = {(random.getrandbits(32), random.randrange(3)) for _ in range(1000)}
+    group = Group(fields=(Load(26, 4), Load(12, 2), Load(30, 4), Load(9, 1)))
+    keys = {(random.getrandbits(32), random.randrange(3), 7, random.getrandbits(8)) for _ in range(1000)}
     for number, key in enumerate(sorted(keys)):
         group.add(key, number)
         group.add(key, number)
+    group.add((1, 0x10000, 7, 7), 5)  # two bytes are never so much
     lists: list[int] = [NONE]
     table = build_table(group, lists)
-    entries = table.entries.reshape(table.slots, table.width)
+    assert table.packing.words == 2
 
-    def find(key: tuple[int, int]) -> list[int] | None:
-        place = int(hash_keys(np.array([key], np.uint32))[0]) & (table.slots - 1)
-        while entries[place][-1] != NONE:
-            if tuple(entries[place][:-1]) == key:
-                at = int(entries[place][-1])
+    def find(key: tuple[int, ...]) -> list[int] | None:
+        packed = pack_keys(np.array([key], np.uint64), table.packing)
+        place = int(hash_keys(packed)[0]) & (table.slots - 1)
+        while table.entries[place][-1] != NONE:
+            if (table.entries[place][:-1] == packed[0]).all():
+                at = int(table.entries[place][-1])
                 return lists[at : lists.index(NONE, at)]
             place = (place + 1) & (table.slots - 1)
         return None
 
     for number, key in enumerate(sorted(keys)):
         assert find(key) == [number]
-    assert find((1, 7)) is None
+    assert find((1, 0, 7, 9)) is None
+    assert len(lists) == 1 + 2 * len(keys)

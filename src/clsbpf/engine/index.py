@@ -287,46 +287,89 @@ def x_is_header_length(program: CheckedClassic) -> bool:
 HASH_MULTIPLIER = 0x9E3779B97F4A7C15
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Table:
-    """A group's hash table in memory: open addressing, `slots` (a power of two) entries of u32.
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """How a group's fields are packed into 64-bit words: for each field its word, and its place there."""
 
-    An entry is the key's numbers, then the list's place in the lists; NONE there: the slot is free.
-    """
-
-    entries: npt.NDArray[np.uint32]
-    slots: int
-    width: int
+    places: tuple[tuple[int, int], ...]
+    words: int
 
 
-def hash_keys(keys: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint64]:
-    """The hash of each row of numbers, as native code computes it."""
-    result = np.zeros(len(keys), np.uint64)
-    for column in range(keys.shape[1]):
-        result = (result ^ keys[:, column].astype(np.uint64)) * np.uint64(HASH_MULTIPLIER)
+def pack(fields: Sequence[Value]) -> Packing:
+    """Fields one after the other, each as wide as its largest number, none across two words."""
+    places = []
+    word = used = 0
+    for each in fields:
+        width = max(maximum(each).bit_length(), 1)
+        if used + width > 64:
+            word, used = word + 1, 0
+        places.append((word, used))
+        used += width
+    return Packing(tuple(places), word + 1)
+
+
+def pack_keys(keys: npt.NDArray[np.uint64], packing: Packing) -> npt.NDArray[np.uint64]:
+    """Rows of numbers as rows of packed words."""
+    packed = np.zeros((len(keys), packing.words), np.uint64)
+    for column, (word, shift) in enumerate(packing.places):
+        packed[:, word] |= keys[:, column] << np.uint64(shift)
+    return packed
+
+
+def hash_keys(packed: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """The hash of each row of words, as native code computes it."""
+    result = np.zeros(len(packed), np.uint64)
+    for column in range(packed.shape[1]):
+        result = (result ^ packed[:, column]) * np.uint64(HASH_MULTIPLIER)
         result ^= result >> np.uint64(32)
     return result
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """A group's hash table in memory: open addressing, `slots` (a power of two) entries of 64-bit words.
+
+    An entry is the packed key, then the list's place in the lists; NONE there: the slot is free.
+    """
+
+    entries: npt.NDArray[np.uint64]
+    slots: int
+    packing: Packing
+
+
 def build_table(group: Group, lists: list[int]) -> Table:
     """The group's table; appends its lists of filters to `lists`."""
-    keys = np.array(list(group.filters), np.uint32).reshape(len(group.filters), len(group.fields))
+    limits = [maximum(each) for each in group.fields]
+    possible = {
+        key: filters
+        for key, filters in group.filters.items()
+        if all(number <= limit for number, limit in zip(key, limits, strict=True))
+    }  # what demands more of a field than it can be never matches
+    packing = pack(group.fields)
+    keys = np.array(list(possible), np.uint64).reshape(len(possible), len(group.fields))
+    packed = pack_keys(keys, packing)
     slots = 1 << max(len(keys) * 2 - 1, 1).bit_length()
-    width = len(group.fields) + 1
-    entries = np.full(slots * width, NONE, np.uint32)
-    places = (hash_keys(keys) & np.uint64(slots - 1)).tolist()
+    entries = np.zeros((slots, packing.words + 1), np.uint64)
+    entries[:, -1] = NONE
+    taken = bytearray(slots)
+    places = (hash_keys(packed) & np.uint64(slots - 1)).tolist()
     known: dict[tuple[int, ...], int] = {}
-    for key, place, filters in zip(keys, places, group.filters.values(), strict=True):
-        while entries[place * width + width - 1] != NONE:
+    found, at_lists = [], []
+    for place, filters in zip(places, possible.values(), strict=True):
+        while taken[place]:
             place = (place + 1) & (slots - 1)
+        taken[place] = 1
         wanted = tuple(filters)
         at = known.get(wanted)
         if at is None:
             at = known[wanted] = len(lists)
             lists += [*wanted, NONE]
-        entries[place * width : place * width + width - 1] = key
-        entries[place * width + width - 1] = at
-    return Table(entries, slots, width)
+        found.append(place)
+        at_lists.append(at)
+    if found:
+        entries[found, :-1] = packed
+        entries[found, -1] = at_lists
+    return Table(entries, slots, packing)
 
 
 ROW_DTYPE = np.dtype(

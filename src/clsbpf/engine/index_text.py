@@ -14,7 +14,7 @@ from __future__ import annotations
 from ..bpf.isa import Alu
 from ..bpf.values import Binary, Constant, Length, Load, Value
 from ..tc.act import TcAct
-from .index import HASH_MULTIPLIER, NONE, ROW_DTYPE, Index, Tables
+from .index import HASH_MULTIPLIER, NONE, ROW_DTYPE, Index, Packing, Tables
 from .linear import DIRECT_VERDICTS
 from .view import SkbText
 from .walk_state import READ_PAST_SHIFT, UNDECIDED, VERDICT_SHIFT
@@ -91,42 +91,49 @@ class IndexText:
     def _look_up(self, number: int) -> None:
         """Group `number`: the head of the list that the packet's fields lead to, or of the empty list."""
         emit = self.text.emit
-        group, table = self.index.groups[number], self.tables.tables[number]
+        table = self.tables.tables[number]
         emit(f"g{number}:")
-        values = [self._value(field, f"g{number}.miss") for field in group.fields]
+        words = self._packed(number, table.packing)
         self._pointer(f"%table{number}", _TABLES + number)
-        place = self._hash(values)
+        place = self._hash(words)
         emit(f"br label %g{number}.start", f"g{number}.start:", f"br label %g{number}.probe")
         emit(f"g{number}.probe:")
         emit(f"%slot{number} = phi i64 [ {place}, %g{number}.start ], [ %next{number}, %g{number}.other ]")
         emit(f"%slot{number}.in = and i64 %slot{number}, {table.slots - 1}")
-        first = self._assign(f"mul i64 %slot{number}.in, {table.width}")
-        entry = self._assign(f"getelementptr i32, ptr %table{number}, i64 {first}")
-        list_at = self._assign(f"getelementptr i32, ptr {entry}, i64 {table.width - 1}")
-        found = self._assign(f"load i32, ptr {list_at}, align 4")
-        free = self._assign(f"icmp eq i32 {found}, {NONE}")
+        first = self._assign(f"mul i64 %slot{number}.in, {len(words) + 1}")
+        entry = self._assign(f"getelementptr i64, ptr %table{number}, i64 {first}")
+        list_at = self._assign(f"getelementptr i64, ptr {entry}, i64 {len(words)}")
+        found = self._assign(f"load i64, ptr {list_at}, align 8")
+        free = self._assign(f"icmp eq i64 {found}, {NONE}")
         emit(f"br i1 {free}, label %g{number}.miss, label %g{number}.compare", f"g{number}.compare:")
         same = "true"
-        for column, value in enumerate(values):
-            at = self._assign(f"getelementptr i32, ptr {entry}, i64 {column}")
-            there = self._assign(f"load i32, ptr {at}, align 4")
-            equal = self._assign(f"icmp eq i32 {there}, {value}")
+        for column, word in enumerate(words):
+            at = self._assign(f"getelementptr i64, ptr {entry}, i64 {column}")
+            there = self._assign(f"load i64, ptr {at}, align 8")
+            equal = self._assign(f"icmp eq i64 {there}, {word}")
             same = self._assign(f"and i1 {same}, {equal}")
         emit(f"br i1 {same}, label %g{number}.hit, label %g{number}.other", f"g{number}.other:")
         emit(f"%next{number} = add i64 %slot{number}.in, 1", f"br label %g{number}.probe")
         emit(f"g{number}.hit:")
-        wide = self._assign(f"zext i32 {found} to i64")
-        head = self._assign(f"getelementptr i32, ptr %lists, i64 {wide}")
+        head = self._assign(f"getelementptr i32, ptr %lists, i64 {found}")
         emit(f"store ptr {head}, ptr {self.heads[number + 1]}", f"br label %g{number + 1}")
         emit(f"g{number}.miss:", f"store ptr %lists, ptr {self.heads[number + 1]}")
         emit(f"br label %g{number + 1}")
 
-    def _hash(self, values: list[str]) -> str:
+    def _packed(self, number: int, packing: Packing) -> list[str]:
+        """i64s: the packet's fields for a group, as `index.pack_keys` packs them."""
+        words = ["0"] * packing.words
+        for field, (word, shift) in zip(self.index.groups[number].fields, packing.places, strict=True):
+            wide = self._assign(f"zext i32 {self._value(field, f'g{number}.miss')} to i64")
+            moved = self._assign(f"shl i64 {wide}, {shift}")
+            words[word] = self._assign(f"or i64 {words[word]}, {moved}")
+        return words
+
+    def _hash(self, words: list[str]) -> str:
         """An i64: `index.hash_keys`."""
         result = "0"
-        for value in values:
-            wide = self._assign(f"zext i32 {value} to i64")
-            mixed = self._assign(f"xor i64 {result}, {wide}")
+        for word in words:
+            mixed = self._assign(f"xor i64 {result}, {word}")
             product = self._assign(f"mul i64 {mixed}, {HASH_MULTIPLIER - (1 << 64)}")
             high = self._assign(f"lshr i64 {product}, 32")
             result = self._assign(f"xor i64 {product}, {high}")
