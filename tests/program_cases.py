@@ -83,6 +83,8 @@ OWNERS = {
     address("10.0.0.10"): mac(10) + bytes(2),
 }
 TUNNEL = {"tunnel": {ZERO: address("192.0.2.1") + address("198.51.100.1") + u32(0x123456, 0)}}
+SEGMENTS = {"gso_size": 700, "gso_segs": 2}
+"""A packet that the device will cut into two."""
 NAT_INSIDE = {
     address("10.0.0.1"): address("203.0.113.5") + bytes(4),
     address("192.168.7.9"): address("203.0.113.6") + be16(61000) + bytes(2),
@@ -221,6 +223,12 @@ CASES: tuple[Case, ...] = (
     Case("checksums", "level"),
     *(Case("resize", name, fields={"mark": 0xABCD}) for name in ("add_trailer", "cut", "new_head")),
     Case("resize", "there_and_back"),
+    *(Case("resize", name, fields=SEGMENTS, name="segments") for name in ("cut", "there_and_back")),
+    *(
+        Case("encap", f"encap_{kind}", contents=TUNNEL, fields=SEGMENTS, name="segments")
+        for kind in ("gre", "vxlan")
+    ),
+    *(Case("nat64", name, fields=SEGMENTS, name="segments") for name in ("four_to_six", "six_to_four")),
     Case("resize", "pull"),
     Case("nat64", "four_to_six"),
     Case("nat64", "six_to_four"),

@@ -17,8 +17,15 @@ PROGRAMS = Path(__file__).parents[1] / "examples" / "programs"
 SOURCES = sorted(path.stem for path in PROGRAMS.glob("*.c"))
 LEVELS = ("O1", "O2")
 CONTEXT = (
-    *("mark", "priority", "ingress_ifindex", "ifindex", "cb", "tstamp", "wire_len", "gso_segs"),
-    *("gso_size", "hwtstamp"),
+    "mark",
+    "priority",
+    "ingress_ifindex",
+    "ifindex",
+    "cb",
+    "tstamp",
+    "wire_len",
+    "gso_segs",
+    "hwtstamp",
 )
 """What BPF_PROG_TEST_RUN gives back of struct __sk_buff."""
 UNREADABLE = (
