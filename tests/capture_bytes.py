@@ -44,9 +44,11 @@ def read(data: bytes, step: int = 1 << 20) -> tuple[list[tuple[Record, bytes]], 
         for record, view in capture:
             packets.append((record, bytes(view)))
     except CaptureError as error:
-        assert error.packets == len(packets)
-        return packets, str(error)
-    return packets, None
+        failure = error
+    else:
+        return packets, None
+    assert failure.packets == len(packets)
+    return packets, str(failure)
 
 
 PACKETS: list[tuple[int, bytes, int]] = [
