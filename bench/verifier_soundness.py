@@ -1,0 +1,114 @@
+"""Does a program that the verifier accepts ever fault?  No kernel is needed.
+
+    python bench/verifier_soundness.py [--programs N] [--seed N]
+
+Programs made by a grammar and real ones with instructions changed, as many as are accepted, each run in
+the checked interpreter on packets of many lengths, with maps empty and full.  A fault is printed with
+its program and makes the exit code 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import dataclasses
+import sys
+import time
+from pathlib import Path
+from random import Random
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
+
+from clsbpf.bpf.disasm import disassemble  # noqa: E402
+from clsbpf.bpf.spec import ProgramSpec  # noqa: E402
+from clsbpf.errors import ClsbpfError, ProgramFault, VerifierError  # noqa: E402
+from clsbpf.objfile import read_object  # noqa: E402
+from clsbpf.skb import Skb  # noqa: E402
+from clsbpf.verifier.verify import verify  # noqa: E402
+from clsbpf.vm.environment import Environment  # noqa: E402
+from clsbpf.vm.interp import run  # noqa: E402
+from clsbpf.vm.link import link  # noqa: E402
+from clsbpf.vm.maps.map import Map  # noqa: E402
+from verifier_programs import MAPS, grammar_program, mutated  # noqa: E402
+
+LENGTHS = (14, 15, 16, 18, 22, 28, 34, 35, 42, 54, 60, 64, 100, 256, 1500)
+
+
+def packets(random: Random) -> list[bytes]:
+    """Packets of many lengths: random bytes, and frames that begin as IPv4 and TCP do."""
+    head = bytes.fromhex("02000000000102000000000208004500006400010000400611110a0000010a000002")
+    found = [random.randbytes(length) for length in random.sample(LENGTHS, 3)]
+    found += [(head + random.randbytes(1500))[:length] for length in random.sample(LENGTHS, 3)]
+    return [found[0][:14], *found]
+
+
+def fill(maps: dict[str, Map], random: Random) -> None:
+    """Some elements in every map that takes bytes."""
+    for each in maps.values():
+        if each.spec.type not in (1, 2, 5, 6, 9, 10):
+            continue
+        for number in range(6):
+            key = number.to_bytes(max(each.spec.key_size, 1), sys.byteorder)[: each.spec.key_size]
+            try:
+                each[key] = random.randbytes(each.spec.value_size)
+            except (ClsbpfError, KeyError, TypeError, ValueError):
+                break
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--programs", type=int, default=2000, help="programs that are tried")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    random = Random(options.seed)
+    objects = []
+    for path in sorted((ROOT / "examples/programs/build").glob("O*/*.o")):
+        spec = read_object(path)
+        objects += [(spec, p) for p in spec.programs.values() if p.type in ("sched_cls", "sched_act")]
+    counts: collections.Counter[str] = collections.Counter()
+    begin = time.perf_counter()
+    faults = 0
+    for _ in range(options.programs):
+        if random.random() < 0.7 or not objects:
+            btf = None
+            spec = ProgramSpec("random", insns=grammar_program(random), license="GPL", maps=MAPS)
+        else:
+            owner, program = random.choice(objects)
+            btf = owner.btf
+            spec = dataclasses.replace(program, insns=mutated(program.insns, random))
+        try:
+            verify(spec, btf=btf, cpus=2)
+        except VerifierError:
+            counts["refused"] += 1
+            continue
+        counts["accepted"] += 1
+        try:
+            maps = {m.name: Map(m) for m in spec.maps.values()}
+            linked = link(spec, maps)
+        except (ClsbpfError, TypeError) as error:
+            counts[f"not run: {type(error).__name__}"] += 1
+            continue
+        for number, packet in enumerate(packets(random)):
+            if number == 4:
+                fill(maps, random)
+            environment = Environment(seed=random.getrandbits(32))
+            try:
+                run(linked, Skb.from_frame(packet), environment=environment, step_limit=1 << 18)
+                counts["runs"] += 1
+            except ProgramFault as fault:
+                if "is not there" in str(fault) or "steps" in str(fault) or "does not run here" in str(fault):
+                    counts["runs stopped: " + str(fault)[:50]] += 1
+                    break
+                faults += 1
+                print(f"fault: {fault} (instruction {fault.insn}), packet of {len(packet)} bytes, {spec.name}")
+                print(disassemble(spec.insns, numbered=True))
+                break
+    for name, count in sorted(counts.items()):
+        print(f"{count:8}  {name}")
+    print(f"{faults} faults; {time.perf_counter() - begin:.1f} s")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
