@@ -72,30 +72,16 @@ def set_ce6(ip: int) -> int:
 def protocol_behind_tags(skb: int) -> int:
     """vlan_get_protocol(): the protocol, in network order, behind the tags in the bytes; 0 if they go on."""
     protocol = load_u32(skb + At.PROTOCOL)
-    at = ETH_HLEN
-    while protocol in (ETH_P_8021Q_BE, ETH_P_8021AD_BE):
-        if at + VLAN_HLEN > captured(skb) or at == ETH_HLEN + VLAN_HLEN * (VLAN_MAX_DEPTH - 1):
-            return 0
-        protocol = load_u16(load_i64(skb + At.DATA_PTR) + at + 2)
-        at += VLAN_HLEN
-    return protocol
-
-
-@native
-def inner_protocol(skb: int) -> int:
-    """skb_protocol(skb, true): behind the tags in the bytes, in network order; 0 where they are cut off."""
-    type = load_u32(skb + At.PROTOCOL)
     mac_len = load_u32(skb + At.MAC_LEN)
     at = mac_len - VLAN_HLEN if mac_len > ETH_HLEN else ETH_HLEN
-    for tags in range(VLAN_MAX_DEPTH):
-        if type not in (ETH_P_8021Q_BE, ETH_P_8021AD_BE):
-            return type
+    last = at + VLAN_HLEN * (VLAN_MAX_DEPTH - 1)
+    while protocol in (ETH_P_8021Q_BE, ETH_P_8021AD_BE):
         tag = header(skb, at, VLAN_HLEN)
-        if tag == 0 or tags == VLAN_MAX_DEPTH - 1:
+        if tag == 0 or at == last:
             return 0
-        type = load_u16(tag + 2)
+        protocol = load_u16(tag + 2)
         at += VLAN_HLEN
-    return 0
+    return protocol
 
 
 @native

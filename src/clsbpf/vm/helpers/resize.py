@@ -64,8 +64,9 @@ ENCAP_L2_SHIFT = 56
 ENCAP_L3 = ENCAP_L3_IPV4 | ENCAP_L3_IPV6
 DECAP_L3 = DECAP_L3_IPV4 | DECAP_L3_IPV6
 ADJUST_FLAGS = (
-    FIXED_GSO | ENCAP_L3 | ENCAP_L4_GRE | ENCAP_L4_UDP | NO_CSUM_RESET | ENCAP_L2_ETH | DECAP_L3 | 0xFF << 56
+    FIXED_GSO | ENCAP_L3 | ENCAP_L4_GRE | ENCAP_L4_UDP | NO_CSUM_RESET | ENCAP_L2_ETH | DECAP_L3 | -1 << 56
 )
+"""With the eight bits of the inner link-layer header's length, as a signed number."""
 
 
 @native
