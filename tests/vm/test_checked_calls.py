@@ -152,7 +152,8 @@ def test_a_fault_tells_the_source_line_and_the_register() -> None:
     with pytest.raises(ProgramFault) as caught:
         run(link(spec, {}), Skb.from_frame(bytes(64)))
     assert str(caught.value) == (
-        "instruction 1 of p (p.c:12: x = *p;): reads 4 bytes through r2 at packet offset 62, the packet has 64"
+        "instruction 1 of p (p.c:12: x = *p;): reads 4 bytes through r2 at packet offset 62,"
+        " the packet has 64"
     )
     assert (caught.value.insn, caught.value.source, caught.value.register) == (1, "p.c:12", 2)
 

@@ -100,7 +100,8 @@ def lookup(name: str, ends: bytes, then: str) -> int:
     """r0 of a program that looks a socket up and does `then` with it, in r7; 99 where there is none."""
     text = "r6 = r1\n" + stack(ends, 16)
     text += f"r1 = r6\nr2 = r10\nr2 += -16\nr3 = 12\nr4 = -1\nr5 = 0\ncall bpf_{name}\nr7 = r0\n"
-    text += f"if r7 != 0 goto found\nr0 = 99\nexit\nfound: {then}\nr1 = r7\nr8 = r0\ncall bpf_sk_release\nr0 = r8\nexit"
+    text += f"if r7 != 0 goto found\nr0 = 99\nexit\nfound: {then}\n"
+    text += "r1 = r7\nr8 = r0\ncall bpf_sk_release\nr0 = r8\nexit"
     return run(assemble(text), Skb.from_frame(FRAME), environment=Environment(net=NET))
 
 
