@@ -35,6 +35,7 @@ class Command(enum.IntEnum):
     MAP_DELETE_ELEM = 3
     MAP_GET_NEXT_KEY = 4
     PROG_LOAD = 5
+    OBJ_PIN = 6
     PROG_TEST_RUN = 10
     OBJ_GET_INFO_BY_FD = 15
     BTF_LOAD = 18
@@ -54,6 +55,7 @@ _ATTR_BYTES = 160
 _PROG_LOAD = struct.Struct("=IIQQIIQII16sIIIIQI")
 _TEST_RUN = struct.Struct("=IIIIQQIIIIQQIII4x")
 _INFO = struct.Struct("=IIQ")
+_PIN = struct.Struct("=QII")
 _PROG_INFO = struct.Struct("=II8sIIQQQIIQ16s")
 
 
@@ -188,6 +190,15 @@ def prog_test_run(
         raise refused("run the program", error) from None
     _, retval, _, size_out, _, _, _, duration, _, ctx_size_out, *_ = _TEST_RUN.unpack_from(after)
     return TestRun(retval, data_out.raw[:size_out], ctx_out.raw[:ctx_size_out], duration)
+
+
+def obj_pin(fd: int, path: str) -> None:
+    """BPF_OBJ_PIN: a name in a BPF file system that keeps a program or map alive."""
+    name = ctypes.create_string_buffer(path.encode())
+    try:
+        bpf_call(Command.OBJ_PIN, _PIN.pack(ctypes.addressof(name), fd, 0))
+    except OSError as error:
+        raise refused(f"pin at {path}", error) from None
 
 
 def prog_info(fd: int) -> ProgInfo:

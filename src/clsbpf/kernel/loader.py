@@ -207,8 +207,8 @@ def kernel_types(btf: Btf) -> bytes:
     """An object's BTF as the kernel takes it: as long as it was, with the same ids.
 
     The kernel knows no functions and variables that are only declared, and no sections whose variables
-    are not what they were (the compiler left one out, or a part).  Such functions become names of their types,
-    such variables global ones, and the sections that list them plain structures.
+    are not what they were (the compiler left one out, or a part).  Such functions become names of their
+    types, such variables global ones, and the sections that list them plain structures.
     """
     raw = bytearray(btf.raw)
     number = next((id for id in range(1, len(btf)) if isinstance(btf[id], Int)), 0)
