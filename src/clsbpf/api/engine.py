@@ -24,6 +24,7 @@ from ..engine.run import run as run_captures
 from ..engine.written import written_columns
 from ..errors import ClsbpfError, RunError, TcError
 from ..profile import profile_by_name
+from ..tc.actions.surroundings import CaptureClock, Surroundings
 from ..tc.chain import Block
 from ..tccmd.batch import BatchLine, at_line, read_batch
 from ..tccmd.command import parse_command
@@ -34,7 +35,6 @@ from ..tccmd.render import Names, ProgramInfo
 from ..tccmd.request import ObjectSource
 from ..tccmd.words import split_words
 from ..vm.environment import TraceLine
-from ..vm.net import NetDevice
 
 if TYPE_CHECKING:
     pass
@@ -67,7 +67,9 @@ class Engine:
         self._programs = make_programs(backend, profile)
         self._programs.environment.on_trace = on_trace
         self._pins = Pins()
-        self._network = Network(profile=self._profile, programs=self._programs)
+        self._network = Network(
+            profile=self._profile, programs=self._programs, around=Surroundings(clock=CaptureClock())
+        )
         self._endpoint = Endpoint(self._network)
 
     # devices and tc
@@ -199,9 +201,7 @@ class Engine:
             in_order=needs_order(block),
             extra=written_columns(programs_of(block)),
             keep_going=keep_going,
-            devices={
-                ifindex: NetDevice(ifindex, each.name) for ifindex, each in self._network.devices.items()
-            },
+            network=self._network,
             on_delivery=on_delivery,
             profile=self._profile,
             environment=self._programs.environment,

@@ -110,8 +110,11 @@ class Network:
         self.profile = profile
         self.programs = programs if programs is not None else ProgramTable(profile=profile)
         around = around if around is not None else Surroundings()
+        self.clock = around.clock
+        """The time of actions: a run advances it where it is a capture's."""
+        self.forwarding = Forwarding(self)
         if isinstance(around.forwarder, NoForwarder):
-            around.forwarder = Forwarding(self)
+            around.forwarder = self.forwarding
         self.actions = NetActions(self, around)
         self.lock = threading.RLock()
         """rtnl: held by whoever changes something."""

@@ -13,8 +13,9 @@ from ..errors import ProgramFault
 from ..link import link_layer
 from ..skb import Skb, receive
 from ..tc.act import TcAct
+from ..tc.actions.surroundings import CaptureClock
 from ..tc.result import ClassifyResult
-from .delivery import AnyDevice, Courier
+from .delivery import Courier
 from .ledger import Ledger
 from .plan import Plan
 from .planned import PlannedFilter
@@ -60,10 +61,12 @@ class _InOrder:
         self.ledger = ledger
         self.plan: Plan | None = None
         setup = plans.setup
-        devices = setup.devices if setup.devices is not None else AnyDevice()
-        self.courier = Courier(devices, setup.on_delivery)
+        self.courier = Courier(setup.network, setup.on_delivery)
+        clock = setup.network.clock if setup.network is not None else None
+        self.clock = clock if isinstance(clock, CaptureClock) else CaptureClock()
+        self.clock.begin()
         self.environment = plans.environment
-        self.environment.net.devices = dict(devices) if setup.devices is not None else AnyDevice()
+        self.environment.net.devices = self.courier.devices
         self.environment.net.deliver = self.courier.deliver
 
     def take(self, record: Record, data: memoryview, address: int) -> None:
@@ -73,6 +76,7 @@ class _InOrder:
         skb = make_skb(plan.view, data, record.length)
         self.environment.packet = ledger.packets
         self.environment.native.ktime_ns = max(record.time_ns, 0)  # time is the capture's
+        self.clock.advance(record.time_ns)
         self.courier.begin(ledger.packets, record.time_ns, plan.view.link.number)
         outcome = UNDECIDED if skb is None else self._classify(plan, skb)
         if (stop := stop_before(state.address)) == Stop.ROWS_FULL:

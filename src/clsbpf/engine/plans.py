@@ -7,7 +7,7 @@ expression compiles for one.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,8 +16,8 @@ from ..profile import CURRENT, KernelProfile
 from ..tc.chain import Block
 from ..tc.filter import Filter
 from ..vm.environment import Environment
-from ..vm.net import NetDevice
 from .delivery import OnDelivery
+from .devices import Network
 from .matches import describe_filter
 from .plan import Plan
 from .planned import planned_filters
@@ -45,8 +45,8 @@ class Setup:
     classifier one by one; `matches` tells a reader what the filter of a prio matches.  `extra` are the
     columns of what programs may write (`written.py`).  With `keep_going` a packet on which a program
     faults is counted and goes without a verdict; otherwise the run ends there.  `linear`: never look
-    filters up, try them one by one (to compare with).  `devices` are those that packets can be sent to, by
-    ifindex (None: any), and `on_delivery` gets what is.
+    filters up, try them one by one (to compare with).  `network` has the devices that packets can be sent to
+    (None: any) and the clock of actions, and `on_delivery` gets what is sent.
     """
 
     block: Callable[[LinkLayer], Block]
@@ -57,7 +57,7 @@ class Setup:
     extra: tuple[str, ...] = ()
     keep_going: bool = False
     linear: bool = False
-    devices: Mapping[int, NetDevice] | None = None
+    network: Network | None = None
     on_delivery: OnDelivery | None = None
     profile: KernelProfile = CURRENT
     environment: Environment | None = None
