@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import errno
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .errors import ClsbpfError
 
@@ -81,7 +81,14 @@ V4_13 = KernelProfile(
     classic_loads_inline=False,
 )
 
-PROFILES = {profile.name: profile for profile in (CURRENT, V4_13)}
+V4_19 = replace(CURRENT, name="4.19", max_reclassify=4, tag_hash="sha1", vlan_tci_clears_cfi=True)
+V5_4 = replace(CURRENT, name="5.4", max_reclassify=4, tag_hash="sha1")
+V5_15 = replace(CURRENT, name="5.15", tag_hash="sha1")
+V6_1 = replace(CURRENT, name="6.1", tag_hash="sha1")
+V6_12 = replace(CURRENT, name="6.12", tag_hash="sha1")
+
+PROFILES = {profile.name: profile for profile in (CURRENT, V4_13, V4_19, V5_4, V5_15, V6_1, V6_12)}
+"""By name.  What a release's verifier allows is in `verifier.rules`, by the same names."""
 
 
 def profile_by_name(name: str) -> KernelProfile:

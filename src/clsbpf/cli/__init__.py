@@ -21,6 +21,7 @@ from ..errors import ClsbpfError, TcError
 from .prog import prog
 from .prog_run import run_program
 from .run import run
+from .verify import verify_programs
 
 
 class Main(click.Group):
@@ -71,3 +72,4 @@ def main() -> None:
 main.add_command(run)
 main.add_command(prog)
 prog.add_command(run_program)
+prog.add_command(verify_programs)
