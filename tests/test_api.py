@@ -224,3 +224,38 @@ def test_packets_sent_to_other_devices(tmp_path: Path) -> None:
         ("lab1", True, 5_000, 0),
     ]
     assert {(each.data, each.length) for each in sent} == {(TAGGED_FRAME, 100)}
+
+
+ACTIONS = """
+qdisc add dev lab0 clsact
+qdisc add dev tap0 clsact
+filter add dev lab0 ingress pref 1 protocol ip bpf bytecode '1,6 0 0 4294967295' flowid 1:1 \
+    action mirred egress mirror dev tap0 pipe action gact goto chain 5
+filter add dev lab0 ingress chain 5 pref 1 bpf bytecode '2,128 0 0 0,22 0 0 0' action drop
+filter add dev lab0 ingress pref 2 bpf bytecode '1,6 0 0 4294967295' action pass
+filter add dev tap0 egress pref 1 bpf da bytecode '4,128 0 0 0,37 0 1 60,6 0 0 0,6 0 0 2'
+"""
+"""IPv4: a copy to tap0 (which drops what has no more than 60 bytes), then dropped in chain 5."""
+
+
+def test_a_policy_with_actions(tmp_path: Path) -> None:
+    path, policy = tmp_path / "some.pcap", tmp_path / "policy.tc"
+    path.write_bytes(pcap([(0, IP_FRAME, 64), (1_000, IP_FRAME[:50], 50), (2_000, b"\2" * 40, 40)]))
+    policy.write_text(ACTIONS.replace("\\\n", ""))
+    engine = clsbpf.Engine()
+    engine.tc_batch(policy, create_devices=True)
+    sent: list[Delivery] = []
+    results = engine.run(path, dev="lab0", on_delivery=sent.append, columns=True)
+    assert (results.verdicts["shot"], results.verdicts["ok"]) == (2, 1)
+    assert [(each.chain, each.pref, each.packets) for each in results.filters] == [
+        (0, 1, 0),
+        (0, 2, 1),
+        (5, 1, 2),
+    ]
+    assert [(each.packet, each.device, each.length) for each in sent] == [(0, "tap0", 64)]
+    assert results.to_arrow()["chain"].to_pylist() == [5, 5, 0]
+    shown = engine.tc("-s filter show dev lab0 ingress pref 1")
+    assert shown is not None
+    (mirred, gact) = shown[1]["options"]["actions"]
+    assert (mirred["kind"], mirred["stats"]["packets"]) == ("mirred", 2)
+    assert gact["control_action"] == {"type": "goto", "chain": 5}
