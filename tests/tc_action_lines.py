@@ -167,5 +167,5 @@ ALONE_ACTION_LINES = [
     "actions g action police index 1",
     "actions flush action mirred",
     "actions f action gact",
-    "actions add action mirred egress mirror dev v1 index 3 change action mirred egress redirect dev v1 index 3",
+    "actions add action mirred egress mirror dev v1 index 40 change action mirred index 40",
 ]

@@ -77,7 +77,8 @@ def test_a_line_makes_the_request_that_tc_makes(judge: TcJudge, lines: list[str]
             sent = next(theirs, None)
             assert sent is not None, f"{line}: tc sent nothing"
             assert readable(request) == readable(sent.request), line
-    assert next(theirs, None) is None
+    left = next(theirs, None)
+    assert left is None, readable(left.request)
 
 
 @pytest.mark.parametrize("line", ALONE_LINES)

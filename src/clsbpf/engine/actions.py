@@ -287,7 +287,11 @@ class NetActions:
         generic = GenericParms(
             action.index, action.control, action.references - holders, action.bindings
         ).encode()
-        return [*kind.dump(action, generic, self), nla.binary(kind.tm, self._times(action))]
+        attrs = kind.dump(action, generic, self)
+        attrs.insert(
+            len(attrs) if kind.tm_at is None else kind.tm_at, nla.binary(kind.tm, self._times(action))
+        )
+        return attrs
 
     def _times(self, action: AnyAction) -> bytes:
         """tcf_tm_dump(): how long ago, in clock ticks."""

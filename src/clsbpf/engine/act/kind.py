@@ -54,6 +54,8 @@ class Kind(Generic[P]):
     """The number of PARMS."""
     tm: int
     """The number of the times."""
+    tm_at: int | None = None
+    """Where they stand in a reply; None: at its end."""
     explains: bool = False
     """Does the parser of its options have an extack?"""
     no_options: str | None = None
@@ -72,9 +74,14 @@ class Kind(Generic[P]):
             if self.explains:
                 raise
             raise NetlinkError(error.errno or errno.EINVAL) from error
-        if self.parms not in attrs:
+        parms = self.find_parms(attrs)
+        if parms is None:
             raise self.refuse(self.no_parms)
-        return self.given(attrs, attrs[self.parms].payload)
+        return self.given(attrs, parms.payload)
+
+    def find_parms(self, attrs: Mapping[int, Attr]) -> Attr | None:
+        """PARMS among the options."""
+        return attrs.get(self.parms)
 
     def given(self, attrs: Mapping[int, Attr], parms: bytes) -> Given:
         """The options with their PARMS decoded."""

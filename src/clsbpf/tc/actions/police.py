@@ -1,0 +1,141 @@
+"""police: packets over a rate get another verdict.
+
+A token bucket: time fills it with tokens, as many nanoseconds as pass, up to the burst; a packet takes
+what its length needs at the rate.  One that finds too few *exceeds* and gets the control; others
+*conform* and get `result`.  A second bucket limits the peak rate, with room for one packet of `mtu`
+bytes; a third counts packets instead of bytes.  A packet longer than the mtu exceeds at once.  With an
+average rate (`avrate`), packets exceed while an estimator sees more than that.
+
+Lengths are `qdisc_pkt_len`: at ingress without the link-layer header.
+
+Mirrors net/sched/act_police.c and psched_ratecfg_precompute() of net/sched/sch_generic.c.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ...skb import Skb
+from ..act import TcAct
+from ..result import ClassifyResult
+from .action import Action
+from .surroundings import NSEC_PER_SEC, Surroundings
+
+if TYPE_CHECKING:
+    from ..chain import Chain
+
+ATM = 2
+"""TC_LINKLAYER_ATM."""
+_ATM_CELL, _ATM_PAYLOAD = 53, 48
+
+
+def reciprocal(rate: int) -> tuple[int, int]:
+    """psched_ratecfg_precompute__(): (mult, shift) so that n * mult >> shift is n seconds / rate in ns."""
+    mult, shift = 1, 0
+    if rate:
+        factor = NSEC_PER_SEC
+        while True:
+            mult = factor // rate & 0xFFFFFFFF
+            if mult & (1 << 31) or factor & (1 << 63):
+                break
+            factor <<= 1
+            shift += 1
+    return mult, shift
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """struct psched_ratecfg: bytes a second, and what the link adds to a packet."""
+
+    rate: int
+    overhead: int = 0
+    mpu: int = 0
+    linklayer: int = 1
+
+    def time(self, length: int) -> int:
+        """psched_l2t_ns(): how long a packet takes, nanoseconds."""
+        length = max(length + self.overhead, self.mpu)
+        mult, shift = reciprocal(self.rate)
+        if self.linklayer == ATM:
+            length = -(-length // _ATM_PAYLOAD) * _ATM_CELL
+        return length * mult >> shift
+
+
+@dataclass(frozen=True, slots=True)
+class PoliceParams:
+    """struct tcf_police_params: `burst` and `packets_burst` in nanoseconds, `packets` a second."""
+
+    result: int = TcAct.OK
+    """The answer for packets that conform."""
+    mtu: int = 0xFFFFFFFF
+    burst: int = 0
+    rate: Rate | None = None
+    peak: Rate | None = None
+    packets: int = 0
+    packets_burst: int = 0
+    average: int = 0
+    """ewma_rate, bytes a second; 0: no limit."""
+
+
+class Police(Action[PoliceParams]):
+    """struct tcf_police."""
+
+    kind = "police"
+
+    def __init__(self, index: int, control: int, params: PoliceParams, around: Surroundings) -> None:
+        super().__init__(index, control, params, around)
+        self._fill()
+
+    def change(self, control: int, params: PoliceParams, goto: Chain | None) -> None:
+        """A replacement begins with full buckets."""
+        super().change(control, params, goto)
+        self._fill()
+
+    def _fill(self) -> None:
+        params = self.params
+        self.filled = self.around.clock.now()
+        self.tokens = params.burst
+        self.peak_tokens = params.peak.time(params.mtu) if params.peak is not None else 0
+        self.packet_tokens = params.packets_burst
+
+    def act(self, skb: Skb, result: ClassifyResult) -> int:
+        """tcf_police_act()."""
+        # Read before this packet is counted, as the kernel's estimator knows only of earlier ones.
+        rates = self.rates()
+        self.used(skb)
+        params = self.params
+        too_fast = params.average and (rates is None or rates[0] >= params.average)
+        if not too_fast and self._conforms(params, skb.wire_len):
+            if params.result == TcAct.SHOT:
+                self.dropped()
+            return params.result
+        self.overlimit()
+        if self.control == TcAct.SHOT:
+            self.dropped()
+        return self.control
+
+    def _conforms(self, params: PoliceParams, length: int) -> bool:
+        """Take the packet's tokens, if there are enough in every bucket."""
+        if length > params.mtu:
+            return False
+        if params.rate is None and not params.packets:
+            return True
+        with self.lock:
+            now = self.around.clock.now()
+            passed = now - self.filled
+            peak = packets = tokens = 0
+            if params.packets:
+                mult, shift = reciprocal(params.packets)
+                packets = min(self.packet_tokens + min(passed, params.packets_burst), params.packets_burst)
+                packets -= mult >> shift
+            if params.rate is not None:
+                fresh = min(passed, params.burst)
+                if params.peak is not None:
+                    peak = min(self.peak_tokens + fresh, params.peak.time(params.mtu))
+                    peak -= params.peak.time(length)
+                tokens = min(self.tokens + fresh, params.burst) - params.rate.time(length)
+            if min(tokens, peak, packets) < 0:
+                return False
+            self.filled, self.tokens, self.peak_tokens, self.packet_tokens = now, tokens, peak, packets
+            return True
