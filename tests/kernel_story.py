@@ -62,7 +62,9 @@ def kernel_story(case: Case, spec: ObjectSpec, packets: Sequence[bytes]) -> Stor
     wanted += tuple(v.name for m in spec.maps.values() for _, v in m.contents if isinstance(v, ProgramRef))
     with contextlib.ExitStack() as stack, on_one_cpu():
         loaded = stack.enter_context(load(spec, dict.fromkeys(wanted), contents=contents_of(case, spec)))
-        readers = prepare_kernel(case, spec, loaded, stack)
+        prepare_kernel(case, loaded)
+        inner = put_inner_maps(case, spec, loaded, stack)
+        readers = open_readers(spec, loaded, stack)
         steps = []
         context = context_bytes(case.fields)
         for packet in packets:
@@ -73,13 +75,12 @@ def kernel_story(case: Case, spec: ObjectSpec, packets: Sequence[bytes]) -> Stor
             for name, each in spec.maps.items()
             if compared(case, each)
         }
+        maps |= {name: kernel_elements(each, fd) for name, (each, fd) in inner.items()}
     return Story(steps, maps)
 
 
-def prepare_kernel(
-    case: Case, spec: ObjectSpec, loaded: LoadedObject, stack: contextlib.ExitStack
-) -> dict[str, PerfReader]:
-    """What a loader does not put into maps: programs, maps, devices, readers."""
+def prepare_kernel(case: Case, loaded: LoadedObject) -> None:
+    """What a loader does not put into maps: programs, values without keys, devices."""
     for name, slots in case.programs.items():
         for slot, program in slots.items():
             map_update(loaded.maps[name], u32(slot), u32(loaded.programs[program]))
@@ -89,6 +90,13 @@ def prepare_kernel(
     for name, elements in case.devices.items():
         for key, value in elements.items():
             map_update(loaded.maps[name], key, value)
+
+
+def put_inner_maps(
+    case: Case, spec: ObjectSpec, loaded: LoadedObject, stack: contextlib.ExitStack
+) -> dict[str, tuple[MapSpec, int]]:
+    """The maps of the tenants, made: what they are and their descriptors."""
+    made = {}
     for name, tenants in case.tenants.items():
         inner = spec.maps[name].inner
         assert inner is not None
@@ -96,6 +104,14 @@ def prepare_kernel(
             fd = map_create(inner.type, inner.key_size, inner.value_size, inner.max_entries, inner.flags)
             stack.callback(os.close, fd)
             map_update(loaded.maps[name], u32(tenant), u32(fd))
+            made[f"{name}[{tenant}]"] = inner, fd
+    return made
+
+
+def open_readers(
+    spec: ObjectSpec, loaded: LoadedObject, stack: contextlib.ExitStack
+) -> dict[str, PerfReader]:
+    """A reader for each map of perf events."""
     readers = {}
     for name, each in spec.maps.items():
         if each.type == MapType.PERF_EVENT_ARRAY:

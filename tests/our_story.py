@@ -33,7 +33,7 @@ class Ours:
         self.spec = spec
         self.maps = {name: self.make(each) for name, each in spec.maps.items()}
         self.linked: dict[str, LinkedProgram] = {}
-        self.inner: list[Map] = []
+        self.inner: dict[str, Map] = {}
         contents = contents_of(case, spec)
         for name, map in self.maps.items():
             for key, value in map.spec.contents:
@@ -55,8 +55,8 @@ class Ours:
             inner = spec.maps[name].inner
             assert inner is not None
             for tenant in tenants:
-                self.inner.append(Map(inner))
-                self.maps[name].put(u32(tenant), self.inner[-1])
+                held = self.inner[f"{name}[{tenant}]"] = Map(inner)
+                self.maps[name].put(u32(tenant), held)
         self.readers = {
             name: PerfBuffer(PERF_BYTES)
             for name, map in self.maps.items()
@@ -88,6 +88,7 @@ def our_story(case: Case, spec: ObjectSpec, packets: Sequence[bytes]) -> Story:
         fields = {name: list(skb.cb) if name == "cb" else getattr(skb, name) for name in CONTEXT}
         steps.append(Step(retval, skb.packet, fields))
     maps = {name: our_elements(ours, name) for name, each in spec.maps.items() if compared(case, each)}
+    maps |= {name: pairs(map) for name, map in ours.inner.items()}
     return Story(steps, maps)
 
 
@@ -100,6 +101,10 @@ def our_elements(ours: Ours, name: str) -> Elements:
         return list(records(map))
     if map.spec.type in (MapType.QUEUE, MapType.STACK):
         return list(taken_out(map))
+    return pairs(map)
+
+
+def pairs(map: Map) -> Elements:
     found = {}
     for key in list(map.walk()):
         with contextlib.suppress(MapError):  # an empty slot

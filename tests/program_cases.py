@@ -29,7 +29,7 @@ ZERO = u32(0)
 
 @dataclass(frozen=True)
 class Case:
-    """One program of one object, on all of TRAFFIC in its order, `times` times over."""
+    """One program of one object, on the same packets as all others, `times` times over."""
 
     object: str
     program: str
@@ -50,7 +50,6 @@ class Case:
     """As `contents`, of maps whose values name devices of the namespace the test runs in."""
     ignored: tuple[str, ...] = ()
     """Maps whose contents depend on chance or time."""
-    ignored_fields: tuple[str, ...] = ()
     lab: str = "bare"
     """The network that it is in (program_labs.LABS)."""
     name: str = ""
@@ -315,5 +314,5 @@ CASES: tuple[Case, ...] = (
     Case("cookies", "xfrm"),
     Case("sockets", "own"),
 )
-"""Not here, because what they see is the task or socket that a test run happens to have: `cgroups: whose`,
+"""Not here, because they see the task and the socket that a test run happens to have: `cgroups: whose`,
 `kernel_memory: task`."""
