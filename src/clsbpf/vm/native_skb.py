@@ -285,7 +285,8 @@ def _hold(native: NativeSkb, buffer: bytearray) -> int:
 def relocate(native: NativeSkb, headroom: int, tailroom: int) -> Any:
     """pskb_expand_head(): the packet moves to another buffer, with so much more room at both ends.
 
-    Where there is more room the tailroom is zero, as new memory is; else it stays what it was.  What kept the old buffer in place is returned: while the caller has it, nothing else can be there.
+    Where there is more room the tailroom is zero, as new memory is; else it stays what it was.  What kept
+    the old buffer in place is returned: while the caller has it, nothing else can be there.
     """
     old, old_head = native.pinned, native.head_ptr
     buffer = bytearray(headroom + len(native.buffer) + tailroom)
