@@ -55,9 +55,10 @@ Runner = Callable[[Skb], int]
 
 def _interpreted(program: LoadedProgram, profile: KernelProfile, environment: Environment) -> Runner:
     from ..vm import interp
+    from ..vm.link import LinkedProgram
 
-    insns = program.linked or program.insns
-    return lambda skb: interp.run(insns, skb, profile=profile, environment=environment)
+    linked = program.linked or LinkedProgram(program.insns)
+    return lambda skb: interp.run(linked, skb, profile=profile, environment=environment)
 
 
 def _compiled(program: LoadedProgram, profile: KernelProfile, environment: Environment) -> Runner:
