@@ -97,7 +97,7 @@ def main() -> int:
                 run(linked, Skb.from_frame(packet), environment=environment, step_limit=1 << 18)
                 counts["runs"] += 1
             except ProgramFault as fault:
-                if "is not there" in str(fault) or "steps" in str(fault) or "does not run here" in str(fault):
+                if "there is no" in str(fault) or "is not there" in str(fault) or "steps" in str(fault) or "does not run here" in str(fault):
                     counts["runs stopped: " + str(fault)[:50]] += 1
                     break
                 faults += 1

@@ -50,6 +50,7 @@ def with_id(v: Walk, reg: Reg) -> Reg:
         v.ids += 1
         named = clone(reg)
         named.id = v.ids
+        named.src = (reg,)  # what is learned of the copy holds of what a stored state has
         return named
     return reg
 
@@ -71,7 +72,7 @@ def load(v: Walk, reg: Reg, off: int, size: int, signed: bool, dst: int) -> None
         if var is not result.var:
             narrowed = clone(result)
             narrowed.var = var
-            narrowed.src = (*result.src, result) if result.src or result.precise or result.id else ()
+            narrowed.src = (result,)
             if signed:
                 narrowed.id = 0
             result = narrowed
@@ -158,7 +159,7 @@ def stack_load(v: Walk, reg: Reg, off: int, size: int) -> Reg:
             filled = clone(held)
             if known_width(held.var) > size * 8:
                 filled.id = 0
-                filled.src = (*held.src, held)
+                filled.src = (held,)
             else:
                 filled = held
             return filled
@@ -211,7 +212,7 @@ def stack_store(v: Walk, pointer: Reg, off: int, size: int, value: Reg | None, r
                 if named is not value:
                     v.regs[regno] = value = named
         else:
-            value = value.but(id=0, src=(*value.src, value))
+            value = value.but(id=0)
         rest = bytes(k if k in (ZERO_BYTE, INVALID_BYTE) else MISC for k in old.kinds[size:])
         frame.stack[number] = Slot(bytes([SPILL]) * size + rest, value)
         return

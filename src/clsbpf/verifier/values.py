@@ -113,8 +113,9 @@ class Reg:
         self.precise = False
 
     def but(self, **changes: Any) -> Reg:
-        """The same with some fields changed; what it was computed from stays."""
+        """The same with some fields changed, computed from this one."""
         new = clone(self)
+        new.src = (self,)
         for name, value in changes.items():
             setattr(new, name, value)
         return new

@@ -7,7 +7,10 @@ A program that is refused is a VerifierError with the log and, in `report`, the 
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from ..bpf.forms import FORMS
@@ -63,8 +66,9 @@ def verify(
         _check_abnormal_return(spec, flow)
         functions = global_functions(spec, btf, flow.subprogram_at)
         walk = Walk(spec, flow, rules, cpus=cpus, verbose=verbose, functions=functions)
-        walk.function(0, [Reg(CTX)])
-        _check_globals(walk)
+        with _without_collector():
+            walk.function(0, [Reg(CTX)])
+            _check_globals(walk)
         depth = _stack_depth(walk)
     except Refused as refused:
         raise _error(spec, walk, refused, verbose) from None
@@ -79,6 +83,19 @@ def verify(
         work=work,
         log=walk.log.text if verbose else "",
     )
+
+
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """The walk makes many small values and no cycles worth looking for: looking would take most of the time."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _summary(work: Work) -> str:
