@@ -135,7 +135,7 @@ REFUSALS: dict[str, tuple[Message, int, str | None]] = {
         EINVAL,
         "TC action kind must be specified",
     ),
-    "police": (options(nla.nest(TcaBpf.POLICE, [])), ENOENT, "Failed to load TC action module"),
+    "police": (options(nla.nest(TcaBpf.POLICE, [])), EINVAL, None),
     # delete, get
     "delete no prio": (
         bpf(LAB0, **{**DEL, "prio": 9}),
