@@ -188,26 +188,33 @@ def states_equal(v: Walk, old: State, new: State, exact: int) -> bool:
         return False
     if len(old.refs) != len(new.refs):
         return False
-    ids = _Ids()
-    for was, now in zip(old.refs, new.refs, strict=True):
-        if not ids.alike(was.id, now.id):
-            return False
-    if old.lock is not None and new.lock is not None:
-        if old.lock[1] is not new.lock[1] or not ids.alike(old.lock[0], new.lock[0]):
-            return False
-    complete = exact == NOT_EXACT
-    for index, (before, after) in enumerate(zip(old.frames, new.frames, strict=True)):
+    for before, after, registers in zip(old.frames, new.frames, old.live, strict=True):
         if (
             before.callsite != after.callsite
             or before.subprogram != after.subprogram
             or before.callback != after.callback
         ):
             return False
-        live = live_registers(v, old, index)
-        for number in range(10):
-            if live >> number & 1 and not _same_register(before.regs[number], after.regs[number], ids, exact):
+        held = after.regs
+        for number, reg in registers:  # most differences are seen here, at little cost
+            if reg.kind != held[number].kind and (reg.kind != NOT_INIT or exact == EXACT):
                 return False
-        if not _same_stack(before, after, ids, exact, old.read[index] if complete else -1):
+    ids = _Ids()
+    for was, now in zip(old.refs, new.refs, strict=True):
+        if not ids.alike(was.id, now.id):
+            return False
+    if (
+        old.lock is not None
+        and new.lock is not None
+        and (old.lock[1] is not new.lock[1] or not ids.alike(old.lock[0], new.lock[0]))
+    ):
+        return False
+    for index, (before, after) in enumerate(zip(old.frames, new.frames, strict=True)):
+        held = after.regs
+        for number, reg in old.live[index]:
+            if not _same_register(reg, held[number], ids, exact):
+                return False
+        if not _same_stack(before, after, ids, exact, old.read[index] if exact == NOT_EXACT else -1):
             return False
     return True
 
@@ -266,11 +273,14 @@ def stored_copy(v: Walk, state: State) -> State:
             if slot.reg.kind == SCALAR:
                 frame.stack[number] = Slot(slot.kinds, own(slot.reg))
     stored = state.copy()
+    kept = []
     for index, frame in enumerate(stored.frames):
-        live = live_registers(v, state, index) | 1 << 10
-        for number in range(11):
+        live = live_registers(v, state, index)
+        for number in range(10):
             if not live >> number & 1:
                 frame.regs[number] = UNWRITTEN
+        kept.append(tuple((number, frame.regs[number]) for number in range(10) if live >> number & 1))
+    stored.live = tuple(kept)
     return stored
 
 
@@ -380,11 +390,9 @@ def _same_live(v: Walk, old: State, new: State) -> bool:
     """states_maybe_looping: quickly, may they be the same at all?"""
     if len(old.frames) != len(new.frames):
         return False
-    mine, theirs = old.frames[-1].regs, new.frames[-1].regs
-    live = v.flow.live[old.insn]
-    for number in range(10):
-        if live >> number & 1:
-            a, b = mine[number], theirs[number]
-            if a.kind != b.kind or a.var is not b.var or a.off != b.off:
-                return False
+    held = new.frames[-1].regs
+    for number, reg in old.live[-1]:
+        other = held[number]
+        if reg.kind != other.kind or reg.var is not other.var or reg.off != other.off:
+            return False
     return True

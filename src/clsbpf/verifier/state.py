@@ -99,6 +99,7 @@ class State:
         "frames",
         "hits",
         "insn",
+        "live",
         "lock",
         "loops",
         "may_goto_depth",
@@ -125,6 +126,8 @@ class State:
         self.hits = 0
         self.misses = 0
         self.loops: list[State] = []
+        self.live: tuple[tuple[tuple[int, Reg], ...], ...] = ()
+        """Of a stored state, by frame: the registers that may still be read, and their numbers."""
         self.waits_for: State | None = None
 
     def copy(self) -> State:
@@ -143,6 +146,7 @@ class State:
         new.trail = self.trail
         new.hits = new.misses = 0
         new.loops = []
+        new.live = ()
         new.waits_for = None
         return new
 
