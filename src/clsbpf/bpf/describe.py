@@ -17,13 +17,13 @@ import functools
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..profile import CURRENT, KernelProfile
 from .classic import U32, CheckedClassic
 from .cover import Cube, cover
 from .cubes import named_cubes
-from .isa import A, Class, Jmp, K
+from .isa import A, Class, Jmp
 from .names import FORMS, Named, name_cube
 from .paths import CONDITIONAL_K, Path, Shape, TooMany, outlines, paths, shape_of
 from .phrases import deny, sentence
@@ -192,6 +192,4 @@ def _inverted(program: CheckedClassic) -> CheckedClassic | None:
     """The program that matches what this one does not, of the packets that both read to the end."""
     if any(i.code == Class.RET | A for i in program.insns):
         return None
-    return CheckedClassic(
-        tuple(replace(i, k=int(i.k == 0)) if i.code == Class.RET | K else i for i in program.insns)
-    )
+    return program.returning(lambda k: int(k == 0))

@@ -6,8 +6,6 @@ program answers 0 but whether its answer is a verdict: that is what the filter d
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ..bpf.classic import CheckedClassic
 from ..bpf.describe import describe
 from ..bpf.isa import A, Class, K
@@ -37,9 +35,4 @@ def _deciding(program: CheckedClassic) -> CheckedClassic | None:
     """The program that returns 1 where this one returns a verdict; None where it returns A."""
     if any(i.code == _RET_A for i in program.insns):
         return None
-    return CheckedClassic(
-        tuple(
-            replace(i, k=int(exec_opcode(i.k) != TcAct.UNSPEC)) if i.code == _RET_K else i
-            for i in program.insns
-        )
-    )
+    return program.returning(lambda k: int(exec_opcode(k) != TcAct.UNSPEC))
