@@ -10,12 +10,16 @@ import clsbpf
 from clsbpf.api import FilterText, filters_setup, split_object
 from clsbpf.bpf import insn as e
 from clsbpf.bpf.asm import assemble
+from clsbpf.bpf.isa import Alu, Jmp, Pseudo, Size
+from clsbpf.bpf.maps import MapType
+from clsbpf.bpf.spec import MapSpec
 from clsbpf.engine.delivery import Delivery
 from clsbpf.engine.results import Results
 from clsbpf.engine.run import run
 from clsbpf.engine.written import written_columns
 from clsbpf.vm.environment import TraceLine
 from clsbpf.vm.link import link_instructions
+from clsbpf.vm.maps.map import Map
 from run_cases import pcap
 
 OBJECTS = Path(__file__).parents[1] / "examples" / "programs" / "build" / "O2"
@@ -59,7 +63,6 @@ def test_a_fault_says_what_and_where() -> None:
 def test_what_from_instructions_refuses() -> None:
     exits = e.encode(e.program(e.mov64_imm(0, 0), e.exit_()))
     for raw, options, message in (
-        (exits, {}, "cannot be verified yet"),
         (exits[:-1], {"verify": False}, "15 bytes are not a whole number"),
         (b"", {"verify": False}, "at least one instruction"),
         (exits, {"verify": False, "type": "xdp"}, "no program of type 'xdp' runs here"),
@@ -67,6 +70,35 @@ def test_what_from_instructions_refuses() -> None:
     ):
         with pytest.raises(clsbpf.ClsbpfError, match=message):
             clsbpf.Program.from_instructions(raw, **options)  # type: ignore[arg-type]
+
+
+def test_a_program_is_verified_at_once() -> None:
+    with pytest.raises(clsbpf.VerifierError, match="packet") as caught:
+        clsbpf.Program.from_instructions(e.encode(assemble(FAULTS)))
+    assert (caught.value.insn, bool(caught.value.log)) == (1, True)
+    assert clsbpf.Program.from_instructions(e.encode(assemble(MARKS))).test_run(IP_FRAME).skb["mark"] == 64
+
+
+def test_maps_by_the_key_that_instructions_have() -> None:
+    text = e.encode(
+        e.program(
+            e.st(Size.W, 10, -4, 0),
+            e.mov64_reg(2, 10),
+            e.alu64_imm(Alu.ADD, 2, -4),
+            e.ld_imm64(1, 5, Pseudo.MAP_FD),
+            e.call(1),
+            e.jmp_imm(Jmp.JEQ, 0, 0, 2),
+            e.ldx(Size.W, 0, 0, 0),
+            e.exit_(),
+            e.mov64_imm(0, 77),
+            e.exit_(),
+        )
+    )
+    counter = MapSpec("counter", MapType.ARRAY, 4, 4, 1)
+    assert clsbpf.Program.from_instructions(text, {5: counter}).test_run(IP_FRAME).retval == 0
+    shared = Map(counter)
+    shared[bytes(4)] = b"\x09\0\0\0"
+    assert clsbpf.Program.from_instructions(text, {5: shared}).test_run(IP_FRAME).retval == 9
 
 
 def test_an_object_by_function_and_section() -> None:

@@ -15,7 +15,7 @@ from ..bpf.classic_asm import disassemble_classic
 from ..bpf.context import BY_NAME
 from ..bpf.disasm import disassemble
 from ..bpf.insn import Insn, decode
-from ..bpf.spec import RUNNABLE_TYPES
+from ..bpf.spec import RUNNABLE_TYPES, MapSpec, ProgramSpec
 from ..bpf.tag import program_tag
 from ..engine.programs import Backend, LoadedProgram, backend_by_name
 from ..errors import BytecodeError, ClsbpfError
@@ -82,7 +82,7 @@ class Program:
     def from_instructions(
         cls,
         raw: bytes,
-        maps: Mapping[int, Map] | None = None,
+        maps: Mapping[int, Map | MapSpec] | None = None,
         type: str = "sched_cls",
         license: str = "GPL",
         verify: bool = True,
@@ -92,17 +92,23 @@ class Program:
     ) -> Program:
         """An eBPF program, 8 bytes an instruction; BytecodeError where they are no instructions.
 
-        A map reference's immediate is the key into `maps`.  There is no verifier yet: `verify=True` is
-        refused, `verify=False` gives a program that runs in the checked interpreter only.
+        A map reference's immediate is the key into `maps`, whose values are maps or what maps are to be
+        made of.  `verify` judges the program at once, as the kernel would: VerifierError.  Either way it
+        runs in the checked interpreter.
         """
-        if verify:
-            raise ClsbpfError("eBPF programs cannot be verified yet: pass verify=False to interpret this one")
         if type not in RUNNABLE_TYPES:
             raise ClsbpfError(f"no program of type {type!r} runs here; these do: {', '.join(RUNNABLE_TYPES)}")
         insns = decode(raw)
         if not insns:
             raise BytecodeError("a program has at least one instruction")
-        linked = link_instructions(insns, maps or {}, name=name or "", type=type)
+        made = {key: each if isinstance(each, Map) else Map(each) for key, each in (maps or {}).items()}
+        linked = link_instructions(insns, made, name=name or "", type=type)
+        if verify:
+            from ..verifier.verify import verify as judge
+
+            specs = {key: each.spec for key, each in made.items()}
+            spec = ProgramSpec(name or "program", type, insns, license=license, maps=specs)
+            judge(spec, profile=profile_by_name(profile))
         programs = make_programs("jit", profile)
         return cls(insns, lambda: programs.load(linked), name=name, profile=profile)
 
