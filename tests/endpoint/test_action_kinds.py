@@ -168,10 +168,7 @@ def test_malformed_options_change_nothing(seed: int) -> None:
         for _ in range(chosen.randint(1, 6)):
             payload[chosen.randrange(len(payload))] = chosen.choice([0, 1, 2, 4, 8, 0x7F, 255])
         cut = payload[: chosen.randint(0, len(payload))] if chosen.random() < 0.2 else payload
-        before = (
-            state(endpoint.network),
-            {k: [(a, a.references, a.params) for a in t] for k, t in tables.items()},
-        )
+        before = state(endpoint.network), held(endpoint)
         options = program(nla.binary(TcaBpf.ACT, bytes(cut)))
         messages = [
             bpf(V0, options=options),

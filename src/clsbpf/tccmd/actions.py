@@ -146,6 +146,7 @@ def _parse_flags(words: Words) -> ActFlag:
 def parse_actions_command(words: Words, lookups: Lookups, options: Options) -> Command:
     """do_action(): the command after the word `actions`."""
     requests: list[Request] = []
+    on_refusal = REFUSED
     while words:
         verb = words.current
         if matches(verb, "add"):
@@ -153,21 +154,34 @@ def parse_actions_command(words: Words, lookups: Lookups, options: Options) -> C
         elif matches_any(verb, "change", "replace"):
             requests.append(_modify(words, lookups, NLM_F_CREATE | NLM_F_REPLACE))
         elif matches(verb, "delete"):
+            after = words.ahead
             requests.append(_named(words, Rtm.DELACTION, Reply.ACK))
+            on_refusal = _gone_on(after)
         elif matches(verb, "get"):
+            after = words.ahead
             requests.append(_named(words, Rtm.GETACTION, Reply.TALK))
+            on_refusal = _gone_on(after)
         elif matches_any(verb, "list", "show", "lst"):
             requests.append(_listed(words, options))
             break
         elif matches(verb, "flush"):
             requests.append(_flushed(words))
-            return Command(tuple(requests), on_refusal="We have an error flushing")
+            return Command(tuple(requests), on_refusal="We have an error flushing", refusal_exit=1)
         elif matches(verb, "help"):
             raise _help(verb)
         else:
-            raise CommandError(f'Command "{verb}" is unknown, try "tc actions help".', 255, word=verb)
+            raise CommandError(_unknown(verb), 255, word=verb)
     view = View(options=options)
-    return Command(tuple(requests), view, tuple(lookups.devices), REFUSED)
+    return Command(tuple(requests), view, tuple(lookups.devices), on_refusal, refusal_exit=255)
+
+
+def _gone_on(word: str | None) -> str:
+    """What tc says to a get or delete that is refused: it takes the next word for another verb."""
+    return f"{REFUSED}\n{_unknown(word)}" if word is not None else REFUSED
+
+
+def _unknown(word: str) -> str:
+    return f'Command "{word}" is unknown, try "tc actions help".'
 
 
 def _help(word: str) -> CommandError:
@@ -202,7 +216,9 @@ def _named(words: Words, type: Rtm, reply: Reply) -> Request:
             continue
         if word == "help":
             raise CommandError("", 255, word=word)
-        kind = _known(word, "Error: non existent action: ")
+        kind = cut(word, KIND_BYTES)
+        if kind not in KINDS and kind not in UNSUPPORTED:
+            kind = "gact"  # as everywhere
         words.skip()
         if not words or not matches(words.current, "index"):
             raise CommandError(f"Error: no index specified action: {kind}", 255, word=word)
@@ -245,7 +261,8 @@ def _of_kind(words: Words) -> tuple[Attr, int]:
     if words.left <= 1:
         raise _help(verb)
     words.skip()
-    kind = _known(words.take(), "bad action ")
+    # A kind that nobody knows has nothing to show, and is the kernel's to refuse.
+    kind = cut(words.take(), KIND_BYTES)
     since = 0
     if words.at("since"):
         text = words.next()
@@ -254,13 +271,3 @@ def _of_kind(words: Words) -> tuple[Attr, int]:
             invalid('dump time "since" is invalid', text)
         since = number
     return nla.nest(TcaRoot.TAB, [nla.nest(1, [nla.string(TcaAct.KIND, kind)])]), since
-
-
-def _known(word: str, complaint: str) -> str:
-    """get_action_kind(): a kind by its whole name."""
-    kind = cut(word, KIND_BYTES)
-    if kind in UNSUPPORTED:
-        raise UnsupportedKind("action", kind, ", ".join(KINDS))
-    if kind not in KINDS:
-        raise CommandError(f"{complaint}{kind}", 255, word=word)
-    return kind

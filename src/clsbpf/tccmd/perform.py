@@ -55,7 +55,7 @@ def perform(command: Command, talk: Talk, names: Names = NO_NAMES) -> Outcome:
         messages = _messages(talk(request.data))
         match request.reply:
             case Reply.ACK:
-                remarks += _acknowledged(messages, command.on_refusal)
+                remarks += _acknowledged(messages, command)
             case Reply.BLOCKS:
                 _check_block(messages, request)
             case Reply.ANSWER | Reply.TALK | Reply.DUMP:
@@ -70,13 +70,13 @@ def _messages(datagrams: Iterable[bytes]) -> Iterator[Message]:
         yield from iter_messages(datagram)
 
 
-def _acknowledged(messages: Iterator[Message], on_refusal: str) -> list[str]:
+def _acknowledged(messages: Iterator[Message], command: Command) -> list[str]:
     """rtnl_talk() without an answer: what the kernel remarks beside its yes."""
     for message in messages:
         if message.type == NLMSG_ERROR:
             answer = read_acknowledgement(message)
             if answer.errno:
-                raise _refusal(answer, on_refusal)
+                raise _refusal(answer, command.on_refusal, exit_code=command.refusal_exit)
             return [f"Warning: {_sentence(answer.extack.message)}"] if answer.extack.message else []
     raise ClsbpfError("the request was not acknowledged")
 
@@ -149,7 +149,7 @@ def _show(
             if answer.errno == 0:
                 return _outcome(out, view)
             if request.reply is not Reply.DUMP:
-                raise _refusal(answer, command.on_refusal)
+                raise _refusal(answer, command.on_refusal, exit_code=command.refusal_exit)
             raise _dump_refusal(message, answer, _outcome(out, view).stdout)
         print_message(out, message, view, names)
         if request.reply is not Reply.DUMP:

@@ -81,6 +81,8 @@ class Command:
     devices: tuple[str, ...] = ()
     on_refusal: str = ""
     usage: str = ""
+    refusal_exit: int = 2
+    """The exit code when the kernel refuses."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,163 @@
+"""Actions the whole way against tc and the kernel: the same lines, the same messages, the same listings.
+
+Of the kinds, the kernel here has only mirred.  At the end packets go through both, and both have counted
+the same.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from clsbpf.endpoint import Endpoint
+from clsbpf.engine.devices import Network
+from clsbpf.skb import receive
+from clsbpf.tc.result import ClassifyResult
+from clsbpf.tccmd.command import parse_command
+from clsbpf.tccmd.errors import CommandError
+from clsbpf.tccmd.options import parse_options
+from clsbpf.tccmd.perform import perform
+from clsbpf.tccmd.render import Names
+from clsbpf.tccmd.words import split_words
+from judges import inside, need_tool
+from tc_judge import Ran, TcJudge, tc_judge
+from tc_lines import PASS
+
+FILTER = f"bpf bytecode {PASS}"
+POLICY = [
+    "qdisc add dev v0 clsact",
+    "actions add action mirred egress mirror dev v1 index 7 cookie aabb",
+    "actions add action mirred egress mirror dev v1 index 7",
+    "actions change action mirred egress redirect dev v1 index 7",
+    "actions add action mirred egress mirror dev nope",
+    "actions add action nosuch",
+    "actions get action mirred index 7",
+    "actions get action mirred index 8",
+    f"filter add dev v0 ingress pref 1 protocol ip {FILTER} action mirred index 7",
+    f"filter add dev v0 ingress pref 2 {FILTER} action mirred egress mirror dev v1 pipe "
+    "action mirred egress mirror dev lo goto chain 3",
+    f"filter add dev v0 ingress pref 3 {FILTER} action mirred egress mirror dev v1 hw_stats disabled",
+    f"filter add dev v0 ingress pref 4 {FILTER} action mirred egress mirror dev v1 jump 1 cookie 00",
+    f"filter add dev v0 ingress chain 3 pref 1 {FILTER} action mirred ingress mirror dev lo continue",
+    f"filter add dev v0 ingress pref 9 {FILTER} action mirred egress mirror dev v1 skip_sw",
+    f"filter add dev v0 egress pref 1 {FILTER} flowid 1:1 action mirred egress mirror dev v1 no_percpu",
+    "actions del action mirred index 7",
+    "actions flush action mirred",
+    "actions del action mirred index 99",
+]
+SHOWS = [
+    "filter show dev v0 ingress",
+    "-s filter show dev v0 ingress",
+    "-s -j filter show dev v0 ingress",
+    "-d -o filter show dev v0 egress",
+    "filter get dev v0 ingress protocol ip pref 1 handle 1 bpf",
+    "filter show dev v0 ingress chain 3",
+    "chain show dev v0 ingress",
+    "actions ls action mirred",
+    "-s actions ls action mirred",
+    "-br actions ls action mirred",
+    "-j actions ls action mirred",
+    "-s -j -p actions ls action mirred",
+    "actions ls action mirred since 100000",
+    "actions get action mirred index 7",
+    "-j actions get action mirred index 7",
+    "actions ls action nosuch",
+    "actions ls",
+]
+
+
+@pytest.fixture
+def judge(tmp_path: object) -> Iterator[TcJudge]:
+    with tc_judge(tmp_path) as judge:  # type: ignore[arg-type]
+        yield judge
+
+
+class Ours:
+    """Our tc over our engine."""
+
+    def __init__(self, judge: TcJudge) -> None:
+        self.network = Network()
+        for name, ifindex in sorted(judge.devices.items(), key=lambda item: item[1]):
+            self.network.add_device(name, ifindex)
+        self.endpoint = Endpoint(self.network)
+        self.names = Names(judge.device_name)
+
+    def run(self, words: Sequence[str]) -> Ran:
+        try:
+            options, rest = parse_options(words)
+            command = parse_command(rest, self.network.ifindex, options=options)
+            done = perform(command, self.endpoint.handle, self.names)
+        except CommandError as error:
+            # Help texts are our own.
+            text = "" if error.usage else f"{error}\n"
+            return Ran(error.exit_code, error.stdout, text)
+        return Ran(0, done.stdout, f"{done.stderr}\n" if done.stderr else "")
+
+
+def same(line: str, theirs: Ran, ours: Ran) -> None:
+    """Equal but for seconds; of a usage only the exit code."""
+    assert theirs.exit_code == ours.exit_code, (line, theirs, ours)
+    assert _timeless(theirs.stdout) == _timeless(ours.stdout), line
+    if "usage" not in theirs.stderr.lower():
+        assert theirs.stderr == ours.stderr, line
+
+
+def _timeless(text: str) -> str:
+    text = re.sub(r" (installed|used|firstused) \d+ sec", "", text)
+    return re.sub(r'"(installed|last_used|first_used)": ?\d+,\s*', "", text)
+
+
+def test_lines_and_listings(judge: TcJudge) -> None:
+    ours = Ours(judge)
+    for line in [*POLICY, *SHOWS]:
+        words = split_words(line)
+        same(line, judge.run(*words), ours.run(words))
+
+
+COUNTED = [
+    "qdisc add dev v1 clsact",
+    "actions add action mirred egress mirror dev lo index 1",
+    f"filter add dev v1 ingress pref 1 {FILTER} action mirred index 1 action mirred egress mirror dev lo "
+    "goto chain 5 index 2",
+    f"filter add dev v1 ingress chain 5 pref 1 {FILTER} action mirred egress redirect dev v1 index 3",
+]
+
+
+def test_packets_count_alike(judge: TcJudge) -> None:
+    """Frames that come in at v1: mirrored to lo twice, then in chain 5 sent back out of v1."""
+    ip = [need_tool("ip"), "-n", judge.namespace]
+    for line in ("link set lo up", "link set v0 arp off", "link set v1 arp off"):
+        subprocess.run([*ip, *line.split()], check=True)
+    for name in ("v0", "v1"):
+        with inside(judge.namespace), open(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", "w") as switch:
+            switch.write("1")
+    time.sleep(0.1)
+    ours = Ours(judge)
+    for line in COUNTED:
+        words = split_words(line)
+        same(line, judge.run(*words), ours.run(words))
+    frames = [bytes(6 * [0xFF]) + bytes(6) + b"\x88\xb5" + bytes(size) for size in (46, 100, 1000)]
+    with inside(judge.namespace):
+        sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    with sender:
+        sender.bind(("v0", 0))
+        for frame in frames:
+            sender.send(frame)
+    device = ours.network.device("v1")
+    assert device is not None
+    assert device.ingress is not None
+    for frame in frames:
+        skb = receive(frame)
+        assert skb is not None
+        skb.ifindex = device.ifindex
+        device.ingress.classify(skb, ClassifyResult())
+    time.sleep(0.1)
+    for line in ("-s actions ls action mirred", "-s filter show dev v1 ingress"):
+        words = split_words(line)
+        same(line, judge.run(*words), ours.run(words))
+    assert "Sent 1146 bytes 3 pkt" in judge.run("-s", "actions", "ls", "action", "mirred").stdout
