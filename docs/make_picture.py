@@ -25,7 +25,7 @@ def main() -> None:
     engine = Engine()
     engine.tc_batch(HERE.parent / POLICY, create_devices=True)
     results = engine.run(HERE.parent / CAPTURE)
-    console = Console(record=True, width=100, file=io.StringIO(), force_terminal=True)
+    console = Console(record=True, width=112, file=io.StringIO(), force_terminal=True)
     console.print(Text(f"$ clsbpf run {CAPTURE} -b {POLICY}", style="bold"))
     print_report(console, Heading([CAPTURE], "ingress"), results)
     template = re.sub(r"@font-face \{.*?\}\n", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
