@@ -251,17 +251,13 @@ def stored_copy(v: Walk, state: State) -> State:
 
     The walk goes on with the stored numbers; the stored ones come from those before.
     """
-    renamed: dict[int, Reg] = {}
-
     def own(reg: Reg) -> Reg:
+        """One for each place, also where two places hold the same: one may matter and the other not."""
         if reg.kind != SCALAR:
             return reg
-        found = renamed.get(id(reg))
-        if found is None:
-            found = clone(reg)
-            found.src = (reg,)
-            found.precise = False
-            renamed[id(reg)] = found
+        found = clone(reg)
+        found.src = (reg,)
+        found.precise = False
         return found
 
     for index, frame in enumerate(state.frames):
