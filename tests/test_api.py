@@ -291,3 +291,33 @@ def test_a_policy_with_actions(tmp_path: Path) -> None:
     (mirred, gact) = shown[1]["options"]["actions"]
     assert (mirred["kind"], mirred["stats"]["packets"]) == ("mirred", 2)
     assert gact["control_action"] == {"type": "goto", "chain": 5}
+
+
+def test_what_the_world_lacks_is_said(tmp_path: Path) -> None:
+    """A program that looks a socket up finds none, and the results say that it looked."""
+    results = run_filters(tmp_path, FilterText("object", f"{OBJECTS}/mirror.o"))
+    assert results.warnings == ()
+    lookup = """
+        r6 = r1
+        r2 = 0
+        *(u64 *)(r10 -16) = r2
+        *(u64 *)(r10 -8) = r2
+        r2 = r10
+        r2 += -16
+        r3 = 12
+        r4 = -1
+        r5 = 0
+        call sk_lookup_udp
+        r0 = 0
+        exit
+    """
+    engine = clsbpf.Engine()
+    engine.add_device("lab0")
+    engine.tc("qdisc add dev lab0 clsact")
+    engine._pins.pin("/sys/fs/bpf/looks", engine._programs.load(link_instructions(assemble(lookup), {})))
+    engine.tc("filter add dev lab0 ingress bpf da pinned /sys/fs/bpf/looks")
+    path = tmp_path / "two.pcap"
+    path.write_bytes(pcap([(0, IP_FRAME, 64)] * 2))
+    for _ in range(2):
+        (warning,) = engine.run(path).warnings
+        assert warning.startswith("programs asked 2 times for ")

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..capture import Capture, open_capture
 from ..errors import CaptureError
+from ..vm.environment import Environment
 from .inorder import run_in_order
 from .ledger import Ledger, OnBatch
 from .native import run_native
@@ -105,7 +106,7 @@ def run(
         seconds=seconds,
         plan_seconds=plans.seconds,
         matches=setup.matches,
-        warnings=[*warnings_for(setup, tally), *warnings],
+        warnings=[*warnings_for(setup, tally), *missed(plans.environment), *warnings],
         batches=kept,
     )
     if errors:
@@ -127,6 +128,13 @@ def walk(
             return run_split(capture, plans, ledger, jobs)
         warnings.append(f"{capture.name}: read by one worker: {obstacle}")
     return BACKENDS[backend](capture, plans, ledger)
+
+
+def missed(environment: Environment) -> Iterator[str]:
+    """What programs asked of the world that is not here, each with how often."""
+    for what, times in environment.asked.items():
+        yield f"programs asked {times:,} times for {what}: there is none here, and that was the answer"
+    environment.asked.clear()
 
 
 def warnings_for(setup: Setup, tally: Tally) -> Iterator[str]:
