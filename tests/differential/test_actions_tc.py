@@ -10,23 +10,17 @@ import re
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
 
-from clsbpf.endpoint import Endpoint
-from clsbpf.engine.devices import Network
 from clsbpf.skb import receive
 from clsbpf.tc.result import ClassifyResult
-from clsbpf.tccmd.command import parse_command
-from clsbpf.tccmd.errors import CommandError
-from clsbpf.tccmd.options import parse_options
-from clsbpf.tccmd.perform import perform
-from clsbpf.tccmd.render import Names
 from clsbpf.tccmd.words import split_words
 from judges import inside, need_tool
 from tc_judge import Ran, TcJudge, tc_judge
 from tc_lines import PASS
+from tc_ours import Ours
 
 FILTER = f"bpf bytecode {PASS}"
 POLICY = [
@@ -75,28 +69,6 @@ SHOWS = [
 def judge(tmp_path: object) -> Iterator[TcJudge]:
     with tc_judge(tmp_path) as judge:  # type: ignore[arg-type]
         yield judge
-
-
-class Ours:
-    """Our tc over our engine."""
-
-    def __init__(self, judge: TcJudge) -> None:
-        self.network = Network()
-        for name, ifindex in sorted(judge.devices.items(), key=lambda item: item[1]):
-            self.network.add_device(name, ifindex)
-        self.endpoint = Endpoint(self.network)
-        self.names = Names(judge.device_name)
-
-    def run(self, words: Sequence[str]) -> Ran:
-        try:
-            options, rest = parse_options(words)
-            command = parse_command(rest, self.network.ifindex, options=options)
-            done = perform(command, self.endpoint.handle, self.names)
-        except CommandError as error:
-            # Help texts are our own.
-            text = "" if error.usage else f"{error}\n"
-            return Ran(error.exit_code, error.stdout, text)
-        return Ran(0, done.stdout, f"{done.stderr}\n" if done.stderr else "")
 
 
 def same(line: str, theirs: Ran, ours: Ran) -> None:

@@ -118,6 +118,7 @@ def refusals(t: Twin) -> Requests:
     yield request(NEW, tab=False)
     yield request(NEW, *[mirred(w)] * 33)
     yield request(NEW, mirred(w), action("nosuch", []))
+    yield request(NEW, mirred(w, index=5), mirred(w, index=5))
     yield request(NEW, mirred(w, more=[nla.binary(TcaAct.COOKIE, bytes(17))]))
     yield request(NEW, mirred(w, more=[nla.binary(TcaAct.INDEX, b"a")]))
     yield request(DEL, named("nosuch"), flags=FLUSH)

@@ -73,10 +73,10 @@ def parse_own_police(words: Words) -> list[Attr]:
         raise CommandError("\n".join(lines), word=word) from None
 
 
-def _bad(lines: list[str], left: int, word: str) -> CommandError:
+def _bad(lines: list[str], left: int, word: str, usage: str = "") -> CommandError:
     """bad_val: what parse_action() and its caller say after the reason."""
     lines = [*(line for line in lines if line), f"parse_action: bad value ({left}:{word})!"]
-    return CommandError("\n".join([*lines, 'Illegal "action"']), word=word)
+    return CommandError("\n".join([*lines, 'Illegal "action"']), word=word, usage=usage)
 
 
 def _parse_one(words: Words, lookups: Lookups, cookie: bytes) -> tuple[list[Attr], bytes]:
@@ -90,7 +90,7 @@ def _parse_one(words: Words, lookups: Lookups, cookie: bytes) -> tuple[list[Attr
     try:
         options = KINDS[kind].parse(words, lookups)
     except Illegal as illegal:
-        raise _bad([str(illegal), "bad action parsing"], left, first) from None
+        raise _bad([str(illegal), "bad action parsing"], left, first, illegal.usage) from None
     attrs = [nla.string(TcaAct.KIND, kind), nla.nest(TcaAct.OPTIONS, options, flagged=True)]
     if words.at("cookie"):
         cookie = _cookie(words.next())

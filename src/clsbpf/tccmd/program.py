@@ -19,7 +19,7 @@ from .printer import Printer
 from .request import Lookups, ObjectSource
 from .words import Words, matches_any
 
-_UNPARSABLE = "Unable to parse bpf command line"
+UNPARSABLE = "Unable to parse bpf command line"
 _UNLOADABLE = "Unable to load program"
 
 
@@ -48,7 +48,7 @@ def parse_program(words: Words, lookups: Lookups, section: str) -> Program:
         if matches_any(word, *prefixes) or word == exact:
             words.next()
             return parse(words, lookups, section)
-    raise CommandError(f'What mode is "{word}"?\n{_UNPARSABLE}', word=word)
+    raise CommandError(f'What mode is "{word}"?\n{UNPARSABLE}', word=word)
 
 
 def _parse_bytecode(words: Words, lookups: Lookups, section: str) -> Program:
@@ -60,9 +60,9 @@ def _parse_bytecode_file(words: Words, lookups: Lookups, section: str) -> Progra
     try:
         text = lookups.read_file(path)
     except OSError as error:
-        raise CommandError(f"Cannot fopen: {error.strerror or error}\n{_UNPARSABLE}", word=path) from None
+        raise CommandError(f"Cannot fopen: {error.strerror or error}\n{UNPARSABLE}", word=path) from None
     except UnicodeDecodeError:
-        raise CommandError(f"{path}: not a text file\n{_UNPARSABLE}", word=path) from None
+        raise CommandError(f"{path}: not a text file\n{UNPARSABLE}", word=path) from None
     return Bytecode(_read_bytecode(text, newlines=True, word=path))
 
 
@@ -70,7 +70,7 @@ def _read_bytecode(text: str, *, newlines: bool, word: str | None = None) -> tup
     try:
         return parse_bytecode(text, newlines=newlines)
     except BytecodeError as error:
-        raise CommandError(f"{error}\n{_UNPARSABLE}", word=text if word is None else word) from None
+        raise CommandError(f"{error}\n{UNPARSABLE}", word=text if word is None else word) from None
 
 
 def _parse_object(words: Words, lookups: Lookups, section: str) -> Program:
@@ -79,7 +79,7 @@ def _parse_object(words: Words, lookups: Lookups, section: str) -> Program:
 
 def _parse_pinned(words: Words, lookups: Lookups, section: str) -> Program:
     source = _object_source(words, lookups, section, pinned=True)
-    return Loaded(source, _load(source, lookups, _UNPARSABLE))
+    return Loaded(source, _load(source, lookups, UNPARSABLE))
 
 
 def _object_source(words: Words, lookups: Lookups, section: str, *, pinned: bool) -> ObjectSource:

@@ -8,7 +8,7 @@ from ...netlink.attr import Attr
 from ..errors import CommandError, duplicate
 from ..options import Options
 from ..printer import Printer
-from ..program import parse_program, program_attrs, show_ops
+from ..program import UNPARSABLE, parse_program, program_attrs, show_ops
 from ..request import Lookups
 from ..words import Words, matches
 from .common import (
@@ -45,7 +45,7 @@ def parse(words: Words, lookups: Lookups) -> list[Attr]:
             if seen:
                 duplicate("run", words.current)
         elif matches(word, "help"):
-            raise Illegal(USAGE)
+            raise Illegal("", USAGE)
         elif seen or matches(word, "index"):
             break
         try:
@@ -54,7 +54,8 @@ def parse(words: Words, lookups: Lookups) -> list[Attr]:
         except CommandError as error:
             if error.ends_batch:
                 raise
-            raise Illegal(error.reason) from None
+            # What the filter's own bpf says beside the reason, the action's does not.
+            raise Illegal(error.reason.removesuffix(f"\n{UNPARSABLE}")) from None
         seen = True
     control = control_or(words, TC_ACT_PIPE)
     index = maybe_index(words, 'bpf: Illegal "index"')

@@ -56,7 +56,14 @@ _CONTROL_NAMES = {
 
 
 class Illegal(Exception):
-    """An action's own parser returned -1; the message is what it had printed, if anything."""
+    """An action's own parser returned -1; the message is what it had printed, if anything.
+
+    `usage` is the help text that belongs under it.
+    """
+
+    def __init__(self, message: str, usage: str = "") -> None:
+        super().__init__(message)
+        self.usage = usage
 
 
 def fail(message: str) -> NoReturn:

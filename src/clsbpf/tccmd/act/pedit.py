@@ -155,6 +155,8 @@ class _Said:
 
     extended: bool = False
     keys: list[_Key] = field(default_factory=list)
+    place: str = ""
+    """Where a `munge` goes wrong, if it does, as tc tells it."""
 
 
 def parse(words: Words, lookups: Lookups) -> list[Attr]:
@@ -167,18 +169,18 @@ def parse(words: Words, lookups: Lookups) -> list[Attr]:
             count += 1
             if matches(words.next(), "ex"):
                 if count > 1:
-                    raise Illegal(f"'ex' must be before first 'munge'\n{USAGE}")
+                    raise Illegal("'ex' must be before first 'munge'", USAGE)
                 said.extended = True
                 words.next()
         elif matches(word, "help"):
             raise help_wanted(USAGE, word)
         elif matches(word, "munge"):
-            place = words.next()
+            said.place = words.next()
             try:
                 _munge(words, said)
             except Illegal as illegal:
                 why = f"{illegal}\n" if str(illegal) else ""
-                raise Illegal(f"{why}Bad pedit construct ({place})\n{USAGE}") from None
+                raise Illegal(f"{why}Bad pedit construct ({said.place})", USAGE) from None
             count += 1
         else:
             break
@@ -238,6 +240,7 @@ _WIDTHS = (("u32", 4, U32), ("u16", 2, 0xFFFF), ("u8", 1, 0xFF))
 
 def _raw(words: Words, said: _Said) -> None:
     """parse_offset()."""
+    said.place = words.current
     value, rest = strtoul(words.current, 0)
     if rest or words.current == "":
         fail("")
@@ -257,6 +260,7 @@ def _raw(words: Words, said: _Said) -> None:
         at, offmask, shift = (number or 0 for number in numbers)
         words.next()
     place = _Field(offset, width[1], retain=width[2])
+    said.place = words.current
     _command(words, said, place, NETWORK, (at, offmask, shift))
 
 
@@ -296,6 +300,8 @@ def _command(
         words.skip()
     if place.size > 4 and retain != U32:
         fail("retain is not supported for fields longer the 32 bits")
+    if htype == NETWORK and place.read is _u32 and said.place not in ("ip",):
+        said.place = words.current if words else "(null)"
     for offset, size, part, partial in _parts(place, value, mask):
         _pack(said, offset, size, part, partial, retain, (htype, command), indirect)
     if place.shift:

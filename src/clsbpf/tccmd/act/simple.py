@@ -46,7 +46,7 @@ def parse(words: Words, lookups: Lookups) -> list[Attr]:
     control = control_or(words, TC_ACT_PIPE)
     index = maybe_index(words, f'simple: Illegal "index" ({words.ahead})')
     if data is None and index is None:
-        raise Illegal(USAGE)
+        raise Illegal("", USAGE)
     if data is not None and len(data) > SIMP_MAX_DATA - 1:
         text = data.decode("utf-8", "surrogateescape")
         fail(f"simple: Illegal string len {len(data)} <{text}>")

@@ -53,7 +53,7 @@ def parse(words: Words, lookups: Lookups) -> list[Attr]:
     control = control_or(words, TC_ACT_PIPE)
     index = maybe_index(words, 'skbedit: Illegal "index"')
     if not said and index is None:
-        raise Illegal(USAGE)
+        raise Illegal("", USAGE)
     order = (
         TcaSkbedit.QUEUE_MAPPING,
         TcaSkbedit.PRIORITY,

@@ -11,6 +11,7 @@ from ...netlink import act as wire
 from ...netlink import attr as nla
 from ...netlink.act import TUNNEL_KEY_PARMS, TUNNEL_KEY_RELEASE, TUNNEL_KEY_SET, TcaTunnelKey
 from ...netlink.attr import Attr, iter_attrs
+from ..errors import CommandError
 from ..numbers import U16, unsigned
 from ..options import Options
 from ..printer import Printer
@@ -60,13 +61,13 @@ def parse(words: Words, lookups: Lookups) -> list[Attr]:
         word = words.current
         if matches(word, "unset") or matches(word, "set"):
             if action:
-                raise Illegal(f'unexpected "{word}" - action already specified\n{USAGE}')
+                raise Illegal(f'unexpected "{word}" - action already specified', USAGE)
             action = TUNNEL_KEY_RELEASE if matches(word, "unset") else TUNNEL_KEY_SET
         elif matches(word, "src_ip"):
-            attrs.append(_address(words.next(), "src_ip", TcaTunnelKey.ENC_IPV4_SRC))
+            attrs.append(_address(words.next(), TcaTunnelKey.ENC_IPV4_SRC))
             seen.add("src")
         elif matches(word, "dst_ip"):
-            attrs.append(_address(words.next(), "dst_ip", TcaTunnelKey.ENC_IPV4_DST))
+            attrs.append(_address(words.next(), TcaTunnelKey.ENC_IPV4_DST))
             seen.add("dst")
         elif matches(word, "id"):
             number = unsigned(words.next(), base=10)
@@ -99,16 +100,18 @@ def parse(words: Words, lookups: Lookups) -> list[Attr]:
     control = control_or(words, TC_ACT_PIPE)
     index = maybe_index(words, 'tunnel_key: Illegal "index"')
     if action == TUNNEL_KEY_SET and seen != {"src", "dst"}:
-        raise Illegal(f"set needs tunnel_key parameters\n{USAGE}")
+        raise Illegal("set needs tunnel_key parameters", USAGE)
     return [*attrs, parms_attr(TcaTunnelKey.PARMS, index, control, struct.pack("=i", action))]
 
 
-def _address(text: str, name: str, ipv4: TcaTunnelKey) -> Attr:
+def _address(text: str, ipv4: TcaTunnelKey) -> Attr:
     """IPv6's attribute numbers are IPv4's and two more."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
-        fail(f'Illegal "{name}"')
+        # get_addr() ends tc itself.
+        message = f'Error: any valid address is expected rather than "{text}".'
+        raise CommandError(message, 1, word=text, ends_batch=True) from None
     return nla.binary(ipv4 if address.version == 4 else ipv4 + 2, address.packed)
 
 

@@ -65,7 +65,7 @@ def parse(words: Words, lookups: Lookups) -> list[Attr]:
         named = next((value for key, value in _ACTIONS.items() if matches(word, key)), None)
         if named is not None:
             if action is not None:
-                raise Illegal(f'unexpected "{word}" - action already specified\n{USAGE}')
+                raise Illegal(f'unexpected "{word}" - action already specified', USAGE)
             action = named
         elif not _word(words, said, action):
             break
@@ -73,14 +73,14 @@ def parse(words: Words, lookups: Lookups) -> list[Attr]:
     control = control_or(words, TC_ACT_PIPE)
     index = maybe_index(words, 'vlan: Illegal "index"')
     if action in _TAGGING and TcaVlan.PUSH_VLAN_ID not in said:
-        raise Illegal(f"id needs to be set for {_NAMES[action]}\n{USAGE}")
+        raise Illegal(f"id needs to be set for {_NAMES[action]}", USAGE)
     if action is VlanAction.PUSH_ETH:
         for number, name in ((TcaVlan.PUSH_ETH_DST, "dst_mac"), (TcaVlan.PUSH_ETH_SRC, "src_mac")):
             if number not in said:
-                raise Illegal(f"{name} needs to be set for push_eth\n{USAGE}")
+                raise Illegal(f"{name} needs to be set for push_eth", USAGE)
     protocol = said.get(TcaVlan.PUSH_VLAN_PROTOCOL)
     if protocol is not None and be16(protocol.payload) not in _TYPES:
-        raise Illegal(f"protocol not supported\n{USAGE}")
+        raise Illegal("protocol not supported", USAGE)
     order = (
         TcaVlan.PUSH_VLAN_ID,
         TcaVlan.PUSH_VLAN_PROTOCOL,
