@@ -62,7 +62,8 @@ def check_within(
     if reg.kind in PACKETS:
         raise Refused(
             "packet-bounds",
-            f"invalid access to packet, off={off} size={size}, R{regno}(id={reg.id},off={reg.off},r={reg.size})",
+            f"invalid access to packet, off={off} size={size},"
+            f" R{regno}(id={reg.id},off={reg.off},r={reg.size})",
             regno,
             off=off,
             size=size,
@@ -170,7 +171,8 @@ def check_map_value(
         if low < field.offset + field.size and field.offset < high:
             raise Refused(
                 "special-field",
-                f"{field.name} cannot be accessed {'indirectly by helper' if helper else 'directly by load/store'}",
+                f"{field.name} cannot be accessed "
+                + ("indirectly by helper" if helper else "directly by load/store"),
                 regno,
                 field=field.name,
             )
@@ -196,7 +198,8 @@ def check_stack_bounds(
         if not var.mask:
             message = f"invalid{how} stack R{regno} off={low} size={size}"
         else:
-            message = f"invalid variable-offset{how} stack R{regno} var_off={tnum.text(var.tnum)} off={off} size={size}"
+            place = f"var_off={tnum.text(var.tnum)} off={off} size={size}"
+            message = f"invalid variable-offset{how} stack R{regno} {place}"
         raise Refused("stack-bounds", message, regno, off=low, size=size)
 
 
@@ -223,7 +226,17 @@ def _socket_filter_may(off: int, size: int, write: bool) -> bool:
     """sk_filter_is_valid_access: no packet pointers, no classid; only cb may be written."""
     field = context.field_at(off)
     if field is None or field.name in (
-        *("tc_classid", "data", "data_end", "data_meta", "wire_len", "tstamp", "hwtstamp", "flow_keys"),
+        *(
+            "tstamp_type",
+            "tc_classid",
+            "data",
+            "data_end",
+            "data_meta",
+            "wire_len",
+            "tstamp",
+            "hwtstamp",
+            "flow_keys",
+        ),
     ):
         return False
     if write:
@@ -345,7 +358,7 @@ _RULES: dict[int, Callable[[Walk, Reg, int, int, int, bool], None]] = {
 
 
 def check_access(v: Walk, reg: Reg, regno: int, off: int, size: int, *, write: bool) -> None:
-    """May `size` bytes at `off` from the pointer in `reg` (off without the pointer's own) be read or written?"""
+    """May `size` bytes at `off` from where the pointer in `reg` points be read or written?"""
     rule = _RULES.get(reg.kind)
     if rule is None or reg.flags & MAYBE_NULL:
         if reg.flags & MAYBE_NULL:

@@ -78,7 +78,8 @@ class Call:
     @property
     def name(self) -> str:
         """The helper as the kernel's log has it."""
-        return f"{BY_NUMBER[self.number].symbol}#{self.number}"
+        helper = BY_NUMBER.get(self.number)
+        return f"{helper.symbol}#{self.number}" if helper is not None else "a function"
 
 
 _MEMORY = frozenset({STACK, PACKET, PACKET_META, MAP_KEY, MAP_VALUE})
@@ -249,7 +250,8 @@ def _map(v: Walk, call: Call, regno: int, reg: Reg) -> None:
         if call.map is not reg.obj or call.map_uid != reg.uid:
             raise Refused(
                 "timer",
-                f"timer pointer in R1 map_uid={call.map_uid} doesn't match map pointer in R2 map_uid={reg.uid}",
+                f"timer pointer in R1 map_uid={call.map_uid} doesn't match"
+                f" map pointer in R2 map_uid={reg.uid}",
                 regno,
                 errno=22,
             )

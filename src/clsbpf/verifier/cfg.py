@@ -8,6 +8,7 @@ compare states (prune points), and which registers an instruction's successors m
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -70,7 +71,7 @@ def analyse(insns: Sequence[Insn]) -> Flow:
                 raise Refused("control-flow", f"call to invalid destination {target}", insn=at)
             starts.add(target)
     ordered = [*sorted(starts), len(insns)]
-    subprograms = tuple(Subprogram(a, b) for a, b in zip(ordered, ordered[1:], strict=False))
+    subprograms = tuple(Subprogram(a, b) for a, b in itertools.pairwise(ordered))
     at_start = {sub.start: index for index, sub in enumerate(subprograms)}
     for sub in subprograms:
         _check_jumps(insns, sub)
@@ -144,7 +145,7 @@ def _check_reachable(insns: Sequence[Insn], at_start: Mapping[int, int]) -> froz
             if op != Jmp.JA:
                 prune.add(at)
         todo.extend(successors(insns, at))
-    for at, insn in enumerate(insns):
+    for at in range(len(insns)):
         if at in second:
             if at in seen:
                 raise Refused("control-flow", f"jump into the middle of ldimm64 insn {at - 1}", insn=at)
@@ -154,7 +155,7 @@ def _check_reachable(insns: Sequence[Insn], at_start: Mapping[int, int]) -> froz
 
 
 def uses_and_defines(insn: Insn) -> tuple[int, int]:
-    """The registers (bits) that an instruction reads, and those that it overwrites (compute_insn_live_regs)."""
+    """compute_insn_live_regs: the registers (bits) that are read, and those that are overwritten."""
     cls, op = class_of(insn.code), op_of(insn.code)
     dst, src = 1 << insn.dst, 1 << insn.src
     from_register = bool(src_of(insn.code))

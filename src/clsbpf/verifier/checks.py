@@ -162,7 +162,8 @@ def check_end(v: Walk) -> None:
             if reg.var.s32_min < low or reg.var.s32_max > high:
                 raise Refused(
                     "return",
-                    f"At {'async ' if len(state.frames) == 1 else ''}callback return the register R0 has smin={reg.var.smin} smax={reg.var.smax}"
+                    f"At {'async ' if len(state.frames) == 1 else ''}callback return the register R0"
+                    f" has smin={reg.var.smin} smax={reg.var.smax}"
                     f" should have been in [{low}, {high}]",
                     0,
                     errno=22,

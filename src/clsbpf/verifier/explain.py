@@ -157,7 +157,8 @@ def _stack_bounds(r: Refused) -> str:
 
 def _context_field(r: Refused) -> str:
     f = r.facts
-    return f"{'writes' if f['write'] else 'reads'} {_bytes(f['size'])} at offset {f['off']}: not an access that is allowed there"
+    verb = "writes" if f["write"] else "reads"
+    return f"{verb} {_bytes(f['size'])} at offset {f['off']}: not an access that is allowed there"
 
 
 def _argument_kind(r: Refused) -> str:
@@ -214,7 +215,7 @@ _KINDS: dict[str, tuple[Callable[[Refused], str], str]] = {
     "stack-slot": (_as_is, ""),
     "alignment": (
         lambda r: (
-            f"accesses {_bytes(r.facts['size'])} at stack offset {r.facts['off']}, which is not a multiple of that"
+            f"accesses {_bytes(r.facts['size'])} at stack offset {r.facts['off']}, not a multiple of that"
         ),
         "align the variable, or copy it with __builtin_memcpy",
     ),

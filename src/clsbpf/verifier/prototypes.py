@@ -5,7 +5,7 @@ true of it.  The words are the keys of `arguments.RULES` and `calls.RESULTS`; a 
 0 will do (PTR_MAYBE_NULL).
 
     any      any initialised register            ctx     the context
-    map      a map                                key, value, value-w    memory of the map's sizes (w: to be written)
+    map      a map                                key, value, value-u    memory of the map's sizes
     mem      memory to read, its size comes next  mem-w   to read and write     mem-u   to write (MEM_UNINIT)
     size, size0       bytes; 0 allowed or not     alloc   a number known now
     fix-w4, fix-u8 …  memory of a fixed size      sock    SOCK_COMMON or its BTF type   sk_common, socket

@@ -251,6 +251,7 @@ def stored_copy(v: Walk, state: State) -> State:
 
     The walk goes on with the stored numbers; the stored ones come from those before.
     """
+
     def own(reg: Reg) -> Reg:
         """One for each place, also where two places hold the same: one may matter and the other not."""
         if reg.kind != SCALAR:

@@ -68,7 +68,7 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class PacketLoad:
-    """LD_ABS, LD_IND: r6 is the context, and nothing is held that would be lost when the program ends there."""
+    """LD_ABS, LD_IND: r6 is the context, and nothing is held: the program may end there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,8 @@ def verify(
 ) -> VerifiedProgram:
     """The program as it may run, or VerifierError with the kernel's reason.
 
-    `btf` is the object's (`ObjectSpec.btf`): it says which functions are global.  `profile` judges by an older release's limits and features; `cpus` is how many processors the kernel
+    `btf` is the object's (`ObjectSpec.btf`): it says which functions are global.  `profile` judges by an
+    older release's limits and features; `cpus` is how many processors the kernel
     could have (what get_smp_processor_id may return); `verbose` keeps the whole log, also of an accepted
     program (`VerifiedProgram.log`).
     """
@@ -87,7 +88,7 @@ def verify(
 
 @contextlib.contextmanager
 def _without_collector() -> Iterator[None]:
-    """The walk makes many small values and no cycles worth looking for: looking would take most of the time."""
+    """The walk makes many small values and no cycles worth looking for, which would take most of the time."""
     if not gc.isenabled():
         yield
         return

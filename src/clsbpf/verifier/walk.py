@@ -171,7 +171,8 @@ class Walk:
 
     def push_async(self, call: Call) -> None:
         """push_async_cb: a callback that runs some time later, alone."""
-        assert call.function is not None and call.map is not None
+        assert call.function is not None
+        assert call.map is not None
         other = State()
         frame = Frame(0, call.function, self.pc)
         frame.callback = "timer_set_callback"
