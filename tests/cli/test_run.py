@@ -222,7 +222,7 @@ def test_what_was_not_captured_is_told(lab: Path) -> None:
         (["a.pcap", "-b", "noqdisc.tc"], 1, "noqdisc.tc:1"),
         (["a.pcap", "-b", "checker.tc"], 1, "checker.tc:2"),
         (["a.pcap", "-b", "two.tc"], 1, "lab0, lab1"),
-        (["a.pcap", "-b", "empty.tc"], 1, "none"),
+        (["a.pcap", "-b", "empty.tc"], 1, "there is no device"),
         (["a.pcap", "-b", "policy.tc", "--dev", "lab9"], 1, "'lab9'"),
         (["a.pcap", "-b", "old.tc", "--hook", "egress"], 1, "egress"),
     ],
@@ -318,6 +318,35 @@ def test_an_interrupt_says_how_far_it_came_and_leaves_nothing(lab: Path) -> None
     assert stderr.startswith("clsbpf: interrupted after ")
     assert "packets (" in stderr
     assert sorted(path.name for path in lab.iterdir()) == ["a.pcap", "fifo", "policy.tc"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_the_run_leaves_nothing_either(lab: Path, number: signal.Signals) -> None:
+    os.mkfifo("fifo")
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "clsbpf.cli", "run", "fifo", "--bytecode", ALL),
+            *("--results", "r.csv", "--split", "classes"),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with open("fifo", "wb", buffering=0) as writer:
+        writer.write((lab / "a.pcap").read_bytes())
+        time.sleep(0.05)
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=20)
+    assert (process.returncode, stderr) == (128 + number, f"clsbpf: ended by {number.name}\n")
+    assert sorted(path.name for path in lab.iterdir()) == ["a.pcap", "fifo", "policy.tc"]
+
+
+@pytest.mark.parametrize("closed", ["1", "2"])
+def test_closed_standard_streams_are_no_error(lab: Path, closed: str) -> None:
+    command = [sys.executable, "-m", "clsbpf.cli", "run", "a.pcap", "--bytecode", ALL, "--results", "r.csv"]
+    run = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}>&-', "sh", *command], capture_output=True, text=True
+    )
+    assert (run.returncode, run.stderr, (lab / "r.csv").exists()) == (0, "", True)
 
 
 @pytest.mark.parametrize(("cut", "ending"), [(0, (0, "")), (1, (1, "clsbpf: a.pcap: cut at byte"))])

@@ -219,6 +219,8 @@ class Engine:
 
     def _pick_device(self, name: str | None) -> Device:
         names = ", ".join(self.devices) or "none"
+        if name is None and not self.devices:
+            raise RunError("packets cannot arrive: there is no device (a policy names those that it is for)")
         if name is None:
             if len(self.devices) != 1:
                 raise RunError(f"at which device do the packets arrive? There are: {names}")
@@ -279,4 +281,7 @@ def paths_of(captures: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
     """One path or several, as strings."""
     if isinstance(captures, str | os.PathLike):
         return (os.fspath(captures),)
+    for capture in captures:
+        if not isinstance(capture, str | os.PathLike):
+            raise ClsbpfError(f"a capture is given by its path, not as {type(capture).__name__}")
     return tuple(os.fspath(capture) for capture in captures)

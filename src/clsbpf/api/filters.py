@@ -11,9 +11,9 @@ from ..bpf.bytecode import parse_bytecode
 from ..bpf.classic import SockFilter, encode_ops
 from ..engine.delivery import OnDelivery
 from ..engine.plans import Setup, describe_program
-from ..engine.programs import LoadedProgram, ProgramTable
+from ..engine.programs import LoadedProgram, ProgramTable, require_filter
 from ..engine.written import written_columns
-from ..errors import BytecodeError, ClsbpfError
+from ..errors import BytecodeError, ClsbpfError, NetlinkError, ObjectError
 from ..expression import compile_expression
 from ..link import ETHERNET, LinkLayer
 from ..skb import Skb
@@ -52,13 +52,18 @@ class FilterText:
             raise ClsbpfError(f"bytecode {self.text!r}: {error}") from None
 
     def load(self, programs: ProgramTable, btf: str | None = None) -> LoadedProgram:
-        """The program of an object; ObjectError where there is none."""
+        """The program of an object; ObjectError where there is none, or where it is no filter's."""
         from ..engine.objects import LoadedObject
         from ..objfile import read_object
         from ..vm.helpers import KFUNCS
 
         path, program = split_object(self.text)
-        return LoadedObject(read_object(path, btf=btf, kfuncs=KFUNCS), programs).program(program)
+        loaded = LoadedObject(read_object(path, btf=btf, kfuncs=KFUNCS), programs).program(program)
+        try:
+            require_filter(loaded)
+        except NetlinkError as error:
+            raise ObjectError(f"{os.path.basename(path)}: {error}") from None
+        return loaded
 
 
 def split_object(text: str) -> tuple[str, str | None]:

@@ -32,8 +32,8 @@ class Object:
         self.spec = spec
         self._profile = profile
         self._loaded = LoadedObject(spec, make_programs("jit", profile))
-        self.maps: Mapping[str, Map] = self._loaded.maps
-        """The maps by name."""
+        self.maps: Mapping[str, Map] = _Maps(spec.name, self._loaded.maps)
+        """The maps by name; an unknown name is an ObjectError that lists them."""
         self.programs: Mapping[str, Program] = _Programs(self)
         """The programs by function or section; an unknown name is an ObjectError that lists them."""
         self.variables: MutableMapping[str, Any] = Variables(spec, self.maps)
@@ -73,11 +73,31 @@ class _Programs(Mapping[str, Program]):
             self._made[function] = self._owner._program(function)
         return self._made[function]
 
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._owner.spec.names_one(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The program, or `default` where the name is none's."""
+        if name not in self:
+            return default
+        return self[name]
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._owner.spec.programs)
 
     def __len__(self) -> int:
         return len(self._owner.spec.programs)
+
+
+class _Maps(dict[str, Map]):
+    """The maps of an object by name."""
+
+    def __init__(self, object_name: str, maps: Mapping[str, Map]) -> None:
+        super().__init__(maps)
+        self._object_name = object_name
+
+    def __missing__(self, name: str) -> Map:
+        raise ObjectError(f"{self._object_name}: no map {name!r}; there are: {', '.join(self) or 'none'}")
 
 
 class Variables(MutableMapping[str, Any]):
@@ -109,6 +129,15 @@ class Variables(MutableMapping[str, Any]):
 
     def __delitem__(self, name: str) -> None:
         raise ObjectError(f"variable {name!r} cannot be deleted")
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._spec.variables
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The variable's value, or `default` where there is none of that name."""
+        if name not in self:
+            return default
+        return self[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._spec.variables)

@@ -160,6 +160,7 @@ class Program:
         """
         if repeat < 1:
             raise ClsbpfError(f"repeat is {repeat}: a program runs at least once")
+        packet = bytes(memoryview(packet))  # any buffer, but no number and no text
         environment = environment if environment is not None else Environment()
         run = self._runner(backend, environment)
         made = make_skb(packet, skb or {})

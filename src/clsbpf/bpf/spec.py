@@ -226,6 +226,10 @@ class ObjectSpec:
         """The programs of a section, in their order."""
         return (program for program in self.programs.values() if program.section == section)
 
+    def names_one(self, name: str) -> bool:
+        """Is it the name of a function, or of a section that holds only one program?"""
+        return name in self.programs or len(list(self.in_section(name))) == 1
+
     def program(self, name: str | None = None) -> ProgramSpec:
         """The program of a function or of a section that holds only one; without a name the only one.
 

@@ -5,14 +5,17 @@ is heavy.  What a command does is imported when the command runs.
 
 What goes wrong is told in one place, `Main.invoke`: a ClsbpfError becomes one message on standard error
 and an exit code, tc's own for a line of a policy and 1 for the rest; 2 is a wrong command line, 130 an
-interrupted run.
+interrupted run, 128 and more a run that another signal ended.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -29,8 +32,10 @@ class Main(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what a user can meet becomes a message and an exit code."""
+        _fill_closed_streams()
         try:
-            result = super().invoke(ctx)
+            with _signals_unwind():
+                result = super().invoke(ctx)
             sys.stdout.flush()
             return result
         except TcError as error:
@@ -40,6 +45,8 @@ class Main(click.Group):
         except KeyboardInterrupt as interrupt:
             how_far = f" {interrupt}" if interrupt.args else ""
             raise _failure(f"clsbpf: interrupted{how_far}", 130) from None
+        except Ended as end:
+            raise _failure(f"clsbpf: ended by {end.signal.name}", 128 + end.signal) from None
         except BrokenPipeError:
             _forget_stdout()  # the reader has seen enough
             raise click.exceptions.Exit(0) from None
@@ -47,6 +54,45 @@ class Main(click.Group):
             raise _failure(f"clsbpf: {error}", 1) from None
         except MemoryError:
             raise _failure("clsbpf: out of memory", 1) from None
+
+
+class Ended(BaseException):
+    """A signal that ends a process came: what is half written is removed on the way out."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = signal.Signals(number)
+
+
+_ENDING = ("SIGTERM", "SIGHUP")
+"""Signals that end a process without a word to Python; one that is ignored (nohup) stays so."""
+
+
+@contextmanager
+def _signals_unwind() -> Iterator[None]:
+    """While a command runs, a signal that would kill it raises `Ended`."""
+
+    def end(number: int, frame: object) -> None:
+        raise Ended(number)
+
+    numbers = [getattr(signal, name) for name in _ENDING if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []  # only the main thread may say what signals do
+    taken = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _fill_closed_streams() -> None:
+    """Who closed standard output or error (`>&-`) wants to see nothing there; Python has None for it."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (for good)
 
 
 def _failure(message: str, exit_code: int) -> click.exceptions.Exit:

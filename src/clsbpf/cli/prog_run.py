@@ -33,7 +33,7 @@ DEFAULT_PACKET = bytes(64)
     metavar="FILE|HEX",
     help="The packet: hexadecimal, a capture (its first packet, or FILE@N for packet N), or a file of bytes.",
 )
-@click.option("--skb", metavar="NAME=VALUE,…", default="", help="Fields of __sk_buff; cb=1:2:3:4:5.")
+@click.option("--skb", metavar="NAME=VALUE,…", multiple=True, help="Fields of __sk_buff; cb=1:2:3:4:5.")
 @click.option("--repeat", type=click.IntRange(min=1), default=1, show_default=True, help="Run it so often.")
 @click.option("--maps", is_flag=True, help="Print the object's maps afterwards.")
 @click.option("--json", is_flag=True, help="Print one JSON object.")
@@ -42,7 +42,7 @@ def run_program(
     object: str,
     program: str | None,
     packet: str | None,
-    skb: str,
+    skb: tuple[str, ...],
     repeat: int,
     maps: bool,
     json: bool,
@@ -58,7 +58,7 @@ def run_program(
     from ..vm.environment import Environment
 
     data = read_packet(packet) if packet is not None else DEFAULT_PACKET
-    fields = parse_fields(skb)
+    fields = parse_fields(",".join(skb))
     loaded = Object.load(object, btf=btf)
     chosen = loaded.spec.program(program).name
     environment = Environment()
@@ -86,7 +86,7 @@ def read_packet(text: str) -> bytes:
     try:
         return bytes.fromhex(text.replace(":", " "))
     except ValueError:
-        raise RunError(f"--packet {text}: neither a file nor hexadecimal digits") from None
+        raise RunError(f"--packet {text}: neither a file, FILE@NUMBER nor hexadecimal digits") from None
 
 
 def packet_of(path: str, number: int) -> bytes:

@@ -26,6 +26,7 @@ from ..bpf.tag import program_tag
 from ..errors import ClsbpfError, NetlinkError
 from ..profile import CURRENT, KernelProfile
 from ..skb import Skb
+from ..tc.refusal import refusal
 from ..verifier.program import VerifiedProgram
 from ..vm.environment import Environment
 
@@ -228,6 +229,14 @@ class ProgramTable:
     def from_fd(self, fd: int) -> LoadedProgram:
         """bpf_prog_get_type(): EBADF for no descriptor, EINVAL for a map's or a program of another type."""
         program = self.file(fd)
-        if not isinstance(program, LoadedProgram) or program.type != SCHED_CLS:
-            raise NetlinkError(errno.EINVAL)
+        if not isinstance(program, LoadedProgram):
+            raise refusal(errno.EINVAL, f"descriptor {fd} is a map's; a filter needs a program's")
+        require_filter(program)
         return program
+
+
+def require_filter(program: LoadedProgram) -> None:
+    """The type that bpf_prog_get_type() asks for: a filter's program is no action's and no XDP program."""
+    if program.type != SCHED_CLS:
+        name = program.name or "without a name"
+        raise refusal(errno.EINVAL, f"program {name} is of type {program.type}; a filter needs {SCHED_CLS}")
