@@ -265,9 +265,9 @@ def _raw(words: Words, said: _Said) -> None:
 
 
 def _command(
-    words: Words, said: _Said, place: _Field, htype: int, indirect: tuple[int, int, int] = (0, 0, 0)
+    words: Words, said: _Said, place: _Field, htype: int, raw: tuple[int, int, int] | None = None
 ) -> None:
-    """parse_cmd(): what is done to the field, as keys."""
+    """parse_cmd(): what is done to the field, as keys; `raw` are at, offmask and shift of a raw offset."""
     if not words:
         fail("")
     word, retain, command = words.current, place.retain, SET
@@ -300,10 +300,10 @@ def _command(
         words.skip()
     if place.size > 4 and retain != U32:
         fail("retain is not supported for fields longer the 32 bits")
-    if htype == NETWORK and place.read is _u32 and said.place not in ("ip",):
+    if raw is not None:
         said.place = words.current if words else "(null)"
     for offset, size, part, partial in _parts(place, value, mask):
-        _pack(said, offset, size, part, partial, retain, (htype, command), indirect)
+        _pack(said, offset, size, part, partial, retain, (htype, command), raw or (0, 0, 0))
     if place.shift:
         key = said.keys[-1]
         said.keys[-1] = _Key(
