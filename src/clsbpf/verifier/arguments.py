@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from ..bpf.helpers import BY_NUMBER
 from ..bpf.maps import MapFlag, MapType
 from ..bpf.spec import MapSpec
+from . import values
 from .access import check_fixed, check_map_value, check_packet, check_region, check_stack_bounds, kind_name
 from .fields import field_named
 from .memory import check_initialised, destroy_dynptr, frame_of
 from .prototypes import Proto
 from .refusal import Refused
-from .state import DYNPTR_BYTES, EMPTY, Slot
+from .state import DYNPTR_BYTES, EMPTY, SPILL, ZERO, Slot
 from .values import (
     BTF,
     CTX,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from .walk import Walk
 
 MAX_VAR_SIZE = 1 << 29
+TIMER_INIT = 169
 
 
 @dataclass(slots=True)
@@ -198,23 +200,23 @@ def helper_access(v: Walk, call: Call, regno: int, size: int, *, write: bool, ze
     """check_helper_mem_access: the helper reads, or writes, `size` bytes from what the register holds."""
     reg = v.regs[regno]
     match reg.kind:
-        case 8 | 7:  # PACKET, PACKET_META
+        case values.PACKET | values.PACKET_META:
             check_packet(v, reg, regno, reg.off, size, zero=zero)
-        case 5:  # MAP_KEY
+        case values.MAP_KEY:
             if write:
                 raise Refused(
                     "read-only", f"R{regno} cannot write into {kind_name(reg)}", regno, map="the key"
                 )
             check_region(reg, regno, reg.off, size, reg.obj.key_size, "map key, key")
-        case 4:  # MAP_VALUE
+        case values.MAP_VALUE:
             check_map_value(reg, regno, reg.off, size, write=write, helper=True, zero=zero)
-        case 13:  # MEM
+        case values.MEM:
             if reg.flags & RDONLY and write:
                 raise Refused(
                     "read-only", f"R{regno} cannot write into {kind_name(reg)}", regno, map="the memory"
                 )
             check_region(reg, regno, reg.off, size, reg.size, "memory, mem", zero=zero)
-        case 6:  # STACK
+        case values.STACK:
             _stack_argument(v, call, regno, reg, size, write=write, zero=zero, raw=raw)
         case _:
             if zero and not size and reg.is_null:
@@ -246,15 +248,14 @@ def _stack_argument(
 
 
 def _map(v: Walk, call: Call, regno: int, reg: Reg) -> None:
-    if call.map is not None and call.number == 169:  # timer_init: the timer is in this very map
-        if call.map is not reg.obj or call.map_uid != reg.uid:
-            raise Refused(
-                "timer",
-                f"timer pointer in R1 map_uid={call.map_uid} doesn't match"
-                f" map pointer in R2 map_uid={reg.uid}",
-                regno,
-                errno=22,
-            )
+    timers_own = call.map is None or (call.map is reg.obj and call.map_uid == reg.uid)
+    if call.number == TIMER_INIT and not timers_own:
+        raise Refused(
+            "timer",
+            f"timer pointer in R1 map_uid={call.map_uid} doesn't match map pointer in R2 map_uid={reg.uid}",
+            regno,
+            errno=22,
+        )
     call.map, call.map_uid = reg.obj, reg.uid
 
 
@@ -269,13 +270,12 @@ def _key(v: Walk, call: Call, regno: int, reg: Reg) -> None:
     off = reg.off + reg.var.smin
     slot = frame_of(v, reg).stack.get((-off - 1) // 8, EMPTY)
     at = off % 8
-    kinds = slot.kinds[at : at + size]
-    if kinds == bytes([3]) * size:
+    spilled = slot.kinds.count(SPILL) == size and slot.kinds[0] == SPILL and at == 0
+    if slot.kinds[at : at + size] == bytes([ZERO]) * size:
         call.key = 0
-    elif at == 0 and slot.kinds[0] == 1 and slot.reg.kind == SCALAR and slot.kinds.count(1) >= size:
-        if slot.reg.var.const is not None and slot.kinds.count(1) == size:
-            mark_precise(slot.reg)
-            call.key = slot.reg.var.const
+    elif spilled and slot.reg.kind == SCALAR and slot.reg.var.const is not None:
+        mark_precise(slot.reg)
+        call.key = slot.reg.var.const
 
 
 def _value(v: Walk, call: Call, regno: int, reg: Reg) -> None:

@@ -20,7 +20,7 @@ from ..profile import CURRENT, KernelProfile
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a verdict took, as the kernel counts it; `stack_depth` is of the deepest chain of calls, in bytes."""
+    """What a verdict took, as the kernel counts it; `stack_depth` in bytes, of the deepest chain of calls."""
 
     insns: int
     """Instructions visited."""

@@ -330,16 +330,17 @@ def visited(v: Walk, at: int) -> bool:
                 kept.append(candidate)
                 continue
             if at in v.may_gotos:
-                if candidate.may_goto_depth != state.may_goto_depth:
-                    if states_equal(v, candidate, state, RANGE_WITHIN):
-                        converged(candidate, state)
-                        return True
-            elif _same_live(v, candidate, state) and states_equal(v, candidate, state, EXACT):
-                if (
-                    candidate.may_goto_depth == state.may_goto_depth
-                    and candidate.callback_unroll_depth == state.callback_unroll_depth
-                ):
-                    raise Refused("infinite-loop", f"infinite loop detected at insn {at}", insn=at, errno=22)
+                further = candidate.may_goto_depth != state.may_goto_depth
+                if further and states_equal(v, candidate, state, RANGE_WITHIN):
+                    converged(candidate, state)
+                    return True
+            elif (
+                _same_live(v, candidate, state)
+                and candidate.may_goto_depth == state.may_goto_depth
+                and candidate.callback_unroll_depth == state.callback_unroll_depth
+                and states_equal(v, candidate, state, EXACT)
+            ):
+                raise Refused("infinite-loop", f"infinite loop detected at insn {at}", insn=at, errno=22)
             if not force and v.jumps - v.jumps_before < 20 and v.count - v.count_before < 100:
                 add = False
         elif candidate.waits_for is not None and candidate.waits_for.branches:

@@ -46,6 +46,7 @@ from .values import (
     BEYOND_END,
     BTF,
     CTX,
+    DYNPTR,
     FUNC,
     MAP_KEY,
     MAP_PTR,
@@ -182,29 +183,25 @@ def _alu(v: Walk, at: int, insn: Insn) -> Step:
             return after
         var = compute(op, a.var, b.var, is32)
         id = off = 0
-        if linkable and a.id and b.var.const is not None:
-            if not a.id & ADD_CONST and b.var.const <= 0x7FFFFFFF:
-                id, off = a.id | ADD_CONST, b.var.const
+        by = b.var.const
+        if linkable and a.id and by is not None and not a.id & ADD_CONST and by <= 0x7FFFFFFF:
+            id, off = a.id | ADD_CONST, by
         regs[dst] = Reg(SCALAR, var, off, id, () if var is UNKNOWN else (a, b) if from_register else (a,))
         return after
 
     return apply
 
 
-_ARITHMETIC_KINDS = frozenset({CTX, MAP_VALUE, MAP_KEY, STACK, PACKET_META, PACKET, BTF, MEM, FUNC, 16})
+_ARITHMETIC_KINDS = frozenset({CTX, MAP_VALUE, MAP_KEY, STACK, PACKET_META, PACKET, BTF, MEM, FUNC, DYNPTR})
 
 
 def _sane(reg: Reg, off: int, var: Range, regno: int) -> None:
     """check_reg_sane_offset."""
     name = kind_name(reg)
-    if not var.mask:
-        if not -MAX_VAR_OFF < var.smin < MAX_VAR_OFF:
-            raise Refused(
-                "pointer-offset",
-                f"math between {name} pointer and {var.smin} is not allowed",
-                regno,
-                errno=22,
-            )
+    if not var.mask and not -MAX_VAR_OFF < var.smin < MAX_VAR_OFF:
+        raise Refused(
+            "pointer-offset", f"math between {name} pointer and {var.smin} is not allowed", regno, errno=22
+        )
     if not -MAX_VAR_OFF < off < MAX_VAR_OFF:
         raise Refused("pointer-offset", f"{name} pointer offset {off} is not allowed", regno, errno=22)
     if var.smin == S64_MIN:
