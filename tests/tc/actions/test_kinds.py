@@ -320,7 +320,7 @@ def test_pedit(case: tuple[str, Key, Any]) -> None:
 
 
 def test_pedit_follows_a_byte_of_the_packet() -> None:
-    """`at 0 f`, twice shifted the other way round: the header's length in words is 5, times 4 is the offset 20."""
+    """The byte 0x44 & 0x04 adds 4 to the offset 16."""
     skb = incoming(bytes(PLAIN))
     skb.buffer[skb.data] = 0x44
     key = Key(0, word("aabbccdd"), 16, 0, 0x04, 0)
