@@ -43,7 +43,7 @@ def _read(path: Path) -> bytes:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ObjectError(f"{os.fspath(path)}: not a regular file")
             return file.read(MAX_FILE + 1)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _unreadable(path, error) from None
 
 
@@ -56,7 +56,7 @@ def read_btf(path: Path) -> Btf:
                 return Btf(file.read(MAX_FILE), os.fspath(path))
             with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
                 raw = read_section(mapped, ".BTF", os.fspath(path))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _unreadable(path, error) from None
     if raw is None:
         raise ObjectError(f"{os.fspath(path)}: no section .BTF")
@@ -72,7 +72,10 @@ def machine_btf() -> Btf | None:
         return None
 
 
-def _unreadable(path: Path, error: OSError) -> ObjectError:
+def _unreadable(path: Path, error: OSError | ValueError) -> ObjectError:
+    """A ValueError is of a path with a zero byte, or of an empty file that cannot be mapped."""
+    if isinstance(error, ValueError):
+        return ObjectError(f"{os.fspath(path)!r}: cannot be read: {error}")
     unreadable = ObjectError(f"{os.fspath(path)}: cannot be read: {error.strerror}")
     unreadable.errno = error.errno or unreadable.errno
     return unreadable

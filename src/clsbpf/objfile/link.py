@@ -216,6 +216,8 @@ class Linker:
                 raise self._wrong(
                     function, at, f"uses byte {place} of section {section.name!r}, which has {section.size}"
                 )
+            if section.name not in self._specs:
+                raise self._wrong(function, at, f"uses section {section.name!r}, which is empty")
             return ToMap(section.name, place)
         name = self._map_at.get((symbol.section, place))
         if name is None:
