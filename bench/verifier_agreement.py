@@ -85,7 +85,8 @@ class Tally:
             print(f"{count:8}  {name}")
         if total:
             print(
-                f"{100 * agreed / total:7.3f}% agreement in {total}; here {self.ours:.1f} s, kernel {self.kernels:.1f} s"
+                f"{100 * agreed / total:7.3f}% agreement in {total};"
+                f" here {self.ours:.1f} s, kernel {self.kernels:.1f} s"
             )
         for reason, count in self.reasons.most_common(40):
             print(f"{count:6}  {reason}")

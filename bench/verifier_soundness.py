@@ -32,6 +32,8 @@ from clsbpf.vm.link import link  # noqa: E402
 from clsbpf.vm.maps.map import Map  # noqa: E402
 from verifier_programs import MAPS, grammar_program, mutated  # noqa: E402
 
+NOT_RUN = ("there is no", "is not there", "steps", "does not run here")
+"""In a fault: the run was not begun, or was given up; nothing is said of the program."""
 LENGTHS = (14, 15, 16, 18, 22, 28, 34, 35, 42, 54, 60, 64, 100, 256, 1500)
 
 
@@ -97,11 +99,11 @@ def main() -> int:
                 run(linked, Skb.from_frame(packet), environment=environment, step_limit=1 << 18)
                 counts["runs"] += 1
             except ProgramFault as fault:
-                if "there is no" in str(fault) or "is not there" in str(fault) or "steps" in str(fault) or "does not run here" in str(fault):
+                if any(words in str(fault) for words in NOT_RUN):
                     counts["runs stopped: " + str(fault)[:50]] += 1
                     break
                 faults += 1
-                print(f"fault: {fault} (instruction {fault.insn}), packet of {len(packet)} bytes, {spec.name}")
+                print(f"fault: {fault}, packet of {len(packet)} bytes, {spec.name}")
                 print(disassemble(spec.insns, numbered=True))
                 break
     for name, count in sorted(counts.items()):

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one program, or one helper, a line
 """Random extended programs for the verifier: made by a grammar, or real ones with instructions changed.
 
 The grammar writes what programs write (packet checks, map lookups, stack buffers, calls, arithmetic on

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one program, or one helper, a line
 """Programs that are refused, each for one reason: (kind of refusal, program text)."""
 
 from __future__ import annotations

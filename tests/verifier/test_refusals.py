@@ -17,8 +17,8 @@ from clsbpf.verifier import verify as verification
 from clsbpf.verifier.rules import rules_of
 from clsbpf.verifier.verify import verify
 from kernel_verifier import need_current_kernel
-from verifier_refusals import REFUSED
 from verifier_programs import MAPS
+from verifier_refusals import END, REFUSED, SETUP
 
 
 def spec_of(text: str, **more: object) -> ProgramSpec:
@@ -61,17 +61,19 @@ def test_the_four_parts() -> None:
         LineInfo(2, "a.c", 5, 1, "if (data + 14 > data_end)"),
         LineInfo(5, "a.c", 7, 1, "return ((u32 *)data)[3];"),
     )
-    text = "r2 = *(u32 *)(r1 +76)\nr3 = *(u32 *)(r1 +80)\nr4 = r2\nr4 += 14\nif r4 > r3 goto +1\nr0 = *(u32 *)(r2 +12)\nr0 = 0\nexit"
+    text = f"{SETUP}r4 = r2\nr4 += 14\nif r4 > r3 goto +1\nr0 = *(u32 *)(r2 +12)\n{END}"
     report = refusal(spec_of(text, line_info=lines)).report
     assert report.reason == "accesses 4 bytes at packet offset 12, but only 14 bytes are known to be there"
     assert (report.at.insn, report.at.file, report.at.line) == (5, "a.c", 7)
     assert [(step.place.insn, step.taken) for step in report.path] == [(4, False)]
-    assert report.changed is not None and report.changed.insn == 0
+    assert report.changed is not None
+    assert report.changed.insn == 0
     assert "data_end" in report.suggestion
 
 
 def test_a_licence_that_is_not_gpl() -> None:
-    spec = ProgramSpec("test", insns=tuple(assemble("r1 = r10\nr1 += -8\nr2 = 8\ncall 6\nr0 = 0\nexit")), license="MIT")
+    text = f"r1 = r10\nr1 += -8\nr2 = 8\ncall 6\n{END}"
+    spec = ProgramSpec("test", insns=tuple(assemble(text)), license="MIT")
     assert refusal(spec).report.kind == "licence"
 
 
