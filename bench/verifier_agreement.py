@@ -164,7 +164,8 @@ def main() -> None:
             except ClsbpfError as error:
                 print(f"{path}: {error}")
         if options.real:
-            print(f"real ({real.visited} instructions visited):")
+            rate = real.visited / max(real.ours, 1e-9)
+            print(f"real ({real.visited} instructions visited, {rate:,.0f} a second):")
             real.print()
         if options.mutated:
             print("mutated:")
