@@ -270,7 +270,10 @@ def _key(v: Walk, call: Call, regno: int, reg: Reg) -> None:
     off = reg.off + reg.var.smin
     slot = frame_of(v, reg).stack.get((-off - 1) // 8, EMPTY)
     at = off % 8
-    spilled = slot.kinds.count(SPILL) == size and slot.kinds[0] == SPILL and at == 0
+    # As the kernel has it: where the key is the upper half of a spilled number, the number counts.  One
+    # that is below max_entries has 0 there, so the key is in bounds whenever the number is.
+    rest = slot.kinds[at:]
+    spilled = slot.kinds[0] == SPILL and len(rest) - len(rest.lstrip(bytes([SPILL]))) == size
     if slot.kinds[at : at + size] == bytes([ZERO]) * size:
         call.key = 0
     elif spilled and slot.reg.kind == SCALAR and slot.reg.var.const is not None:
