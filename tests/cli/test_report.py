@@ -134,3 +134,13 @@ def test_bytes_for_people(count: int, text: str) -> None:
 )
 def test_nothing_moves_the_cursor(text: str, safe: str) -> None:
     assert printable(text) == safe
+
+
+@pytest.mark.parametrize("width", [80, 99, 100, 200])
+def test_no_number_is_cut_in_a_terminal_of_usual_width(width: int) -> None:
+    """Where there is little room, bars are left out and what filters match takes more lines."""
+    lines = shown(RESULTS, width=width)
+    for each in RESULTS.filters:
+        assert any(f"{each.packets:,} " in line and f"{each.bytes:,} " in line for line in lines)
+    assert "…" not in "".join(lines)
+    assert all(len(line) <= width for line in lines)

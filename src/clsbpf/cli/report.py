@@ -19,6 +19,8 @@ from ..engine.results import FilterCount, Results
 from ..tc.ids import format_classid, format_handle
 
 BAR_CELLS = 12
+WIDE = 100
+"""Columns of a terminal that has room for bars, too."""
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -38,16 +40,19 @@ def as_json(results: Results) -> str:
 
 def print_report(console: Console, heading: Heading, results: Results) -> None:
     """The table, for people."""
-    console.print(report(heading, results, ascii_only=not console.encoding.startswith("utf")))
+    ascii_only = not console.encoding.startswith("utf")
+    console.print(report(heading, results, ascii_only=ascii_only, bars=console.width >= WIDE))
 
 
-def report(heading: Heading, results: Results, *, ascii_only: bool = False) -> RenderableType:
-    """The tables and the lines around them."""
-    bars = _Bars(results.packets, ascii_only)
-    parts: list[RenderableType] = [_first_line(heading, results), Text(), _filters(results, bars), Text()]
-    parts += [_verdicts(results, bars), Text()]
+def report(
+    heading: Heading, results: Results, *, ascii_only: bool = False, bars: bool = True
+) -> RenderableType:
+    """The tables and the lines around them; `bars` only where they take no room from numbers."""
+    shares = _Bars(results.packets, ascii_only, bars)
+    parts: list[RenderableType] = [_first_line(heading, results), Text(), _filters(results, shares), Text()]
+    parts += [_verdicts(results, shares), Text()]
     if results.classes:
-        parts += [_classes(results, bars), Text()]
+        parts += [_classes(results, shares), Text()]
     parts.append(_last_line(results))
     return Group(*parts)
 
@@ -65,10 +70,10 @@ def _filters(results: Results, bars: _Bars) -> Table:
     table = _table()
     for title, shown in (("chain", chains), ("pref", True)):
         if shown:
-            table.add_column(title, justify="right")
+            table.add_column(title, justify="right", no_wrap=True)
     for title in ("protocol", "handle", "flowid"):
-        table.add_column(title)
-    table.add_column("matches", overflow="ellipsis", no_wrap=True, max_width=40)
+        table.add_column(title, no_wrap=True)
+    table.add_column("matches", overflow="fold", max_width=40)  # what wraps makes room for numbers
     _add_counts(table)
     for each in results.filters:
         chain = [str(each.chain)] if chains else []
@@ -135,11 +140,11 @@ def _table() -> Table:
 
 
 def _add_counts(table: Table, *, size: bool = True) -> None:
-    table.add_column("packets", justify="right")
+    table.add_column("packets", justify="right", no_wrap=True)
     if size:
-        table.add_column("bytes", justify="right")
-    table.add_column("share", justify="right")
-    table.add_column("", style="green", min_width=BAR_CELLS, no_wrap=True)
+        table.add_column("bytes", justify="right", no_wrap=True)
+    table.add_column("share", justify="right", no_wrap=True)
+    table.add_column("", style="green", no_wrap=True)
 
 
 def _counts(packets: int, size: int) -> list[str]:
@@ -152,10 +157,11 @@ class _Bars:
 
     whole: int
     ascii_only: bool
+    shown: bool
 
     def cells(self, part: int) -> list[str]:
         share = part / self.whole if self.whole else 0.0
-        return [f"{share:.1%}", self.bar(share)]
+        return [f"{share:.1%}", self.bar(share).ljust(BAR_CELLS) if self.shown else ""]
 
     def bar(self, share: float) -> str:
         """What is not nothing shows: at least an eighth of a cell."""
