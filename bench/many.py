@@ -102,9 +102,7 @@ def main() -> None:
         allowed = AT_MOST.get(count)
         missed |= allowed is not None and median > allowed * base
         told = f" (at most {allowed:g})" if allowed else ""
-        print(
-            f"{count:>6} filters: {median:.3f} s, {median / base:.2f} times ten{told}; planned in {plan:.2f} s"
-        )
+        print(f"{count:>6} filters: {median:.3f} s, {median / base:.2f} times ten{told}; plan {plan:.2f} s")
     missed |= statistics.median(plans[COUNTS[-1]]) > PLAN_SECONDS
     sys.exit(missed)
 

@@ -33,6 +33,7 @@ LAYERS: dict[str, int] = {
     "tccmd": 5,
     "api": 6,
     "cli": 7,
+    "__main__": 8,
 }
 
 SAME_LAYER = {

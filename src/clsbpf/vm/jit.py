@@ -65,10 +65,13 @@ class NativeModule:
         return int(self._tracker[name])
 
 
+@functools.lru_cache(maxsize=32)
 def compile_object(ir_text: str, *, optimize: int = 2) -> bytes:
     """An object file for this machine; `optimize` is LLVM's level, 0 to 3.
 
-    IR text is made by this package: RuntimeError, when it is malformed, is a mistake of ours.
+    The last ones are kept: whoever runs a policy again does not compile it again (and llvmlite 0.50 loses
+    some memory with every optimization).  IR text is made by this package: RuntimeError, when it is
+    malformed, is a mistake of ours.
     """
     with _lock:
         compiler = _compiler()
