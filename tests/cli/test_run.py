@@ -158,7 +158,7 @@ def test_standard_input(lab: Path, packed: bool) -> None:
     capture = write_pcap(lab / "b.pcap.gz" if packed else lab / "b.pcap")
     with open(capture, "rb") as stdin:
         run = subprocess.run(
-            [sys.executable, "-m", "clsbpf.cli", "run", "-", "--bytecode", ALL, "--json"],
+            [sys.executable, "-m", "clsbpf", "run", "-", "--bytecode", ALL, "--json"],
             stdin=stdin,
             capture_output=True,
             text=True,
@@ -301,7 +301,7 @@ def test_an_interrupt_says_how_far_it_came_and_leaves_nothing(lab: Path) -> None
     fifo = lab / "fifo"
     os.mkfifo(fifo)
     process = subprocess.Popen(
-        [sys.executable, "-m", "clsbpf.cli", "run", str(fifo), "--bytecode", ALL, "--results", "r.csv"],
+        [sys.executable, "-m", "clsbpf", "run", str(fifo), "--bytecode", ALL, "--results", "r.csv"],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -325,7 +325,7 @@ def test_a_signal_that_ends_the_run_leaves_nothing_either(lab: Path, number: sig
     os.mkfifo("fifo")
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "clsbpf.cli", "run", "fifo", "--bytecode", ALL),
+            *(sys.executable, "-m", "clsbpf", "run", "fifo", "--bytecode", ALL),
             *("--results", "r.csv", "--split", "classes"),
         ],
         stderr=subprocess.PIPE,
@@ -342,7 +342,7 @@ def test_a_signal_that_ends_the_run_leaves_nothing_either(lab: Path, number: sig
 
 @pytest.mark.parametrize("closed", ["1", "2"])
 def test_closed_standard_streams_are_no_error(lab: Path, closed: str) -> None:
-    command = [sys.executable, "-m", "clsbpf.cli", "run", "a.pcap", "--bytecode", ALL, "--results", "r.csv"]
+    command = [sys.executable, "-m", "clsbpf", "run", "a.pcap", "--bytecode", ALL, "--results", "r.csv"]
     run = subprocess.run(
         ["sh", "-c", f'exec "$@" {closed}>&-', "sh", *command], capture_output=True, text=True
     )
@@ -356,7 +356,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(lab: Path, cut: int, ending: 
     os.close(reader)
     with open(writer, "w") as closed:
         run = subprocess.run(
-            [sys.executable, "-m", "clsbpf.cli", "run", "a.pcap", "--bytecode", ALL],
+            [sys.executable, "-m", "clsbpf", "run", "a.pcap", "--bytecode", ALL],
             stdout=closed,
             stderr=subprocess.PIPE,
             text=True,
@@ -369,7 +369,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(lab: Path, cut: int, ending: 
 def test_standard_output_that_takes_nothing_is_an_error(lab: Path) -> None:
     with open("/dev/full", "w") as full:
         run = subprocess.run(
-            [sys.executable, "-m", "clsbpf.cli", "run", "a.pcap", "--bytecode", ALL],
+            [sys.executable, "-m", "clsbpf", "run", "a.pcap", "--bytecode", ALL],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
@@ -384,7 +384,7 @@ def test_a_terminal_sees_a_bar_while_it_waits(lab: Path) -> None:
     os.mkfifo(fifo)
     outer, inner = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "clsbpf.cli", "run", str(fifo), "--bytecode", ALL, "--json"],
+        [sys.executable, "-m", "clsbpf", "run", str(fifo), "--bytecode", ALL, "--json"],
         stdout=subprocess.PIPE,
         stderr=inner,
         text=True,
