@@ -174,7 +174,7 @@ class Engine:
         dev: str | None = None,
         hook: str = "ingress",
         columns: bool = False,
-        jobs: int = 1,
+        jobs: int | None = 1,
         keep_going: bool = False,
         on_batch: Callable[[Batch], None] | None = None,
         with_data: bool = False,
@@ -185,8 +185,8 @@ class Engine:
 
         `dev` may be left out where there is only one.  `columns` keeps a row a packet in memory;
         `on_batch` gets the rows while the run goes on, with packets' bytes if `with_data`.  `jobs` workers
-        read a capture, where that makes no difference.  `on_delivery` gets the packets that programs send to
-        other devices.
+        (None: as many as help) read a capture, where that makes no difference.  `on_delivery` gets the
+        packets that programs send to other devices.
 
         RunError: no such device or hook.  CaptureError, with `results` where there are some: a capture that
         cannot be read, or not to its end.  ProgramFault: an eBPF program did what no verified program does

@@ -35,7 +35,7 @@ class Request:
     dev: str | None = None
     hook: Hook = "ingress"
     backend: Backend = "native"
-    jobs: int = 1
+    jobs: int | None = None
     profile: str = "current"
     skip_unsupported: bool = False
     direct_action: bool = True
@@ -99,9 +99,8 @@ class InOrder(click.Command):
 @click.option(
     "--jobs",
     type=click.IntRange(1, MAX_JOBS),
-    default=1,
-    show_default=True,
-    help="Workers that read a capture, where that makes no difference to the results.",
+    help="Workers that read a capture, where that makes no difference to the results."
+    "  [default: 2 for a large one, if there are as many processors]",
 )
 @click.option(
     "--profile",
@@ -130,7 +129,7 @@ def run(
     dev: str | None,
     hook: Hook,
     backend: Backend,
-    jobs: int,
+    jobs: int | None,
     profile: str,
     json: bool,
     results: str | None,

@@ -7,6 +7,7 @@ still read, and the error comes at the end, with the results.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ def run(
     setup: Setup,
     *,
     backend: str = "native",
-    jobs: int = 1,
+    jobs: int | None = 1,
     on_batch: OnBatch | None = None,
     with_data: bool = False,
     columns: bool = False,
@@ -64,7 +65,8 @@ def run(
 
     `on_batch` gets the rows while the run goes on, with the packets' bytes if `with_data`; `columns`
     keeps all of them in memory, for `Results.to_arrow`.  `jobs` workers read a capture, where that makes
-    no difference to the results; where it might, a warning says why one did.  `progress` is told now and
+    no difference to the results; where it might, a warning says why one did.  With None it is for the run to
+    choose.  `progress` is told now and
     then.  `IncompleteRun` where a capture was damaged, CaptureError where none could be opened.
     """
     kept: list[Any] | None = [] if columns else None
@@ -115,19 +117,41 @@ def run(
 
 
 def walk(
-    capture: Capture, plans: Plans, ledger: Ledger, backend: str, jobs: int, warnings: list[str]
+    capture: Capture,
+    plans: Plans,
+    ledger: Ledger,
+    backend: str,
+    jobs: int | None,
+    warnings: list[str],
 ) -> Iterator[int]:
     """The walk that suits a capture; yields the bytes done."""
+    asked = jobs is not None
+    jobs = jobs if jobs is not None else usual_jobs(capture)
     if plans.setup.in_order:
-        if jobs > 1:
+        if asked and jobs > 1:
             warnings.append(f"{capture.name}: read by one worker: its filters run packet by packet")
         return run_in_order(capture, plans, ledger)
     if jobs > 1 and backend == "native":
         obstacle = obstacle_to_split(capture, plans, ledger)
         if obstacle is None:
             return run_split(capture, plans, ledger, jobs)
-        warnings.append(f"{capture.name}: read by one worker: {obstacle}")
+        if asked:
+            warnings.append(f"{capture.name}: read by one worker: {obstacle}")
     return BACKENDS[backend](capture, plans, ledger)
+
+
+WORTH_SPLITTING = 64 << 20
+"""Bytes of a capture from which on a second worker saves more than it costs."""
+USUAL_WORKERS = 2
+"""More share one memory bus, and the machine has other things to do."""
+
+
+def usual_jobs(capture: Capture) -> int:
+    """How many workers read a capture when nobody says: two, if it is large and there are processors."""
+    if (capture.source.size or 0) < WORTH_SPLITTING:
+        return 1
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(allowed, USUAL_WORKERS)
 
 
 def missed(environment: Environment) -> Iterator[str]:
