@@ -104,6 +104,9 @@ def tc_judge(directory: Path) -> Iterator[TcJudge]:
         ip = [need_tool("ip"), "-n", namespace]
         subprocess.run([*ip, "link", "add", "v0", "type", "veth", "peer", "name", "v1"], check=True)
         for name in ("v0", "v1"):
+            # No neighbour discovery: the kernel would count packets that no test sent.
+            switch = f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6"
+            subprocess.run(["ip", "netns", "exec", namespace, "sh", "-c", f"echo 1 > {switch}"], check=True)
             subprocess.run([*ip, "link", "set", name, "up"], check=True)
         links = json.loads(subprocess.run([*ip, "-j", "link"], check=True, capture_output=True).stdout)
         yield TcJudge(namespace, directory, {link["ifname"]: link["ifindex"] for link in links})
