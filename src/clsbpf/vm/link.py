@@ -3,7 +3,7 @@
 A spec's instructions refer to maps by a key into `ProgramSpec.maps`; those of a `LinkedProgram` have the
 map's address there, as the kernel's verifier leaves them (resolve_pseudo_ldimm64, then the address of the
 map, or for MAP_VALUE of a place in the map's only value, in the two halves of the immediate).  It holds
-the maps, so that they live as long as the program does.
+the maps, so that they live as long as the program does, and what the verifier said of it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ..bpf.isa import PSEUDO_CALL, PSEUDO_KFUNC_CALL, Class, Jmp, Pseudo
 from ..bpf.maps import MapFlag, MapType
 from ..bpf.spec import LineInfo, ProgramSpec
 from ..errors import BytecodeError, ProgramFault
+from ..verifier.program import VerifiedProgram
 from .helpers import BODIES, CONTROLLED, KFUNCS, REFUSED
 from .maps.header import MapAt
 from .maps.map import Map
@@ -47,6 +48,8 @@ class LinkedProgram:
     type: str = "sched_cls"
     poison: Mapping[int, str] = field(default_factory=dict)
     spec: ProgramSpec | None = None
+    verified: VerifiedProgram | None = None
+    """The verifier's judgement; without it only the checked interpreter may run the program."""
     id: int = field(default_factory=lambda: next(_serial))
     """What a slot of a prog_array holds for it; not 0."""
 
@@ -94,8 +97,14 @@ def call_refusal(insn: Insn, kfuncs: Sequence[str]) -> str | None:
     return f"{helper.symbol} (helper {insn.imm}) is not there"
 
 
-def link(spec: ProgramSpec, maps: Mapping[str, Map]) -> LinkedProgram:
-    """The program of a spec, with maps by name; BytecodeError names one that is missing."""
+def link(
+    spec: ProgramSpec, maps: Mapping[str, Map], verified: VerifiedProgram | None = None
+) -> LinkedProgram:
+    """The program of a spec, with maps by name; BytecodeError names one that is missing.
+
+    `verified` is what the verifier made of the very same spec, if it was asked.
+    """
+    assert verified is None or verified.insns == spec.insns
     by_key: dict[int, Map] = {}
     for key, wanted in spec.maps.items():
         if wanted.name not in maps:
@@ -103,7 +112,7 @@ def link(spec: ProgramSpec, maps: Mapping[str, Map]) -> LinkedProgram:
             raise BytecodeError(f"program {spec.name}: no map {wanted.name!r}; there are: {there}")
         by_key[key] = maps[wanted.name]
     linked = link_instructions(spec.insns, by_key, name=spec.name, type=spec.type, kfuncs=spec.kfuncs)
-    return replace(linked, spec=spec, poison=spec.poison)
+    return replace(linked, spec=spec, poison=spec.poison, verified=verified)
 
 
 def link_instructions(
