@@ -14,8 +14,9 @@ import ctypes
 import functools
 import itertools
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import llvmlite.binding as llvm
 
@@ -29,6 +30,7 @@ from .subset import module_ir
 
 _lock = threading.Lock()
 _serial = itertools.count()
+NO_SYMBOLS: Mapping[str, int] = MappingProxyType({})
 
 
 def _target_machine() -> llvm.TargetMachine:
@@ -84,18 +86,26 @@ def compile_object(ir_text: str, *, optimize: int = 2) -> bytes:
         return bytes(compiler.machine.emit_object(module))
 
 
-def load_object(image: bytes, exported: Iterable[str]) -> NativeModule:
-    """Link an object file into this process; the functions named can then be asked for."""
+def load_object(image: bytes, exported: Iterable[str], symbols: Mapping[str, int]) -> NativeModule:
+    """Link an object file into this process; the functions named can then be asked for.
+
+    `symbols` are the addresses of what it declares external: an address that is part of this process (a
+    map, an environment) must not be in the object, which another process may load.
+    """
     with _lock:
         builder = llvm.JITLibraryBuilder().add_current_process().add_object_img(image)
+        for name, address in symbols.items():
+            builder.import_symbol(name, address)
         for name in exported:
             builder.export_symbol(name)
         return NativeModule(builder.link(_compiler().linker, f"clsbpf.{next(_serial)}"))
 
 
-def compile_module(ir_text: str, exported: Iterable[str], *, optimize: int = 2) -> NativeModule:
+def compile_module(
+    ir_text: str, exported: Iterable[str], *, optimize: int = 2, symbols: Mapping[str, int] = NO_SYMBOLS
+) -> NativeModule:
     """Compile IR text and load it; `exported` names the functions whose addresses will be wanted."""
-    return load_object(compile_object(ir_text, optimize=optimize), exported)
+    return load_object(compile_object(ir_text, optimize=optimize), exported, symbols)
 
 
 _ENTRY = "clsbpf.program"
