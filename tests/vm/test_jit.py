@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -97,3 +98,14 @@ def test_only_the_verifier_makes_verified_programs() -> None:
 def test_what_cannot_be_compiled_yet_says_so(text: str, message: str) -> None:
     with pytest.raises(BytecodeError, match=message):
         lower(bless(assemble(text)), "program")
+
+
+def test_an_external_symbol_is_given_when_the_object_is_loaded() -> None:
+    image = compile_object(
+        "@number = external global i64\n"
+        "define i64 @read() {\n  %value = load i64, ptr @number\n  ret i64 %value\n}\n"
+    )
+    numbers = [ctypes.c_int64(value) for value in (7, -8)]
+    modules = [load_object(image, ["read"], {"number": ctypes.addressof(each)}) for each in numbers]
+    read = ctypes.CFUNCTYPE(ctypes.c_int64)
+    assert [read(module.address("read"))() for module in modules] == [7, -8]

@@ -86,7 +86,9 @@ def compile_object(ir_text: str, *, optimize: int = 2) -> bytes:
         return bytes(compiler.machine.emit_object(module))
 
 
-def load_object(image: bytes, exported: Iterable[str], symbols: Mapping[str, int]) -> NativeModule:
+def load_object(
+    image: bytes, exported: Iterable[str], symbols: Mapping[str, int] = NO_SYMBOLS
+) -> NativeModule:
     """Link an object file into this process; the functions named can then be asked for.
 
     `symbols` are the addresses of what it declares external: an address that is part of this process (a
