@@ -374,7 +374,7 @@ def test_standard_output_that_takes_nothing_is_an_error(lab: Path) -> None:
             stderr=subprocess.PIPE,
             text=True,
         )
-    assert (run.returncode, run.stderr) == (1, "clsbpf: [Errno 28] No space left on device\n")
+    assert (run.returncode, run.stderr) == (1, "clsbpf: standard output: No space left on device\n")
 
 
 def test_a_terminal_sees_a_bar_while_it_waits(lab: Path) -> None:

@@ -51,7 +51,9 @@ class Main(click.Group):
             _forget_stdout()  # the reader has seen enough
             raise click.exceptions.Exit(0) from None
         except OSError as error:
-            raise _failure(f"clsbpf: {error}", 1) from None
+            # Who opens a file tells its name; standard output has none to tell.
+            where = error.filename if error.filename is not None else "standard output"
+            raise _failure(f"clsbpf: {where}: {error.strerror or error}", 1) from None
         except MemoryError:
             raise _failure("clsbpf: out of memory", 1) from None
 
