@@ -17,6 +17,7 @@ import clsbpf
 LAYERS: dict[str, int] = {
     "errors": 0,
     "profile": 0,
+    "store": 0,
     "link": 1,
     "skb": 1,
     "bpf": 1,
