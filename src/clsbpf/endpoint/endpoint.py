@@ -2,7 +2,9 @@
 
 Each message in a datagram is a request of its own.  A plain one is answered with what it asked for, if
 anything, then with an acknowledgement if it failed or wanted one.  A dump is answered with as many
-datagrams of messages as it takes and an NLMSG_DONE, and is never acknowledged.
+datagrams of messages as it takes and an NLMSG_DONE, and is never acknowledged.  Its first datagram is
+made at once, the others when the asker has room for them; if something changes in between, the messages
+after that are marked (NLM_F_DUMP_INTR), for they may not fit those before.
 
 Mirrors netlink_rcv_skb(), netlink_ack() and netlink_dump() of net/netlink/af_netlink.c and
 rtnetlink_rcv_msg() of net/core/rtnetlink.c.
@@ -11,17 +13,21 @@ rtnetlink_rcv_msg() of net/core/rtnetlink.c.
 from __future__ import annotations
 
 import errno
+import itertools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..engine.devices import Network
+from ..engine.multicast import Deliver
 from ..errors import ClsbpfError, NetlinkError
 from ..netlink.act import ROOT
 from ..netlink.message import (
     NLM_F_ACK,
     NLM_F_BULK,
     NLM_F_DUMP,
+    NLM_F_DUMP_INTR,
     NLM_F_REQUEST,
+    NLMSG_DONE,
     NLMSG_MIN_TYPE,
     ExtAck,
     Message,
@@ -95,31 +101,76 @@ class Endpoint:
         self.cause: ClsbpfError | None = None
         """Why the last request that was refused was: in more words than the kernel has on the wire."""
 
+    def subscribe(self, groups: Iterable[int], deliver: Deliver, portid: int = 0) -> Callable[[], None]:
+        """NETLINK_ADD_MEMBERSHIP: `deliver` is given every datagram that goes to these RTNLGRP_*.
+
+        It is called while the network is locked and must neither block nor raise.  The groups are the
+        network's: all its endpoints have the same.  A socket that asks as well gives its `portid`, and
+        then hears what its own requests change among their replies.  Returns what ends the subscription.
+        """
+        with self.network.lock:
+            cancel = self.network.multicast.subscribe(groups, deliver, portid)
+
+        def locked() -> None:
+            with self.network.lock:
+                cancel()
+
+        return locked
+
     def handle(self, request: bytes, portid: int = 0) -> list[bytes]:
         """The replies, one by one, to a datagram from the socket with address `portid`.
 
         Bytes that are no message are not answered, as by the kernel; nothing raises.
         """
-        with self.network.lock:
-            return [
-                b"".join(message.encode() for message in datagram)
-                for message in iter_messages(request)
-                for datagram in self._answer(message, portid)
-            ]
+        return list(self.replies(request, portid))
 
-    def _answer(self, message: Message, portid: int) -> Iterable[Datagram]:
-        """netlink_rcv_skb() and rtnetlink_rcv_msg(), for one message."""
+    def replies(self, request: bytes, portid: int = 0) -> Iterator[bytes]:
+        """The same, with the rest of a long dump made as it is taken.
+
+        The requests are done when this returns, also if nobody takes the replies.
+        """
+        at_once: list[bytes] = []
+        running: Iterator[Datagram] | None = None
+        with self.network.lock, self.network.multicast.answering(portid, at_once):
+            for message in iter_messages(request):
+                dump = self._answer(message, portid, at_once, dumping=running is not None)
+                if dump is not None:
+                    first = next(dump)
+                    at_once.append(_encoded(first))
+                    running = dump if first[-1].type != NLMSG_DONE else None
+        return itertools.chain(at_once, self._rest(running))
+
+    def _rest(self, dump: Iterator[Datagram] | None) -> Iterator[bytes]:
+        """netlink_recvmsg() of a socket with a dump under way."""
+        while dump is not None:
+            with self.network.lock:
+                datagram = next(dump, None)
+            if datagram is None:
+                return
+            yield _encoded(datagram)
+
+    def _answer(
+        self, message: Message, portid: int, replies: list[bytes], *, dumping: bool
+    ) -> Iterator[Datagram] | None:
+        """netlink_rcv_skb() and rtnetlink_rcv_msg(), for one message: a dump, or None once it is answered.
+
+        `dumping`: is the socket still at an earlier dump?
+        """
         if not message.flags & NLM_F_REQUEST or message.type < NLMSG_MIN_TYPE:
-            return self._acknowledged(message, portid)
+            self._acknowledge(message, portid, replies)
+            return None
         kind = message.type & _KIND_MASK
         warning: str | None = None
         try:
             if not message.payload and message.type <= RTM_MAX:
                 # Not even a family: rtnetlink ignores it and calls that a success.
-                return self._acknowledged(message, portid)
+                self._acknowledge(message, portid, replies)
+                return None
             if kind == _KIND_GET and message.flags & NLM_F_DUMP:
                 if message.type not in _DUMPIT:
                     raise NetlinkError(errno.EOPNOTSUPP)
+                if dumping:
+                    raise NetlinkError(errno.EBUSY)
                 return self._dump(message, portid, _DUMPIT[message.type])
             if message.type not in _DOIT:
                 raise NetlinkError(errno.EOPNOTSUPP)
@@ -129,22 +180,29 @@ class Endpoint:
                 request = parse_action_request(message, _NO_POLICY, portid)
             else:
                 request = parse_request(message, RTM_TCA, portid)
+            request.replies = replies
             warning = request.warning
-            replies = _DOIT[message.type](self.network, request)
+            if kind != _KIND_GET:
+                self.network.changes += 1
+            answers = _DOIT[message.type](self.network, request)
             warning = request.warning
         except ClsbpfError as refusal:
             warning = self.network.actions.take_warning() or warning
-            return [self._refused(message, portid, refusal, warning)]
-        return [*replies, *self._acknowledged(message, portid, warning)]
+            replies.append(_encoded(self._refused(message, portid, refusal, warning)))
+            return None
+        replies += map(_encoded, answers)
+        self._acknowledge(message, portid, replies, warning)
+        return None
 
-    def _acknowledged(self, message: Message, portid: int, warning: str | None = None) -> list[Datagram]:
+    def _acknowledge(
+        self, message: Message, portid: int, replies: list[bytes], warning: str | None = None
+    ) -> None:
         """netlink_ack() of success, where NLM_F_ACK asks for it."""
-        if not message.flags & NLM_F_ACK:
-            return []
-        said = acknowledge(
-            message, 0, ExtAck(warning), portid=portid, ext_ack=self.ext_ack, cap_ack=self.cap_ack
-        )
-        return [(said,)]
+        if message.flags & NLM_F_ACK:
+            said = acknowledge(
+                message, 0, ExtAck(warning), portid=portid, ext_ack=self.ext_ack, cap_ack=self.cap_ack
+            )
+            replies.append(said.encode())
 
     def _refused(self, message: Message, portid: int, refusal: ClsbpfError, warning: str | None) -> Datagram:
         """netlink_ack() of an error."""
@@ -169,15 +227,29 @@ class Endpoint:
     def _dump(self, message: Message, portid: int, dump: _Dump) -> Iterator[Datagram]:
         """netlink_dump(): full datagrams, then the end in one of its own."""
         code, extack = 0, ExtAck()
+        began = self.network.changes
         try:
             if len(message.payload) >= TCMSG_LEN or not dump.short_is_empty:
                 request = dump.parse(message, dump.policy, portid)
                 extack = ExtAck(request.warning)
                 messages = dump.dumpit(self.network, request)
-                yield from ((each,) for each in messages) if dump.one_each else _packed(messages)
+                datagrams = ((each,) for each in messages) if dump.one_each else _packed(messages)
+                for datagram in datagrams:
+                    yield self._checked(datagram, began)
         except ClsbpfError as refusal:
             code, extack = self._explain(refusal, extack.message)
-        yield (done(message, code, extack, portid=portid, ext_ack=self.ext_ack),)
+        end = done(message, code, extack, portid=portid, ext_ack=self.ext_ack)
+        yield self._checked((end,), began)
+
+    def _checked(self, datagram: Datagram, began: int) -> Datagram:
+        """nl_dump_check_consistent(): messages of a dump that began before a change say so."""
+        if self.network.changes == began:
+            return datagram
+        return tuple(replace(each, flags=each.flags | NLM_F_DUMP_INTR) for each in datagram)
+
+
+def _encoded(datagram: Datagram) -> bytes:
+    return b"".join(message.encode() for message in datagram)
 
 
 def _packed(messages: Iterator[Message]) -> Iterator[Datagram]:

@@ -21,6 +21,7 @@ from ..netlink.schema import Rtm, Tca
 from ..tc import ids
 from ..tc.hook import CLSACT, INGRESS, Qdisc
 from .fill import qdisc_message
+from .notify import notify, notify_needed
 from .request import Datagram, Request
 
 NOOP = "noop"
@@ -37,9 +38,9 @@ def new_qdisc(network: Network, request: Request) -> list[Datagram]:
         raise NetlinkError(errno.EEXIST, "Exclusivity flag on, cannot modify")
     _check_same_kind(request, existing.kind)
     _change(device, request)
-    if not request.echo:
-        return []
-    return [(_told(request, Rtm.NEWQDISC, 0, device, existing),)]
+    if notify_needed(network, request):
+        notify(network, request, (_told(request, Rtm.NEWQDISC, 0, device, existing),))
+    return []
 
 
 def _to_change(device: Device, request: Request) -> Qdisc | None:
@@ -127,10 +128,10 @@ def _create(network: Network, device: Device, request: Request) -> list[Datagram
     told = [] if old is None else [_told(request, Rtm.DELQDISC, 0, device, old, gone=True)]
     new = network.attach(device, kind, ingress_block=ingress_block, egress_block=egress_block)
     device.ingress_estimator = rate is not None
-    if not request.echo:
-        return []
-    # What was there before was at least the noop qdisc, so that the kernel always says "replaced".
-    return [(*told, _told(request, Rtm.NEWQDISC, NLM_F_REPLACE, device, new))]
+    if notify_needed(network, request):
+        # What was there before was at least the noop qdisc, so that the kernel always says "replaced".
+        notify(network, request, (*told, _told(request, Rtm.NEWQDISC, NLM_F_REPLACE, device, new)))
+    return []
 
 
 def _block_index(request: Request, attr: Tca, zero: str) -> int:
@@ -176,9 +177,11 @@ def delete_qdisc(network: Network, request: Request) -> list[Datagram]:
         raise NetlinkError(errno.EINVAL, "Classid cannot be zero")
     if not isinstance(found, Qdisc):
         raise NetlinkError(errno.ENOENT, "Cannot delete qdisc with handle of zero")
-    told = [(_told(request, Rtm.DELQDISC, 0, device, found, gone=True),)] if request.echo else []
+    told = _told(request, Rtm.DELQDISC, 0, device, found, gone=True)
     network.detach(device)
-    return list(told)
+    if notify_needed(network, request):
+        notify(network, request, (told,))
+    return []
 
 
 def get_qdisc(network: Network, request: Request) -> list[Datagram]:
@@ -188,10 +191,10 @@ def get_qdisc(network: Network, request: Request) -> list[Datagram]:
     """
     device = _device(network, request)
     found = _find(device, request)
-    if found is None or not request.echo:
-        return []
-    parent = request.tcm.parent
-    return [(qdisc_message(request, Rtm.NEWQDISC, 0, device, found, parent=parent),)]
+    if found is not None and notify_needed(network, request):
+        parent = request.tcm.parent
+        notify(network, request, (qdisc_message(request, Rtm.NEWQDISC, 0, device, found, parent=parent),))
+    return []
 
 
 def _find(device: Device, request: Request) -> Qdisc | RootQdisc | None:

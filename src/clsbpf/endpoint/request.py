@@ -7,7 +7,7 @@ attributes are refused here, before any handler looks at them.
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..errors import NetlinkError
 from ..netlink.act import ACTION_ATTRS_OFFSET, TCA_ROOT_MAX, TCAMSG_LEN
@@ -36,7 +36,7 @@ class Request:
     """struct nlmsghdr, struct tcmsg and the attributes of a request, and the address of who asks.
 
     A request about actions has an empty `tcm`.  `warning` is an extack message that came up without
-    refusing anything.
+    refusing anything.  `replies` are datagrams for the asker, in order, before any acknowledgement.
     """
 
     message: Message
@@ -44,6 +44,7 @@ class Request:
     attrs: dict[int, Attr]
     warning: str | None
     portid: int
+    replies: list[bytes] = field(default_factory=list)
 
     def has(self, flags: int) -> bool:
         """Are all of these NLM_F_* bits set?"""

@@ -28,6 +28,7 @@ from ..tc.offload import OffloadDriver
 from ..tc.program import ProgramSource
 from .actions import NetActions
 from .forward import Forwarding
+from .multicast import Multicast
 from .programs import ProgramTable
 
 IFNAMSIZ = 16
@@ -118,6 +119,9 @@ class Network:
         self.actions = NetActions(self, around)
         self.lock = threading.RLock()
         """rtnl: held by whoever changes something."""
+        self.multicast = Multicast()
+        self.changes = 0
+        """Grows with every request that may have changed something: a dump that saw it grow is stale."""
         self.generation = 0
         """Grows with every device and qdisc that comes or goes (filters: `Block.generation`)."""
         self._devices: dict[int, Device] = {}

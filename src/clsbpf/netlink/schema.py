@@ -37,6 +37,8 @@ class Rtm(IntEnum):
 
 
 RTM_BASE = 16
+RTNLGRP_TC = 4
+"""The multicast group that hears of qdiscs, classes, filters, chains and actions."""
 RTM_MAX = 123
 """The last message type that a current kernel knows (RTM_GETTUNNEL and its reserve)."""
 
