@@ -11,17 +11,18 @@ is compiled when the program runs for the first time (a plan that compiles a who
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import errno
 import itertools
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from ..bpf.check import check
 from ..bpf.classic import CheckedClassic, decode_ops
 from ..bpf.insn import Insn
-from ..bpf.spec import SCHED_CLS
+from ..bpf.spec import SCHED_CLS, ProgramSpec
 from ..bpf.tag import program_tag
 from ..errors import ClsbpfError, NetlinkError
 from ..profile import CURRENT, KernelProfile
@@ -153,11 +154,15 @@ class LoadedProgram:
 
 FIRST_FD = 3
 
+Files = dict[int, "LoadedProgram | Map"]
+"""struct files_struct: what the descriptors of one process stand for."""
+
 
 class ProgramTable:
-    """Where filters get their programs (a `ProgramSource`, clsbpf.tc.program): struct files_struct.
+    """Where filters get their programs (a `ProgramSource`, clsbpf.tc.program), and who asks for them.
 
-    All its programs share one environment (random numbers, clock), as those of one kernel do.
+    All its programs share one environment (random numbers, clock), as those of one kernel do.  Descriptors
+    are those of the process that asks at the moment: its own, or the one that `files_of` says.
     """
 
     def __init__(
@@ -170,7 +175,7 @@ class ProgramTable:
         self.backend = backend
         self.profile = profile
         self.environment = environment if environment is not None else Environment()
-        self._files: dict[int, LoadedProgram | Map] = {}
+        self._files: Files = {}
         self._by_id: weakref.WeakValueDictionary[int, LoadedProgram] = weakref.WeakValueDictionary()
 
     # loading
@@ -208,6 +213,15 @@ class ProgramTable:
 
     # descriptors
 
+    @contextlib.contextmanager
+    def files_of(self, files: Files) -> Iterator[None]:
+        """current->files: while the body runs, a process with these descriptors asks.  One at a time."""
+        before, self._files = self._files, files
+        try:
+            yield
+        finally:
+            self._files = before
+
     def open(self, file: LoadedProgram | Map) -> int:
         """fd_install(): the lowest free descriptor, from 3 on, now stands for the program or map."""
         fd = next(fd for fd in itertools.count(FIRST_FD) if fd not in self._files)
@@ -235,7 +249,7 @@ class ProgramTable:
         return program
 
 
-def require_filter(program: LoadedProgram) -> None:
+def require_filter(program: LoadedProgram | ProgramSpec) -> None:
     """The type that bpf_prog_get_type() asks for: a filter's program is no action's and no XDP program."""
     if program.type != SCHED_CLS:
         name = program.name or "without a name"
