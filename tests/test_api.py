@@ -20,6 +20,7 @@ from clsbpf.engine.written import written_columns
 from clsbpf.vm.environment import TraceLine
 from clsbpf.vm.link import link_instructions
 from clsbpf.vm.maps.map import Map
+from elf_writer import ElfWriter
 from run_cases import pcap
 
 OBJECTS = Path(__file__).parents[1] / "examples" / "programs" / "build" / "O2"
@@ -321,3 +322,73 @@ def test_what_the_world_lacks_is_said(tmp_path: Path) -> None:
     for _ in range(2):
         (warning,) = engine.run(path).warnings
         assert warning.startswith("programs asked 2 times for ")
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> str:
+    """An object with a program that is fine, and one that the verifier refuses."""
+    writer = ElfWriter()
+    fine = writer.code("fine", assemble("r0 = 7\nexit"))
+    writer.symbol("fine", fine, 0, 16)
+    bad = writer.code("bad", assemble(FAULTS))
+    writer.symbol("bad", bad, 0, 32)
+    writer.license("GPL")
+    path = tmp_path / "two.o"
+    path.write_bytes(writer.build())
+    return str(path)
+
+
+REFUSAL = [
+    "bad: refused",
+    "  Reason: accesses 1 byte at packet offset 60, but no byte is known to be there",
+    "  At: [1: r0 = *(u8 *)(r2 +60)]",
+    "  Path:",
+    "    last changed: [0: r2 = *(u32 *)(r1 +76)]",
+]
+
+
+def test_a_program_of_an_object_is_verified_when_it_is_used(two: str) -> None:
+    loaded = clsbpf.Object.load(two)
+    assert loaded.programs["fine"].test_run(IP_FRAME).retval == 7
+    bad = loaded.programs["bad"]
+    assert bad.disassemble()
+    with pytest.raises(clsbpf.VerifierError) as caught:
+        bad.test_run(IP_FRAME)
+    assert str(caught.value).splitlines()[: len(REFUSAL)] == REFUSAL
+    assert caught.value.report.suggestion in str(caught.value)
+    assert caught.value.insn == 1
+    assert clsbpf.Object.load(two, verify=False).programs["bad"].test_run(IP_FRAME).retval == 0
+
+
+def test_a_tail_call_leads_only_to_what_is_verified() -> None:
+    loaded = clsbpf.Object.load(OBJECTS / "legacy_tails.o")
+    jumps = loaded.maps["jumps"]
+    targets = [jumps.held_at(key) for key in jumps.walk()]
+    assert [each is not None and each.verified for each in targets] == [None, None, None, False]  # type: ignore[attr-defined]
+    loaded.programs["legacy_tails"].test_run(IP_FRAME)
+    targets = [jumps.held_at(key) for key in jumps.walk()]
+    assert [each is not None and bool(each.verified) for each in targets] == [True] * 3 + [False]  # type: ignore[attr-defined]
+
+
+def test_tc_refuses_what_the_verifier_refuses(two: str) -> None:
+    for verify in (True, False):
+        engine = clsbpf.Engine(verify=verify)
+        engine.add_device("lab0")
+        engine.tc("qdisc add dev lab0 clsact")
+        engine.tc(f"filter add dev lab0 ingress bpf da object-file {two} section fine")
+        line = f"filter add dev lab0 ingress bpf da object-file {two} section bad"
+        if not verify:
+            engine.tc(line)
+            continue
+        with pytest.raises(clsbpf.TcError) as caught:
+            engine.tc(line)
+        message = str(caught.value).splitlines()
+        assert (message[: len(REFUSAL)], message[-1]) == (REFUSAL, "Unable to load program")
+        assert caught.value.exit_code == 1
+        rows = engine.tc("filter show dev lab0 ingress")
+        assert rows is not None
+        assert len([row for row in rows if "options" in row]) == 1
+    with pytest.raises(clsbpf.VerifierError, match="bad: refused"):
+        filters_setup([FilterText("object", f"{two}:bad")], profile="current", backend="native")
+    with pytest.raises(clsbpf.VerifierError, match="needs 32-bit jumps"):
+        filters_setup([FilterText("object", f"{OBJECTS}/firewall.o:tc")], profile="4.13", backend="native")

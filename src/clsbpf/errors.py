@@ -31,11 +31,15 @@ class BytecodeError(ClsbpfError):
         self.insn = insn
 
 
+NOT_COVERED = "not-covered"
+"""The kind of a refusal that says nothing of the kernel's: what the program does is not known here."""
+
+
 class VerifierError(ClsbpfError):
     """An eBPF program is refused.  `log` is the verifier's log, `insn` the instruction at fault.
 
     `report` (a `verifier.explain.Report`) tells the reason, the place, the path and what to write instead;
-    None where the program did not get as far as being judged here.
+    None where the program did not get as far as being judged here.  As text it is all four parts.
     """
 
     errno = _errno.EACCES
@@ -45,6 +49,23 @@ class VerifierError(ClsbpfError):
         self.insn = insn
         self.log = log
         self.report = report
+
+    @property
+    def is_judgement(self) -> bool:
+        """Was the program looked at, and refused?  (Else it does what is not known here.)"""
+        return self.report is not None and self.report.kind != NOT_COVERED
+
+    def __str__(self) -> str:
+        message = str(self.args[0])
+        if self.report is None:
+            return message
+        who = message.removesuffix(self.report.reason)
+        if not self.is_judgement:
+            return (
+                f"{who}not judged: {self.report.reason}"
+                "\n  What is not verified runs in the checked interpreter only: verify=False, --no-verify"
+            )
+        return f"{who}refused\n" + "\n".join(f"  {line}" for line in str(self.report).splitlines())
 
 
 class ProgramFault(ClsbpfError):

@@ -57,3 +57,22 @@ def test_what_is_wrong_is_said(words: list[str], message: str) -> None:
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("clsbpf: ")
     assert message in result.stderr
+
+
+def test_an_old_release_refuses_and_nothing_runs() -> None:
+    result = prog_run("--profile", "4.13")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(
+        "clsbpf: firewall: refused\n  Reason: instruction 11 needs 32-bit jumps\n"
+    )
+
+
+def test_what_is_not_verified_says_so() -> None:
+    words = ["--profile", "4.13", "--no-verify"]
+    assert prog_run(*words).stdout.startswith("not verified: run in the checked interpreter\nretval ")
+    assert json.loads(prog_run(*words, "--json").stdout)["verified"] is False
+    assert json.loads(prog_run("--json").stdout)["verified"] is True
+    command = ["run", OFFICE, "--object", FIREWALL, "--no-verify", "--json"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0
+    assert "objects' programs are not verified: they run in the checked interpreter" in result.stderr

@@ -49,6 +49,8 @@ class Engine:
     classified: "native" (a block of filters and the walk over the capture as one function), "jit" or
     "interpreter" (packet by packet, each program compiled or interpreted).  `btf` is the file of the BTF
     of the kernel that objects shall fit, by default this machine's.  `on_trace` gets what programs print.
+    Programs of objects are verified when a filter takes them; without `verify` none is, and they run in the
+    checked interpreter only.
     """
 
     def __init__(
@@ -58,12 +60,14 @@ class Engine:
         backend: str = "native",
         btf: str | os.PathLike[str] | None = None,
         on_trace: Callable[[TraceLine], None] | None = None,
+        verify: bool = True,
     ) -> None:
         if backend not in BACKENDS:
             raise ClsbpfError(f"no backend {backend!r}; there are: {', '.join(BACKENDS)}")
         self._backend = backend
         self._profile = profile_by_name(profile)
         self._btf = btf
+        self._verify = verify
         self._programs = make_programs(backend, profile)
         self._programs.environment.on_trace = on_trace
         self._pins = Pins()
@@ -123,7 +127,8 @@ class Engine:
             return self._programs.open(self._pins.get(source.path))
         spec = read_object(source.path, btf=self._btf, kfuncs=KFUNCS)
         name = section_program(spec, source.section, source.program).name
-        return self._programs.open(LoadedObject(spec, self._programs, self._pins).program(name))
+        loaded = LoadedObject(spec, self._programs, self._pins, verify=self._verify)
+        return self._programs.open(loaded.program(name))
 
     def _program_info(self, id: int) -> ProgramInfo | None:
         program = self._programs.by_id(id)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from ..bpf.bytecode import parse_bytecode
 from ..bpf.classic import SockFilter, encode_ops
+from ..bpf.spec import SCHED_CLS
 from ..engine.delivery import OnDelivery
 from ..engine.plans import Setup, describe_program
-from ..engine.programs import LoadedProgram, ProgramTable, require_filter
+from ..engine.programs import LoadedProgram, ProgramTable
 from ..engine.written import written_columns
-from ..errors import BytecodeError, ClsbpfError, NetlinkError, ObjectError
+from ..errors import BytecodeError, ClsbpfError, ObjectError
 from ..expression import compile_expression
 from ..link import ETHERNET, LinkLayer
 from ..skb import Skb
@@ -51,19 +52,24 @@ class FilterText:
         except ClsbpfError as error:
             raise ClsbpfError(f"bytecode {self.text!r}: {error}") from None
 
-    def load(self, programs: ProgramTable, btf: str | None = None) -> LoadedProgram:
-        """The program of an object; ObjectError where there is none, or where it is no filter's."""
+    def load(self, programs: ProgramTable, btf: str | None = None, *, verify: bool = True) -> LoadedProgram:
+        """The program of an object; ObjectError where there is none, or where it is no filter's.
+
+        VerifierError where it is refused.
+        """
         from ..engine.objects import LoadedObject
         from ..objfile import read_object
         from ..vm.helpers import KFUNCS
 
-        path, program = split_object(self.text)
-        loaded = LoadedObject(read_object(path, btf=btf, kfuncs=KFUNCS), programs).program(program)
-        try:
-            require_filter(loaded)
-        except NetlinkError as error:
-            raise ObjectError(f"{os.path.basename(path)}: {error}") from None
-        return loaded
+        path, name = split_object(self.text)
+        spec = read_object(path, btf=btf, kfuncs=KFUNCS)
+        program = spec.program(name)
+        if program.type != SCHED_CLS:  # what a filter would refuse later, and is not to be judged as one
+            raise ObjectError(
+                f"{os.path.basename(path)}: program {program.name} is of type {program.type};"
+                f" a filter needs {SCHED_CLS}"
+            )
+        return LoadedObject(spec, programs, verify=verify).program(program.name)
 
 
 def split_object(text: str) -> tuple[str, str | None]:
@@ -97,11 +103,13 @@ class AsCaptured:
 class _FilterBlock:
     """The filters of a command line as a block: `ProgramSource` of their programs, by number."""
 
-    def __init__(self, filters: Sequence[FilterText], programs: ProgramTable, btf: str | None) -> None:
+    def __init__(
+        self, filters: Sequence[FilterText], programs: ProgramTable, btf: str | None, verify: bool
+    ) -> None:
         self.filters = filters
         self.programs = programs
         self.objects = {
-            number: each.load(programs, btf)
+            number: each.load(programs, btf, verify=verify)
             for number, each in enumerate(filters, 1)
             if each.kind == "object"
         }
@@ -149,17 +157,19 @@ def filters_setup(
     keep_going: bool = False,
     on_trace: Callable[[TraceLine], None] | None = None,
     on_delivery: OnDelivery | None = None,
+    verify: bool = True,
 ) -> Setup:
     """Filters to be tried in order: the nth has pref n, handle 1, protocol all, flowid 1:n.
 
     Expressions and bytecode see frames as captured, with a VLAN tag in the data, as at egress; programs
-    of objects see them as the kernel has them at `hook`.
+    of objects see them as the kernel has them at `hook`.  Without `verify` those run in the checked
+    interpreter only.
     """
     if len(filters) > MAX_FILTERS:
         raise ClsbpfError(f"{len(filters)} filters; prefs and minors go up to {MAX_FILTERS}")
     programs = make_programs(backend, profile)
     programs.environment.on_trace = on_trace
-    made = _FilterBlock(filters, programs, btf)
+    made = _FilterBlock(filters, programs, btf, verify)
 
     def matches(prio: int, each: Filter) -> str:
         given = filters[prio - 1]

@@ -24,14 +24,15 @@ from .tables import make_programs
 class Object:
     """A compiled object (ELF): its programs and maps, and its global variables.
 
-    Programs are found by function, or by section where that holds only one.  Each is linked and checked
-    when it is first used.  All of them share the object's maps, as the kernel's do.
+    Programs are found by function, or by section where that holds only one.  Each is verified when it is
+    first used; without `verify` none is, and all run in the checked interpreter.  All of them share the
+    object's maps, as the kernel's do.
     """
 
-    def __init__(self, spec: ObjectSpec, *, profile: str = "current") -> None:
+    def __init__(self, spec: ObjectSpec, *, profile: str = "current", verify: bool = True) -> None:
         self.spec = spec
         self._profile = profile
-        self._loaded = LoadedObject(spec, make_programs("jit", profile))
+        self._loaded = LoadedObject(spec, make_programs("jit", profile), verify=verify)
         self.maps: Mapping[str, Map] = _Maps(spec.name, self._loaded.maps)
         """The maps by name; an unknown name is an ObjectError that lists them."""
         self.programs: Mapping[str, Program] = _Programs(self)
@@ -46,12 +47,14 @@ class Object:
         *,
         btf: str | os.PathLike[str] | None = None,
         profile: str = "current",
+        verify: bool = True,
     ) -> Object:
         """The object in a file; `btf` is that of the kernel it shall fit, by default this machine's.
 
-        ObjectError says what is wrong with it, and where.
+        ObjectError says what is wrong with it, and where.  What is wrong with a program its first use says:
+        VerifierError.
         """
-        return cls(read_object(path, btf=btf, kfuncs=KFUNCS), profile=profile)
+        return cls(read_object(path, btf=btf, kfuncs=KFUNCS), profile=profile, verify=verify)
 
     def _program(self, name: str) -> Program:
         spec = self.spec.program(name)

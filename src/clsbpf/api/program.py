@@ -6,7 +6,7 @@ import functools
 import ipaddress
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..bpf.bytecode import parse_bytecode
@@ -23,6 +23,7 @@ from ..expression import compile_expression
 from ..link import ETHERNET
 from ..profile import profile_by_name
 from ..skb import PACKET_MULTICAST, PACKET_OTHERHOST, Skb
+from ..verifier.kept import judged
 from ..vm import interp
 from ..vm.environment import Environment
 from ..vm.link import link_instructions
@@ -93,22 +94,30 @@ class Program:
         """An eBPF program, 8 bytes an instruction; BytecodeError where they are no instructions.
 
         A map reference's immediate is the key into `maps`, whose values are maps or what maps are to be
-        made of.  `verify` judges the program at once, as the kernel would: VerifierError.  Either way it
-        runs in the checked interpreter.
+        made of.  `verify` judges the program at once, as the kernel would: VerifierError.  One that was not
+        verified runs in the checked interpreter only.
         """
         if type not in RUNNABLE_TYPES:
-            raise ClsbpfError(f"no program of type {type!r} runs here; these do: {', '.join(RUNNABLE_TYPES)}")
+            raise _no_such_type(type)
         insns = decode(raw)
         if not insns:
             raise BytecodeError("a program has at least one instruction")
-        made = {key: each if isinstance(each, Map) else Map(each) for key, each in (maps or {}).items()}
+        made = {key: each if isinstance(each, Map) else _make_map(each) for key, each in (maps or {}).items()}
         linked = link_instructions(insns, made, name=name or "", type=type)
         if verify:
-            from ..verifier.verify import verify as judge
-
-            specs = {key: each.spec for key, each in made.items()}
-            spec = ProgramSpec(name or "program", type, insns, license=license, maps=specs)
-            judge(spec, profile=profile_by_name(profile))
+            spec = ProgramSpec(
+                name or "program",
+                type,
+                insns,
+                license=license,
+                # What a map that was handed over holds may have changed since it was made.
+                maps={
+                    key: replace(each.spec, frozen=False) if isinstance((maps or {})[key], Map) else each.spec
+                    for key, each in made.items()
+                },
+            )
+            verified = judged(spec, profile=profile_by_name(profile))
+            linked = replace(linked, spec=spec, verified=verified)
         programs = make_programs("jit", profile)
         return cls(insns, lambda: programs.load(linked), name=name, profile=profile)
 
@@ -177,6 +186,8 @@ class Program:
 
     def _runner(self, backend: str | None, environment: Environment) -> Callable[[Skb], int]:
         loaded = self._loaded
+        if loaded.type not in RUNNABLE_TYPES:
+            raise _no_such_type(loaded.type)
         chosen = backend_by_name(backend) if backend else Backend.JIT
         if chosen is Backend.JIT and loaded.verified is None and backend:
             raise ClsbpfError("a program that is not verified runs in the interpreter only")
@@ -192,6 +203,18 @@ class Program:
 
         assert self._loaded.verified is not None
         return jit(self._loaded.verified, self._profile)
+
+
+def _no_such_type(type: str) -> ClsbpfError:
+    return ClsbpfError(f"no program of type {type!r} runs here; these do: {', '.join(RUNNABLE_TYPES)}")
+
+
+def _make_map(spec: MapSpec) -> Map:
+    """A map of its own for a program, closed to writing where the spec says so."""
+    made = Map(spec)
+    if spec.frozen:
+        made.freeze()
+    return made
 
 
 def make_skb(packet: bytes, fields: Mapping[str, Any]) -> Skb:

@@ -31,6 +31,7 @@ BAR_AFTER = 0.3
 """Seconds before a progress bar appears: what is done sooner needs none."""
 PIPED_WIDTH = 200
 """Columns of the report where no terminal says how many there are: enough that nothing is cut."""
+NOT_VERIFIED = "objects' programs are not verified: they run in the checked interpreter"
 
 
 def execute(request: Request) -> None:
@@ -162,6 +163,8 @@ def classify(
     from ..engine.run import run
 
     with_data = request.split is not None
+    if not request.verify:
+        warn(NOT_VERIFIED)
     if request.policy is None:
         setup = filters_setup(
             [FilterText(kind, text, request.direct_action) for kind, text in request.filters],
@@ -172,6 +175,7 @@ def classify(
             keep_going=request.keep_going,
             on_trace=print_trace,
             on_delivery=on_delivery,
+            verify=request.verify,
         )
         return run(
             request.captures,
@@ -182,7 +186,13 @@ def classify(
             with_data=with_data,
             progress=progress,
         )
-    engine = Engine(profile=request.profile, backend=request.backend, btf=request.btf, on_trace=print_trace)
+    engine = Engine(
+        profile=request.profile,
+        backend=request.backend,
+        btf=request.btf,
+        on_trace=print_trace,
+        verify=request.verify,
+    )
     left_out = engine.tc_batch(request.policy, create_devices=True, skip_unsupported=request.skip_unsupported)
     for line in left_out:
         warn(f"{line}; verdicts may differ from those of the whole policy")

@@ -9,6 +9,11 @@ BTF = click.option(
     metavar="FILE",
     help="The kernel's types (BTF) that programs are made to fit; by default this machine's.",
 )
+NO_VERIFY = click.option(
+    "--no-verify",
+    is_flag=True,
+    help="Do not verify objects' programs: they run in the checked interpreter, which is slow.",
+)
 
 
 @click.group()

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import CaptureError, ClsbpfError, RunError
-from .prog import BTF
+from ..profile import PROFILES
+from .prog import BTF, NO_VERIFY
 
 if TYPE_CHECKING:
     from ..api import Object, TestRun
@@ -38,6 +39,14 @@ DEFAULT_PACKET = bytes(64)
 @click.option("--maps", is_flag=True, help="Print the object's maps afterwards.")
 @click.option("--json", is_flag=True, help="Print one JSON object.")
 @BTF
+@NO_VERIFY
+@click.option(
+    "--profile",
+    type=click.Choice(list(PROFILES)),
+    default="current",
+    show_default=True,
+    help="The kernel whose behaviour counts.",
+)
 def run_program(
     object: str,
     program: str | None,
@@ -47,6 +56,8 @@ def run_program(
     maps: bool,
     json: bool,
     btf: str | None,
+    no_verify: bool,
+    profile: str,
 ) -> None:
     """Run a program (by function or section) on one packet, as BPF_PROG_TEST_RUN does.
 
@@ -59,15 +70,17 @@ def run_program(
 
     data = read_packet(packet) if packet is not None else DEFAULT_PACKET
     fields = parse_fields(",".join(skb))
-    loaded = Object.load(object, btf=btf)
+    loaded = Object.load(object, btf=btf, profile=profile, verify=not no_verify)
     chosen = loaded.spec.program(program).name
     environment = Environment()
     run = loaded.programs[chosen].test_run(data, fields, repeat, environment=environment)
     trace = [line.text.rstrip() for line in environment.trace]
     contents = map_contents(loaded) if maps else {}
     if json:
-        click.echo(as_json(run, trace, contents))
+        click.echo(as_json(run, trace, contents, verified=not no_verify))
     else:
+        if no_verify:
+            click.echo("not verified: run in the checked interpreter")
         for line in as_text(data, run, trace, contents):
             click.echo(line)
 
@@ -148,12 +161,13 @@ def plain(value: Any) -> Any:
     return value
 
 
-def as_json(run: TestRun, trace: list[str], maps: Mapping[str, Any]) -> str:
+def as_json(run: TestRun, trace: list[str], maps: Mapping[str, Any], *, verified: bool) -> str:
     """The object that `--json` prints."""
     import json
 
     return json.dumps(
         {
+            "verified": verified,
             "retval": run.retval,
             "packet": run.packet.hex(),
             "skb": dict(run.skb),

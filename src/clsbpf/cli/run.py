@@ -13,6 +13,7 @@ from typing import Literal
 import click
 
 from ..profile import PROFILES
+from .prog import NO_VERIFY
 
 ORDER = "clsbpf.order"
 """Where `InOrder` leaves the parameters' names in a context's `meta`."""
@@ -41,6 +42,7 @@ class Request:
     direct_action: bool = True
     keep_going: bool = False
     btf: str | None = None
+    verify: bool = True
     json: bool = False
     results: str | None = None
     split: str | None = None
@@ -81,6 +83,7 @@ class InOrder(click.Command):
 @click.option(
     "--btf", metavar="FILE", help="BTF of the kernel that objects shall fit; by default this one's."
 )
+@NO_VERIFY
 @click.option("--dev", metavar="NAME", help="The device of the policy where the captures arrive.")
 @click.option(
     "--hook",
@@ -126,6 +129,7 @@ def run(
     no_direct_action: bool,
     keep_going: bool,
     btf: str | None,
+    no_verify: bool,
     dev: str | None,
     hook: Hook,
     backend: Backend,
@@ -181,6 +185,7 @@ def run(
             direct_action=not no_direct_action,
             keep_going=keep_going,
             btf=btf,
+            verify=not no_verify,
             json=json,
             results=results,
             split=split,

@@ -1,9 +1,9 @@
 """How does an object become programs and maps that live?  `LoadedObject`: struct bpf_object of libbpf.
 
 An `ObjectSpec` says what there is; here its maps are made, each once, filled with what the object gives
-them, and its programs linked with them.  A program is linked and checked when it is first asked for, so
-that one that cannot run does not spoil the others; but those that a prog_array of the object names are
-needed from the start.
+them, and its programs linked with them.  A program is verified when it is first asked for, so that one
+that is refused does not spoil the others; and with it those that its tail calls may lead to, the ones that
+the object puts into the prog_arrays which the program uses.  (In the arrays they are from the start.)
 
 Maps that the object wants pinned are shared: the first to ask makes the map and pins it in `Pins`, a tree
 of names like the BPF file system's, the next finds it there and must want the same.
@@ -12,10 +12,21 @@ of names like the BPF file system's, the next finds it there and must want the s
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
-from ..bpf.spec import PIN_BY_NAME, PIN_NONE, MapRef, MapSpec, ObjectSpec, ProgramRef, ProgramSpec
+from ..bpf.spec import (
+    PIN_BY_NAME,
+    PIN_NONE,
+    RUNNABLE_TYPES,
+    MapRef,
+    MapSpec,
+    ObjectSpec,
+    ProgramRef,
+    ProgramSpec,
+)
 from ..errors import BytecodeError, ClsbpfError, MapError, ObjectError
+from ..verifier.kept import judged
 from ..vm.link import LinkedProgram, link
 from ..vm.maps.map import Map
 from .pins import BPFFS, Pins
@@ -35,10 +46,16 @@ def pin_path(spec: MapSpec, object_name: str) -> str:
 class LoadedObject:
     """struct bpf_object: the maps of an object, made, and its programs as they are asked for."""
 
-    def __init__(self, spec: ObjectSpec, programs: ProgramTable, pins: Pins | None = None) -> None:
-        """Makes the maps; ObjectError where one cannot be made or filled."""
+    def __init__(
+        self, spec: ObjectSpec, programs: ProgramTable, pins: Pins | None = None, *, verify: bool = True
+    ) -> None:
+        """Makes the maps; ObjectError where one cannot be made or filled.
+
+        Without `verify` nothing is judged: the programs run in the checked interpreter only.
+        """
         self.spec = spec
         self._programs = programs
+        self._verify = verify
         self._linked: dict[str, LinkedProgram] = {}
         self._loaded: dict[str, LoadedProgram] = {}
         self.maps: Mapping[str, Map] = {name: self._make_map(each, pins) for name, each in spec.maps.items()}
@@ -64,7 +81,7 @@ class LoadedObject:
         for key, value in map.spec.contents:
             try:
                 if isinstance(value, ProgramRef):
-                    map.put(key, self.linked(value.name))
+                    map.put(key, self._link(self.spec.program(value.name)))
                 elif isinstance(value, MapRef):
                     map.put(key, self.maps[value.name])
             except (MapError, BytecodeError) as error:
@@ -73,14 +90,56 @@ class LoadedObject:
             map.freeze()
 
     def linked(self, name: str) -> LinkedProgram:
-        """The program of a function or section, with its maps; ObjectError says why it cannot be had."""
+        """The program of a function or section, verified, with its maps.
+
+        ObjectError says why it cannot be had; VerifierError, why it is refused, or one that it may go on to.
+        """
         spec = self.spec.program(name)
+        if self._verify:
+            self._judge(spec)
+        return self._link(spec)
+
+    def _link(self, spec: ProgramSpec) -> LinkedProgram:
         found = self._linked.get(spec.name)
         if found is None:
             if spec.problem is not None:
                 raise ObjectError(f"{self.spec.name}: program {spec.name}: {spec.problem}")
             found = self._linked[spec.name] = link(spec, self.maps)
         return found
+
+    def _judge(self, spec: ProgramSpec) -> None:
+        """BPF_PROG_LOAD of a program and of those that its tail calls lead to, each once.
+
+        Programs of other types than run here are left alone: nothing takes them.
+        """
+        todo = [spec]
+        while todo:
+            spec = todo.pop()
+            if self._link(spec).verified is not None or spec.type not in RUNNABLE_TYPES:
+                continue
+            verified = judged(spec, btf=self.spec.btf, profile=self._programs.profile)
+            unjudged = self._link(spec)
+            self._linked[spec.name] = replace(unjudged, verified=verified)
+            for map in self.maps.values():
+                for key, _ in map.spec.contents:
+                    if map.held_at(key) is unjudged:
+                        map.put(key, self._linked[spec.name])
+            todo.extend(self._tail_calls(spec))
+
+    def _tail_calls(self, spec: ProgramSpec) -> Iterator[ProgramSpec]:
+        """What the object puts into the prog_arrays that a program uses, also through a map of maps."""
+        seen: set[str] = set()
+        todo = [each.name for each in spec.maps.values()]
+        while todo:
+            name = todo.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            for _, value in self.spec.maps[name].contents:
+                if isinstance(value, ProgramRef):
+                    yield self.spec.program(value.name)
+                elif isinstance(value, MapRef):
+                    todo.append(value.name)
 
     def program(self, name: str | None = None) -> LoadedProgram:
         """The program of a function or section, loaded; without a name the only one."""
@@ -92,11 +151,16 @@ class LoadedObject:
 
 
 def check_same(there: MapSpec, wanted: MapSpec, path: str) -> None:
-    """A pinned map must be what the object wants: type, sizes, entries and flags."""
+    """A pinned map must be what the object wants: type, sizes, entries and flags.
+
+    What a frozen map holds was taken for granted when programs were verified, so it must be the same, too.
+    """
     for name in ("type", "key_size", "value_size", "max_entries", "flags"):
         have, want = getattr(there, name), getattr(wanted, name)
         if have != want:
             raise ObjectError(f"{path}: the map pinned there has {name} {have}, the object wants {want}")
+    if wanted.frozen and (not there.frozen or there.contents != wanted.contents):
+        raise ObjectError(f"{path}: the map pinned there does not hold for good what the object wants")
 
 
 def section_program(spec: ObjectSpec, section: str, program: str | None = None) -> ProgramSpec:

@@ -7,21 +7,22 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..bpf.spec import ProgramSpec
-from ..errors import VerifierError
+from ..errors import NOT_COVERED, VerifierError
 from ..profile import CURRENT, KernelProfile
 from .explain import Report
-from .program import Work
+from .kept import verdict_on
+from .program import VerifiedProgram, Work
 from .verify import verify
 
-NOT_COVERED = "not-covered"
-"""The kind of a refusal that says nothing of the kernel's: what the program does is not known here."""
+__all__ = ["NOT_COVERED", "Verdict", "as_sarif", "judge"]
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What is said of one program.  `work` is None where it was refused, `report` where it was not.
 
-    `problem` is why it was not judged at all (its type, its object), else empty.
+    `problem` is why it was not judged at all (its type, its object), else empty.  `kept` says that it was
+    judged before, and `work` is what that took.
     """
 
     program: str
@@ -30,6 +31,7 @@ class Verdict:
     report: Report | None = None
     problem: str = ""
     log: str = ""
+    kept: bool = False
 
     @property
     def text(self) -> str:
@@ -38,7 +40,8 @@ class Verdict:
             w = self.work
             return (
                 f"{self.program}: accepted  ({w.insns} instructions visited, {w.states} states stored,"
-                f" {w.stack_depth} bytes of stack, {w.seconds * 1000:.0f} ms)"
+                f" {w.stack_depth} bytes of stack, {w.seconds * 1000:.0f} ms"
+                f"{' when it was judged' if self.kept else ''})"
             )
         if self.accepted:
             return f"{self.program}: accepted"
@@ -60,20 +63,31 @@ class Verdict:
             "work": asdict(self.work) if self.work is not None else None,
             "refusal": asdict(self.report) if self.report is not None else None,
             "problem": self.problem or None,
+            "kept": self.kept,
         }
 
 
 def judge(
     spec: ProgramSpec, *, btf: Any = None, profile: KernelProfile = CURRENT, verbose: bool = False
 ) -> Verdict:
-    """`verify`, with a refusal as a value."""
+    """`verify`, with a refusal as a value; what was judged before is not judged again, unless `verbose`."""
+    verdict, kept = _verbose(spec, btf, profile) if verbose else verdict_on(spec, btf=btf, profile=profile)
+    if isinstance(verdict, VerifiedProgram):
+        return Verdict(spec.name, True, work=verdict.work, log=verdict.log, kept=kept)
+    if not verdict.is_judgement:
+        problem = str(verdict.args[0]).removeprefix(f"{spec.name}: ")
+        return Verdict(spec.name, False, problem=problem, log=verdict.log, kept=kept)
+    return Verdict(spec.name, False, report=verdict.report, log=verdict.log, kept=kept)
+
+
+def _verbose(
+    spec: ProgramSpec, btf: Any, profile: KernelProfile
+) -> tuple[VerifiedProgram | VerifierError, bool]:
+    """With the whole log, which is not kept."""
     try:
-        program = verify(spec, btf=btf, profile=profile, verbose=verbose)
+        return verify(spec, btf=btf, profile=profile, verbose=True), False
     except VerifierError as error:
-        if error.report is None or error.report.kind == NOT_COVERED:
-            return Verdict(spec.name, False, problem=str(error).removeprefix(f"{spec.name}: "), log=error.log)
-        return Verdict(spec.name, False, report=error.report, log=error.log)
-    return Verdict(spec.name, True, work=program.work, log=program.log)
+        return error, False
 
 
 def as_sarif(verdicts: Iterable[Verdict]) -> dict[str, Any]:
