@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from ..bpf.check import check
 from ..bpf.classic import CheckedClassic, decode_ops
 from ..bpf.insn import Insn
-from ..bpf.spec import SCHED_CLS, ProgramSpec
+from ..bpf.spec import SCHED_CLS
 from ..bpf.tag import program_tag
 from ..errors import ClsbpfError, NetlinkError
 from ..profile import CURRENT, KernelProfile
@@ -32,6 +32,7 @@ from ..verifier.program import VerifiedProgram
 from ..vm.environment import Environment
 
 if TYPE_CHECKING:
+    from ..objfile.btf import Btf
     from ..vm.link import LinkedProgram
     from ..vm.maps.map import Map
 
@@ -154,7 +155,7 @@ class LoadedProgram:
 
 FIRST_FD = 3
 
-Files = dict[int, "LoadedProgram | Map"]
+Files = dict[int, "LoadedProgram | Map | Btf"]
 """struct files_struct: what the descriptors of one process stand for."""
 
 
@@ -222,13 +223,13 @@ class ProgramTable:
         finally:
             self._files = before
 
-    def open(self, file: LoadedProgram | Map) -> int:
-        """fd_install(): the lowest free descriptor, from 3 on, now stands for the program or map."""
+    def open(self, file: LoadedProgram | Map | Btf) -> int:
+        """fd_install(): the lowest free descriptor, from 3 on, now stands for the file."""
         fd = next(fd for fd in itertools.count(FIRST_FD) if fd not in self._files)
         self._files[fd] = file
         return fd
 
-    def file(self, fd: int) -> LoadedProgram | Map:
+    def file(self, fd: int) -> LoadedProgram | Map | Btf:
         """fdget(): what a descriptor stands for; NetlinkError EBADF."""
         try:
             return self._files[fd]
@@ -244,12 +245,12 @@ class ProgramTable:
         """bpf_prog_get_type(): EBADF for no descriptor, EINVAL for a map's or a program of another type."""
         program = self.file(fd)
         if not isinstance(program, LoadedProgram):
-            raise refusal(errno.EINVAL, f"descriptor {fd} is a map's; a filter needs a program's")
+            raise refusal(errno.EINVAL, f"descriptor {fd} is no program's; a filter needs a program's")
         require_filter(program)
         return program
 
 
-def require_filter(program: LoadedProgram | ProgramSpec) -> None:
+def require_filter(program: LoadedProgram) -> None:
     """The type that bpf_prog_get_type() asks for: a filter's program is no action's and no XDP program."""
     if program.type != SCHED_CLS:
         name = program.name or "without a name"
