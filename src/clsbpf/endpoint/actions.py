@@ -24,6 +24,7 @@ from ..netlink.schema import Rtm, Tca
 from ..tc.actions.action import AnyAction
 from ..tc.actions.table import ActionTable
 from ..tc.refusal import refusal
+from .notify import notify, notify_needed
 from .request import DUMP_ROOM, Datagram, Request
 
 NS_PER_MS = 1_000_000
@@ -34,8 +35,7 @@ def new_action(network: Network, request: Request) -> list[Datagram]:
     net = network.actions
     made = net.init(_tab(request), ActionsRequest(bind=False, replace=request.has(NLM_F_REPLACE)))
     request.warn(net.take_warning())
-    told: list[Datagram] = []
-    if request.echo:
+    if notify_needed(network, request):
         # Those that were replaced are held by the request, which the message shows.
         message = _message(
             network,
@@ -45,11 +45,11 @@ def new_action(network: Network, request: Request) -> list[Datagram]:
             flags=request.message.flags,
             warning=request.warning,
         )
-        told.append((message,))
+        notify(network, request, (message,))
     for each in made:
         if not each.created:
             net.tables[each.action.kind].put(each.action, bind=False)
-    return told
+    return []
 
 
 def get_action(network: Network, request: Request) -> list[Datagram]:
@@ -65,9 +65,9 @@ def delete_action(network: Network, request: Request) -> list[Datagram]:
     if request.has(NLM_F_ROOT):
         return _flush(network, request)
     actions = _found(network, request)
-    told: list[Datagram] = []
-    if request.echo:
-        told.append((_message(network, request, Rtm.DELACTION, actions, hidden=2, warning=request.warning),))
+    needed = notify_needed(network, request)
+    if needed:
+        told = _message(network, request, Rtm.DELACTION, actions, hidden=2, warning=request.warning)
     for action in actions:
         table = network.actions.tables[action.kind]
         if table.find(action.index) is not action:
@@ -75,7 +75,9 @@ def delete_action(network: Network, request: Request) -> list[Datagram]:
         if action.bindings:
             raise NetlinkError(errno.EPERM, "Failed to delete TC action")
         table.delete(action)
-    return told
+    if needed:
+        notify(network, request, (told,))
+    return []
 
 
 def _flush(network: Network, request: Request) -> list[Datagram]:
@@ -93,20 +95,17 @@ def _flush(network: Network, request: Request) -> list[Datagram]:
             break
         table.delete(action)
         gone += 1
-    if not gone or not request.echo:
-        return []
-    nest = nla.nest(0, [nla.string(TcaAct.KIND, table.kind), nla.u32(Tca.FCNT, gone)])
-    return [
-        (
-            action_message(
-                Rtm.DELACTION,
-                [nla.nest(TcaRoot.TAB, [nest])],
-                flags=NLM_F_ROOT,
-                seq=request.message.seq,
-                pid=request.portid,
-            ),
+    if gone and notify_needed(network, request):
+        nest = nla.nest(0, [nla.string(TcaAct.KIND, table.kind), nla.u32(Tca.FCNT, gone)])
+        told = action_message(
+            Rtm.DELACTION,
+            [nla.nest(TcaRoot.TAB, [nest])],
+            flags=NLM_F_ROOT,
+            seq=request.message.seq,
+            pid=request.portid,
         )
-    ]
+        notify(network, request, (told,))
+    return []
 
 
 def dump_actions(network: Network, request: Request) -> Iterator[Message]:

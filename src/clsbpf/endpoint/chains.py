@@ -13,8 +13,8 @@ from collections.abc import Iterator
 
 from ..engine.devices import Network
 from ..errors import NetlinkError
-from ..netlink.message import NLM_F_CREATE, NLM_F_MULTI, Message
-from ..netlink.schema import Rtm, Tca
+from ..netlink.message import NLM_F_CREATE, NLM_F_EXCL, NLM_F_MULTI, Message
+from ..netlink.schema import RTNLGRP_TC, Rtm, Tca
 from ..tc.chain import Block, Chain
 from ..tc.filter import Classifier
 from .fill import chain_message
@@ -24,15 +24,25 @@ from .request import IFNAMSIZ, Datagram, Request
 
 
 def new_chain(network: Network, request: Request) -> list[Datagram]:
-    """tc_ctl_chain() for RTM_NEWCHAIN.  Nobody is told: the kernel's notification is for listeners only."""
+    """tc_ctl_chain() for RTM_NEWCHAIN.  The notification is for listeners only, whatever the asker wants."""
     place = find_place(network, request, for_filter=False)
     index = chain_index(request)
     if _visible(place.block, index) is not None:
         raise NetlinkError(errno.EEXIST, "Filter chain already exists")
     if index not in place.block.chains and not request.has(NLM_F_CREATE):
         raise NetlinkError(errno.ENOENT, "Need both RTM_NEWCHAIN and NLM_F_CREATE to create a new chain")
-    _refuse_template(request)
-    place.block.get_chain(index).explicitly_created = True
+    block = place.block
+    chain = block.create_chain(index)
+    try:
+        block.create_chain(index).explicitly_created = True
+        try:
+            _refuse_template(request)
+        except NetlinkError:
+            block.forget_explicit(chain)
+            raise
+        notify_chain(network, chain, True, request.warning)
+    finally:
+        block.put_chain(chain)
     return []
 
 
@@ -40,19 +50,33 @@ def delete_chain(network: Network, request: Request) -> list[Datagram]:
     """tc_ctl_chain() for RTM_DELCHAIN: the chain's filters go, and what made it no longer holds it."""
     place, chain = _find(network, request)
     # Held while it is emptied, for it may go with its last filter.
-    place.block.get_chain(chain.index)
-    told = flush_chain(request, place, chain)
-    if chain.explicitly_created:
-        chain.explicitly_created = False
-        place.block.put_chain(chain)
+    place.block.create_chain(chain.index)
+    flush_chain(network, request, place, chain)
+    place.block.forget_explicit(chain)
     place.block.put_chain(chain)
-    return told
+    return []
+
+
+def notify_chain(network: Network, chain: Chain, seen: bool, warning: str | None = None) -> None:
+    """tc_chain_notify(), tc_chain_notify_delete(): users see a chain from now on, or no longer.
+
+    It is no answer to anybody's request: sequence number and address are 0.
+    """
+    if not network.multicast.has_listeners(RTNLGRP_TC):
+        return
+    type, flags = (Rtm.NEWCHAIN, NLM_F_CREATE | NLM_F_EXCL) if seen else (Rtm.DELCHAIN, 0)
+    message = chain_message(chain, type, flags, warning=warning)
+    network.multicast.send(message.encode(), RTNLGRP_TC)
 
 
 def get_chain(network: Network, request: Request) -> list[Datagram]:
     """tc_ctl_chain() for RTM_GETCHAIN.  The answer has the type of the question, not RTM_NEWCHAIN."""
-    place, chain = _find(network, request)
-    return [(chain_message(request, Rtm.GETCHAIN, request.message.flags, place, chain),)]
+    _, chain = _find(network, request)
+    message, pid = request.message, request.portid
+    answer = chain_message(
+        chain, Rtm.GETCHAIN, message.flags, seq=message.seq, pid=pid, warning=request.warning
+    )
+    return [(answer,)]
 
 
 def dump_chains(network: Network, request: Request) -> Iterator[Message]:
@@ -60,12 +84,10 @@ def dump_chains(network: Network, request: Request) -> Iterator[Message]:
     place = dump_place(network, request)
     if place is None:
         return
-    # Unlike a dump of filters this one shows the qdisc, whatever parent was last named.
-    place = Place(place.block, place.device, request.tcm.parent)
     only = request.number(Tca.CHAIN)
     for chain in tuple(place.block.chains.values()):
         if only in (None, chain.index) and not chain.held_by_actions_only:
-            yield chain_message(request, Rtm.NEWCHAIN, NLM_F_MULTI, place, chain)
+            yield chain_message(chain, Rtm.NEWCHAIN, NLM_F_MULTI, seq=request.message.seq, pid=request.portid)
 
 
 def _find(network: Network, request: Request) -> tuple[Place, Chain]:

@@ -13,6 +13,7 @@ rtnetlink_rcv_msg() of net/core/rtnetlink.c.
 from __future__ import annotations
 
 import errno
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -96,6 +97,7 @@ class Endpoint:
 
     def __init__(self, network: Network, *, ext_ack: bool = True, cap_ack: bool = False) -> None:
         self.network = network
+        network.on_chain = functools.partial(chains.notify_chain, network)
         self.ext_ack = ext_ack
         self.cap_ack = cap_ack
         self.cause: ClsbpfError | None = None

@@ -11,12 +11,11 @@ from ..engine.devices import Device, QdiscStats, RootQdisc
 from ..engine.programs import LoadedProgram
 from ..netlink import attr as nla
 from ..netlink.attr import Attr
-from ..netlink.message import NLM_F_MULTI, Message
+from ..netlink.message import Message
 from ..netlink.schema import TCA_BPF_FLAG_ACT_DIRECT, Tca, TcaBpf
 from ..netlink.stats import encode_old_stats, encode_stats
 from ..netlink.tcmsg import TcMsg, tc_message
 from ..profile import KernelProfile
-from ..tc import ids
 from ..tc.actions import Actions
 from ..tc.chain import Block, Chain
 from ..tc.filter import Classifier, Filter
@@ -103,16 +102,19 @@ def _ebpf_info(each: Filter, profile: KernelProfile) -> list[Attr]:
     return attrs
 
 
-def chain_message(request: Request, type: int, flags: int, place: Place, chain: Chain) -> Message:
+def chain_message(
+    chain: Chain, type: int, flags: int, *, seq: int = 0, pid: int = 0, warning: str | None = None
+) -> Message:
     """tc_chain_fill_node(): a message about a chain; of a device's block the parent is its qdisc."""
-    if place.device is None:
-        header = TcMsg.of_block(place.block.index)
+    block = chain.block
+    if block.owner is None:
+        header = TcMsg.of_block(block.index)
     else:
-        header = TcMsg(0, place.device.ifindex, 0, ids.major(place.parent))
+        header = TcMsg(0, block.owner.ifindex, 0, block.owner.handle)
     attrs = [nla.u32(Tca.CHAIN, chain.index)]
-    if request.warning is not None and not flags & NLM_F_MULTI:
-        attrs.append(nla.string(Tca.EXT_WARN_MSG, request.warning))
-    return tc_message(type, header, attrs, flags=flags, seq=request.message.seq, pid=request.portid)
+    if warning is not None:
+        attrs.append(nla.string(Tca.EXT_WARN_MSG, warning))
+    return tc_message(type, header, attrs, flags=flags, seq=seq, pid=pid)
 
 
 def qdisc_message(
@@ -125,14 +127,15 @@ def qdisc_message(
     parent: int | None = None,
     gone: bool = False,
     warning: str | None = None,
+    estimator: bool = False,
 ) -> Message:
     """tc_fill_qdisc(): a message about a qdisc.
 
-    `parent` is the one that the request named, by default the qdisc's own; `gone`: it has just been
-    taken out, and no one holds it any more.
+    `parent` is the one that the request named, by default the qdisc's own; `gone`: no one holds it any
+    more; `estimator`: has one that is not in its place yet a rate estimator?
     """
     attrs = [nla.string(Tca.KIND, qdisc.kind)]
-    stats, estimator = QdiscStats(), False
+    stats = QdiscStats()
     if isinstance(qdisc, Qdisc):
         for number, block in zip((Tca.INGRESS_BLOCK, Tca.EGRESS_BLOCK), qdisc.blocks, strict=False):
             if block.index:

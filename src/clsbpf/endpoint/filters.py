@@ -23,6 +23,7 @@ from ..netlink.schema import TCA_BPF_MAX, TCA_DUMP_FLAGS_TERSE, Rtm, Tca, TcaBpf
 from ..tc.chain import Chain
 from ..tc.filter import BpfOptions, Classifier, Filter
 from .fill import filter_message
+from .notify import notify, notify_needed
 from .places import Place, chain_index, dump_place, find_place
 from .request import Datagram, Request
 
@@ -79,10 +80,18 @@ def _change(network: Network, request: Request, place: Place, classifier: Classi
         override=not request.has(NLM_F_CREATE),
     )
     request.warn(network.actions.take_warning())
-    if not request.echo:
-        return []
-    flags, warning = request.message.flags, request.warning
-    return [(filter_message(request, Rtm.NEWTFILTER, flags, place, classifier, new, warning=warning),)]
+    _tell(network, request, Rtm.NEWTFILTER, place, classifier, new)
+    return []
+
+
+def _tell(
+    network: Network, request: Request, type: Rtm, place: Place, classifier: Classifier, each: Filter | None
+) -> None:
+    """tfilter_notify(): of a filter, or with None of a classifier with all of its filters."""
+    if notify_needed(network, request):
+        flags, warning = request.message.flags, request.warning
+        told = filter_message(request, type, flags, place, classifier, each, warning=warning)
+        notify(network, request, (told,))
 
 
 def _must_create() -> NetlinkError:
@@ -123,43 +132,42 @@ def delete_filter(network: Network, request: Request) -> list[Datagram]:
     if not tcm.prio and (tcm.protocol or tcm.handle or request.kind is not None):
         raise NetlinkError(errno.ENOENT, "Cannot flush filters with protocol, handle or kind set")
     place = find_place(network, request)
-    chain = place.block.chains.get(chain_index(request))
+    chain = place.block.find_chain(chain_index(request))
     if chain is None:
         if not tcm.prio:
             return []
         raise NetlinkError(errno.ENOENT, "Cannot find specified filter chain")
-    if not tcm.prio:
-        return flush_chain(request, place, chain)
+    try:
+        if not tcm.prio:
+            flush_chain(network, request, place, chain)
+        else:
+            _delete(network, request, place, chain)
+    finally:
+        place.block.put_chain(chain)
+    return []
+
+
+def _delete(network: Network, request: Request, place: Place, chain: Chain) -> None:
+    """The part of tc_del_tfilter() that knows its chain."""
     classifier = _find_classifier(request, chain)
-    if not tcm.handle:
+    if not request.tcm.handle:
         chain.remove(classifier)
-        return _deleted(request, place, classifier, None)
-    each = classifier.get(tcm.handle)
+        _tell(network, request, Rtm.DELTFILTER, place, classifier, None)
+        return
+    each = classifier.get(request.tcm.handle)
     if each is None:
         raise NetlinkError(errno.ENOENT, "Specified filter handle not found")
-    told = _deleted(request, place, classifier, each)
+    # Told as it was, which is made up before it goes.
+    _tell(network, request, Rtm.DELTFILTER, place, classifier, each)
     if classifier.delete(each):
         chain.remove_empty(classifier)
-    return told
 
 
-def flush_chain(request: Request, place: Place, chain: Chain) -> list[Datagram]:
+def flush_chain(network: Network, request: Request, place: Place, chain: Chain) -> None:
     """tfilter_notify_chain() and tcf_chain_flush(): all classifiers go, one message each."""
-    told = [
-        datagram
-        for classifier in chain.classifiers
-        for datagram in _deleted(request, place, classifier, None)
-    ]
+    for classifier in chain.classifiers:
+        _tell(network, request, Rtm.DELTFILTER, place, classifier, None)
     chain.flush()
-    return told
-
-
-def _deleted(request: Request, place: Place, classifier: Classifier, each: Filter | None) -> list[Datagram]:
-    """tfilter_notify() of a filter that goes, or of a classifier with all of its; for who wants an echo."""
-    if not request.echo:
-        return []
-    flags, warning = request.message.flags, request.warning
-    return [(filter_message(request, Rtm.DELTFILTER, flags, place, classifier, each, warning=warning),)]
 
 
 def get_filter(network: Network, request: Request) -> list[Datagram]:
@@ -167,15 +175,18 @@ def get_filter(network: Network, request: Request) -> list[Datagram]:
     if not request.tcm.prio:
         raise NetlinkError(errno.ENOENT, "Invalid filter command with priority of zero")
     place = find_place(network, request)
-    chain = place.block.chains.get(chain_index(request))
+    chain = place.block.find_chain(chain_index(request))
     if chain is None:
         # EINVAL here, ENOENT where a filter is deleted: so it is in the kernel.
         raise NetlinkError(errno.EINVAL, "Cannot find specified filter chain")
-    classifier = _find_classifier(request, chain)
-    each = classifier.get(request.tcm.handle)
-    if each is None:
-        raise NetlinkError(errno.ENOENT, "Specified filter handle not found")
-    return [(filter_message(request, Rtm.NEWTFILTER, request.message.flags, place, classifier, each),)]
+    try:
+        classifier = _find_classifier(request, chain)
+        each = classifier.get(request.tcm.handle)
+        if each is None:
+            raise NetlinkError(errno.ENOENT, "Specified filter handle not found")
+        return [(filter_message(request, Rtm.NEWTFILTER, request.message.flags, place, classifier, each),)]
+    finally:
+        place.block.put_chain(chain)
 
 
 def dump_filters(network: Network, request: Request) -> Iterator[Message]:

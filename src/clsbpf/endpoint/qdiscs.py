@@ -126,11 +126,15 @@ def _create(network: Network, device: Device, request: Request) -> list[Datagram
         raise NetlinkError(errno.EINVAL, "Failed to generate new estimator")
     old = device.ingress
     told = [] if old is None else [_told(request, Rtm.DELQDISC, 0, device, old, gone=True)]
-    new = network.attach(device, kind, ingress_block=ingress_block, egress_block=egress_block)
+
+    def announce(new: Qdisc) -> None:
+        if notify_needed(network, request):
+            # What was there before was at least the noop qdisc, so that the kernel always says "replaced".
+            made = _told(request, Rtm.NEWQDISC, NLM_F_REPLACE, device, new, estimator=rate is not None)
+            notify(network, request, (*told, made))
+
+    network.attach(device, kind, ingress_block=ingress_block, egress_block=egress_block, announce=announce)
     device.ingress_estimator = rate is not None
-    if notify_needed(network, request):
-        # What was there before was at least the noop qdisc, so that the kernel always says "replaced".
-        notify(network, request, (*told, _told(request, Rtm.NEWQDISC, NLM_F_REPLACE, device, new)))
     return []
 
 
@@ -178,9 +182,9 @@ def delete_qdisc(network: Network, request: Request) -> list[Datagram]:
     if not isinstance(found, Qdisc):
         raise NetlinkError(errno.ENOENT, "Cannot delete qdisc with handle of zero")
     told = _told(request, Rtm.DELQDISC, 0, device, found, gone=True)
-    network.detach(device)
     if notify_needed(network, request):
         notify(network, request, (told,))
+    network.detach(device)
     return []
 
 
@@ -244,7 +248,14 @@ def _other_kind() -> NetlinkError:
 
 
 def _told(
-    request: Request, type: Rtm, flags: int, device: Device, qdisc: Qdisc, *, gone: bool = False
+    request: Request,
+    type: Rtm,
+    flags: int,
+    device: Device,
+    qdisc: Qdisc,
+    *,
+    gone: bool = False,
+    estimator: bool = False,
 ) -> Message:
     """qdisc_notify(): the parent is the one that the request named."""
     return qdisc_message(
@@ -256,4 +267,5 @@ def _told(
         parent=request.tcm.parent,
         gone=gone,
         warning=request.warning,
+        estimator=estimator,
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -22,7 +22,7 @@ from ..link import ETHERNET, LinkLayer
 from ..profile import CURRENT, KernelProfile
 from ..tc import ids
 from ..tc.actions.surroundings import NoForwarder, Surroundings
-from ..tc.chain import Block
+from ..tc.chain import Block, BlockOwner, Chain
 from ..tc.hook import CLSACT, Qdisc
 from ..tc.offload import OffloadDriver
 from ..tc.program import ProgramSource
@@ -120,6 +120,8 @@ class Network:
         self.lock = threading.RLock()
         """rtnl: held by whoever changes something."""
         self.multicast = Multicast()
+        self.on_chain: Callable[[Chain, bool], None] | None = None
+        """Is told of chains that come (True) and go (False): what the endpoint multicasts of them."""
         self.changes = 0
         """Grows with every request that may have changed something: a dump that saw it grow is stale."""
         self.generation = 0
@@ -172,11 +174,20 @@ class Network:
 
     # qdiscs
 
-    def attach(self, device: Device, kind: str, *, ingress_block: int = 0, egress_block: int = 0) -> Qdisc:
+    def attach(
+        self,
+        device: Device,
+        kind: str,
+        *,
+        ingress_block: int = 0,
+        egress_block: int = 0,
+        announce: Callable[[Qdisc], None] | None = None,
+    ) -> Qdisc:
         """clsact_init() and qdisc_graft(): a new clsact or ingress qdisc in the place of what was there.
 
-        A block number other than 0 asks for that shared block.  NetlinkError EBUSY when the device is
-        bound to it already, be it by the qdisc that would go; then nothing has changed.
+        `announce` is told of it before the old one goes, as notifications are.  A block number other than 0
+        asks for that shared block.  NetlinkError EBUSY when the device is bound to it already, be it by the
+        qdisc that would go; then nothing has changed.
         """
         with self.lock:
             self.check_ports(device, ingress_block, egress_block)
@@ -185,6 +196,8 @@ class Network:
                 self._bind(device, ingress_block),
                 self._bind(device, egress_block) if kind == CLSACT else None,
             )
+            if announce is not None:
+                announce(qdisc)
             if device.ingress is not None:
                 self.detach(device)
             device.ingress = qdisc
@@ -242,7 +255,13 @@ class Network:
             index=index,
             driver=device.driver,
             action_source=self.actions,
+            owner=BlockOwner(device.ifindex, ids.major(ids.TC_H_CLSACT)) if not index else None,
+            watch_chain=self._watch_chain,
         )
+
+    def _watch_chain(self, chain: Chain, seen: bool) -> None:
+        if self.on_chain is not None:
+            self.on_chain(chain, seen)
 
     def _unbind(self, device: Device, index: int) -> None:
         """tcf_block_put_ext(): a shared block that no device is bound to any more goes, with its filters."""

@@ -17,7 +17,8 @@ from __future__ import annotations
 import errno
 import threading
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from ..errors import NetlinkError
@@ -36,6 +37,14 @@ ETH_P_ALL = 0x0003
 AUTO_PRIO_LOWEST = 0x8000
 AUTO_PRIO_FIRST = 0xC000
 """Automatic priorities go down from here: 49152, 49151, …"""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockOwner:
+    """tcf_block.q: the qdisc that a block belongs to, as messages name it: its device and its handle."""
+
+    ifindex: int
+    handle: int
 
 
 class Chain:
@@ -138,8 +147,10 @@ class Chain:
 class Block:
     """struct tcf_block: chains by number, and what their filters need from others.
 
-    `index` is the number of a shared block (`tc … block N`), else 0.  `generation` grows with every
-    change, after readers can see it: whoever made something of a block knows by it that it is stale.
+    `index` is the number of a shared block (`tc … block N`), else 0; `owner` is the qdisc of one that is
+    not shared.  `generation` grows with every change, after readers can see it: whoever made something of
+    a block knows by it that it is stale.  `watch_chain` is told of chains that users begin to see (True)
+    or no longer see (False).
     """
 
     def __init__(
@@ -151,6 +162,8 @@ class Block:
         driver: OffloadDriver | None = None,
         binder: ClassBinder | None = None,
         action_source: ActionSource | None = None,
+        owner: BlockOwner | None = None,
+        watch_chain: Callable[[Chain, bool], None] | None = None,
     ) -> None:
         self.programs = programs
         self.profile = profile
@@ -158,6 +171,8 @@ class Block:
         self.driver = driver
         self.binder = binder
         self.action_source = action_source
+        self.owner = owner
+        self._watch_chain = watch_chain
         self.classid = 0
         """The parent that the last request for a filter named: dumps show it for all (`tc_new_tfilter`)."""
         self.generation = 0
@@ -175,6 +190,19 @@ class Block:
     def get_chain(self, index: int, *, by_action: bool = False) -> Chain:
         """tcf_chain_get(): the chain, created if need be; the caller holds it until `put_chain`."""
         with self.lock:
+            chain = self.create_chain(index, by_action=by_action)
+            if not by_action and chain.references - chain.action_references == 1:
+                self._tell_of(chain, True)
+            return chain
+
+    def find_chain(self, index: int) -> Chain | None:
+        """tcf_chain_get() that creates nothing: the chain, held until `put_chain`, or None."""
+        with self.lock:
+            return self.get_chain(index) if index in self._chains else None
+
+    def create_chain(self, index: int, *, by_action: bool = False) -> Chain:
+        """tcf_chain_create() or tcf_chain_hold(): `get_chain`, but nobody is told."""
+        with self.lock:
             chain = self._chains.get(index)
             if chain is None:
                 chain = Chain(self, index)
@@ -190,20 +218,34 @@ class Block:
             chain.references -= 1
             chain.action_references -= by_action
             assert chain.references >= chain.action_references >= 0
+            if not by_action and chain.held_by_actions_only:
+                self._tell_of(chain, False)
             if not chain.references:
                 self._chains = MappingProxyType(
                     {index: each for index, each in self._chains.items() if each is not chain}
                 )
                 self.changed()
 
+    def _tell_of(self, chain: Chain, seen: bool) -> None:
+        if self._watch_chain is not None:
+            self._watch_chain(chain, seen)
+
     def flush(self) -> None:
         """tcf_block_flush_all_chains(): take all filters out, as when the qdisc goes."""
         with self.lock:
             for chain in self._chains.values():
+                if chain.held_by_actions_only:
+                    continue
+                self.create_chain(chain.index)
+                self.forget_explicit(chain)
                 chain.flush()
-                if chain.explicitly_created:
-                    chain.explicitly_created = False
-                    self.put_chain(chain)
+                self.put_chain(chain)
+
+    def forget_explicit(self, chain: Chain) -> None:
+        """tcf_chain_put_explicitly_created(): no request made it any more."""
+        if chain.explicitly_created:
+            chain.explicitly_created = False
+            self.put_chain(chain)
 
     def changed(self) -> None:
         """Something that a packet could notice is different now."""
