@@ -118,7 +118,7 @@ class Walk:
 
 def linear_walk(plan: Plan, walker: Callable[[int], int]) -> Walk:
     """The walk that tries filters one after the other."""
-    text = LinearText(SkbText(plan.view, plan.environment), plan.filters)
+    text = LinearText(SkbText(plan.view), plan.filters)
     body = text.definition()
     lowered = [lower(program, name, profile=plan.profile) for name, program in text.programs.items()]
     size = sum(len(program.insns) for program in text.programs.values())
@@ -127,6 +127,7 @@ def linear_walk(plan: Plan, walker: Callable[[int], int]) -> Walk:
         module_text(plan, walker, lowered, [body], view.DECLARES),
         [symbol],
         optimize=2 if size <= INLINE_LIMIT else 1,
+        symbols=outside(plan),
     )
     return Walk(module, symbol)
 
@@ -134,7 +135,7 @@ def linear_walk(plan: Plan, walker: Callable[[int], int]) -> Walk:
 def indexed_walk(plan: Plan, index: Index, walker: Callable[[int], int]) -> Walk:
     """The walk that looks filters up."""
     tables = Tables(index, plan.filters)
-    body = IndexText(SkbText(plan.view, plan.environment), index, tables).definition()
+    body = IndexText(SkbText(plan.view), index, tables).definition()
     shapes = [f"{index_text.SHAPE}{number}" for number in range(len(index.templates))]
     lowered = [
         lower(template.verified, name, profile=plan.profile, parameters=template.parameters)
@@ -147,12 +148,17 @@ def indexed_walk(plan: Plan, index: Index, walker: Callable[[int], int]) -> Walk
     parts = [pointers_definition(index), body]
     symbol = subset.record_of(walker).symbol
     text = module_text(plan, walker, exported, parts, (*view.DECLARES, *index_text.DECLARES))
-    module = compile_module(text, [symbol, index_text.POINTERS, *shapes])
+    module = compile_module(text, [symbol, index_text.POINTERS, *shapes], symbols=outside(plan))
     tables.set_functions(index, [module.address(name) for name in shapes])
     pointers = tables.pointers()
     block = (ctypes.c_uint64 * len(pointers))(*pointers)
     ctypes.memmove(module.address(index_text.POINTERS), block, ctypes.sizeof(block))
     return Walk(module, symbol, tables)
+
+
+def outside(plan: Plan) -> dict[str, int]:
+    """What a plan's code reaches that belongs to this process."""
+    return {view.ENVIRONMENT: plan.environment.address}
 
 
 def module_text(
@@ -173,11 +179,11 @@ def module_text(
 
 
 def unique_declares(text: str) -> str:
-    """The module's text with each `declare` once: LLVM takes no second."""
+    """The module's text with each declaration once: LLVM takes no second."""
     seen: set[str] = set()
     lines = []
     for line in text.splitlines():
-        if line.startswith("declare "):
+        if line.startswith("declare ") or " = external " in line:
             if line in seen:
                 continue
             seen.add(line)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from ..link import LinkLayer
 from ..vm import subset
-from ..vm.environment import Environment
 from ..vm.native_skb import NATIVE_SKB_BYTES, At
 from .frames import pkt_type_function, protocol_function
 from .walk import classify
@@ -43,9 +42,8 @@ class View:
 class SkbText:
     """Lines of IR inside `classify` (engine/walk.py), and the skb that they make."""
 
-    def __init__(self, view: View, environment: Environment) -> None:
+    def __init__(self, view: View) -> None:
         self.view = view
-        self.environment = environment
         self.lines: list[str] = []
 
     def emit(self, *lines: str) -> None:
@@ -111,7 +109,7 @@ class SkbText:
             (At.DATA_END_PTR, "%data.end"),
             (At.DATA_META_PTR, "%data"),
             (At.HEAD_PTR, "%data"),
-            (At.ENVIRONMENT, str(self.environment.address)),
+            (At.ENVIRONMENT, f"ptrtoint (ptr @{ENVIRONMENT} to i64)"),
         ):
             self.emit(
                 f"%a{at:d} = getelementptr i8, ptr %skb, i64 {at:d}",
@@ -137,8 +135,11 @@ class SkbText:
         )
 
 
+ENVIRONMENT = "environment"
+"""The symbol whose address is that of the run's NativeEnvironment: the module's loader gives it."""
 DECLARES = (
+    f"@{ENVIRONMENT} = external global i8",
     "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)",
     "declare i16 @llvm.bswap.i16(i16)",
 )
-"""The intrinsics that `SkbText` uses."""
+"""The symbols that `SkbText` uses."""

@@ -1,7 +1,11 @@
 """How is IR text made to run?  LLVM, through llvmlite: parse, optimize, emit an object, link it here.
 
-Compiling goes through an object file in memory because an object can be kept and linked again in half
-a millisecond, where optimizing costs half a millisecond an instruction.
+Compiling goes through an object file because an object can be kept and linked again in half a
+millisecond, where optimizing costs half a millisecond an instruction.  Objects are kept in memory, and on
+disk for the next process (`clsbpf.store`: they are code, so the store is private to the user).  All that an
+object depends on is in its key: the IR text, which says everything that this package had to say (its
+version, too), LLVM and llvmlite, the processor, the level of optimization.  So IR text has no address of
+this process in it: those are external symbols.
 
 A `NativeModule` owns its machine code: function addresses taken from it are good while it lives.
 Calls made through ctypes release the GIL.  Compiling holds one lock: LLVM's contexts are not to be
@@ -12,16 +16,20 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import hashlib
 import itertools
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+import llvmlite
 import llvmlite.binding as llvm
 
 from ..profile import CURRENT, KernelProfile
 from ..skb import Skb
+from ..store import default_store
 from ..verifier.program import VerifiedProgram
 from .environment import Environment
 from .lower import lower
@@ -31,6 +39,12 @@ from .subset import module_ir
 _lock = threading.Lock()
 _serial = itertools.count()
 NO_SYMBOLS: Mapping[str, int] = MappingProxyType({})
+KIND = "objects"
+"""The store (`clsbpf.store`) that has them."""
+LIMIT = 128 << 20
+"""Bytes of objects that are kept there."""
+WORTH_KEEPING = 0.01
+"""Seconds: what was compiled faster is not kept; reading it would save little."""
 
 
 def _target_machine() -> llvm.TargetMachine:
@@ -67,14 +81,41 @@ class NativeModule:
         return int(self._tracker[name])
 
 
+@functools.cache
+def _host() -> str:
+    """What machine code depends on besides its IR: LLVM, the processor and what it can do."""
+    features = llvm.get_host_cpu_features().flatten()
+    version = ".".join(map(str, llvm.llvm_version_info))
+    parts = [llvmlite.__version__, version, llvm.get_default_triple(), llvm.get_host_cpu_name(), features]
+    return "\n".join(parts)
+
+
+def object_key(ir_text: str, optimize: int) -> bytes:
+    """The key of an object in the store."""
+    return hashlib.sha256(f"{_host()}\n{optimize}\n{ir_text}".encode()).digest()
+
+
 @functools.lru_cache(maxsize=32)
 def compile_object(ir_text: str, *, optimize: int = 2) -> bytes:
-    """An object file for this machine; `optimize` is LLVM's level, 0 to 3.
+    """An object file for this machine, new or kept; `optimize` is LLVM's level, 0 to 3.
 
-    The last ones are kept: whoever runs a policy again does not compile it again (and llvmlite 0.50 loses
-    some memory with every optimization).  IR text is made by this package: RuntimeError, when it is
-    malformed, is a mistake of ours.
+    The last ones are kept in memory, too: whoever runs a policy again does not compile it again (and
+    llvmlite 0.50 loses some memory with every optimization).
     """
+    store = default_store(KIND, limit=LIMIT)
+    key = object_key(ir_text, optimize)
+    kept = store.get(key)
+    if kept is not None:
+        return kept
+    started = time.perf_counter()
+    image = optimized_object(ir_text, optimize)
+    if time.perf_counter() - started >= WORTH_KEEPING:
+        store.put(key, image)
+    return image
+
+
+def optimized_object(ir_text: str, optimize: int) -> bytes:
+    """Compile.  IR text is made by this package: RuntimeError, when it is malformed, is a mistake of ours."""
     with _lock:
         compiler = _compiler()
         module = llvm.parse_assembly(ir_text)
