@@ -249,7 +249,7 @@ REFUSALS: dict[str, tuple[Message, int, str | None]] = {
     "attribute": (bpf(LAB0, attrs=[nla.binary(Tca.CHAIN, b"\1")]), errno.ERANGE, BAD_ATTR),
     "cut": (Message(Rtm.NEWTFILTER, ADD, payload=bytes(19)), EINVAL, "Invalid header length"),
     "type": (Message(200, ADD, payload=bytes(20)), EOPNOTSUPP, NO_WORDS),
-    "type of another": (Message(16, ADD, payload=bytes(20)), EOPNOTSUPP, NO_WORDS),
+    "type of another": (Message(24, ADD, payload=bytes(20)), EOPNOTSUPP, NO_WORDS),
 }
 
 

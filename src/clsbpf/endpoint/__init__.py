@@ -7,6 +7,7 @@
 - `actions`: RTM_NEWACTION, RTM_DELACTION, RTM_GETACTION (act_api.c)
 - `qdiscs`: RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC for clsact and ingress (sch_api.c)
 - `notify`: what a change is told to those who listen (rtnetlink_send)
+- `links`: RTM_GETLINK, RTM_NEWLINK: the devices (rtnetlink.c)
 - `places`: the block that a request is about
 - `fill`: what of them a reply says (tcf_fill_node, tc_fill_qdisc, cls_bpf_dump)
 

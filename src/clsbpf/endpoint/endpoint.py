@@ -39,7 +39,7 @@ from ..netlink.message import (
 from ..netlink.policy import RTM_TCA, TFILTER_DUMP, Policy, PolicyError, describe
 from ..netlink.schema import RTM_MAX, Rtm
 from ..netlink.tcmsg import TCMSG_LEN
-from . import actions, chains, filters, qdiscs
+from . import actions, chains, filters, links, qdiscs
 from .request import DUMP_ROOM, Datagram, Request, parse_action_request, parse_request
 
 Doit = Callable[[Network, Request], list[Datagram]]
@@ -62,6 +62,9 @@ class _Dump:
 
 
 _DOIT: dict[int, Doit] = {
+    Rtm.NEWLINK: links.new_link,
+    Rtm.DELLINK: links.delete_link,
+    Rtm.GETLINK: links.get_link,
     Rtm.NEWQDISC: qdiscs.new_qdisc,
     Rtm.DELQDISC: qdiscs.delete_qdisc,
     Rtm.GETQDISC: qdiscs.get_qdisc,
@@ -78,6 +81,7 @@ _DOIT: dict[int, Doit] = {
 _ACTIONS = (Rtm.NEWACTION, Rtm.DELACTION, Rtm.GETACTION)
 _NO_POLICY: Policy = {}
 _DUMPIT: dict[int, _Dump] = {
+    Rtm.GETLINK: _Dump(links.dump_links, _NO_POLICY, short_is_empty=False, parse=links.parse_link_request),
     Rtm.GETQDISC: _Dump(qdiscs.dump_qdiscs, RTM_TCA, short_is_empty=False),
     Rtm.GETTFILTER: _Dump(filters.dump_filters, TFILTER_DUMP, short_is_empty=True),
     Rtm.GETCHAIN: _Dump(chains.dump_chains, RTM_TCA, short_is_empty=True),
@@ -180,6 +184,8 @@ class Endpoint:
                 raise NetlinkError(errno.EOPNOTSUPP, "Bulk delete is not supported")
             if message.type in _ACTIONS:
                 request = parse_action_request(message, _NO_POLICY, portid)
+            elif message.type in links.LINK_TYPES:
+                request = links.parse_link_request(message, _NO_POLICY, portid)
             else:
                 request = parse_request(message, RTM_TCA, portid)
             request.replies = replies

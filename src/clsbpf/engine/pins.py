@@ -42,6 +42,14 @@ class Pins:
             raise ObjectError(f"{path}: a program is pinned there, not a map")
         return found
 
+    def unpin(self, path: str) -> None:
+        """unlink(2) of a pin; what nothing else holds is gone then."""
+        self.get(path)
+        del self._files[absolute(path)]
+
+    def __contains__(self, path: object) -> bool:
+        return isinstance(path, str) and absolute(path) in self._files
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._files)
 

@@ -212,6 +212,10 @@ class ProgramTable:
         """bpf_prog_by_id(): a loaded program that still lives."""
         return self._by_id.get(id)
 
+    def ids(self) -> tuple[int, ...]:
+        """The ids of the loaded programs that live."""
+        return tuple(self._by_id)
+
     # descriptors
 
     @contextlib.contextmanager

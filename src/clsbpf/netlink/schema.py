@@ -19,6 +19,9 @@ from .attr import Attr
 class Rtm(IntEnum):
     """Message types of rtnetlink that traffic control uses (linux/rtnetlink.h)."""
 
+    NEWLINK = 16
+    DELLINK = 17
+    GETLINK = 18
     NEWQDISC = 36
     DELQDISC = 37
     GETQDISC = 38
@@ -37,6 +40,7 @@ class Rtm(IntEnum):
 
 
 RTM_BASE = 16
+RTNLGRP_LINK = 1
 RTNLGRP_TC = 4
 """The multicast group that hears of qdiscs, classes, filters, chains and actions."""
 RTM_MAX = 123
