@@ -14,6 +14,8 @@ from clsbpf.kernel.bpf import prog_test_run
 from clsbpf.kernel.loader import kernel_function, kernel_name, kernel_types, load
 from clsbpf.kernel.maps import map_lookup, map_update
 from clsbpf.objfile import Btf
+from clsbpf.objfile.load import load_object
+from compiled import compiled
 from judges import need_kernel
 from program_cases import u32
 from program_story import object_spec
@@ -92,6 +94,13 @@ def test_types_for_the_kernel_are_as_many_and_as_long(source: str) -> None:
     assert made != btf.raw
     assert len(made) == len(btf.raw)
     assert len(Btf(made)) == len(btf)
+
+
+def test_a_symbol_without_a_type_is_a_number_to_the_kernel() -> None:
+    need_kernel()
+    spec = load_object(compiled("typeless.c", "-O2", "-g"), "typeless.o")
+    with load(spec) as loaded:
+        assert prog_test_run(loaded.programs["absent"], TRAFFIC["udp"]).retval == 0
 
 
 def test_a_kernel_function_that_is_not_there_is_named() -> None:

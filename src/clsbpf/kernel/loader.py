@@ -219,6 +219,8 @@ def kernel_types(btf: Btf) -> bytes:
                 _INFO.pack_into(raw, at + 4, Kind.TYPEDEF << 24)
             case Var(linkage=Linkage.EXTERN):
                 _INFO.pack_into(raw, at + 12, Linkage.GLOBAL)
+                if not type.target:  # a symbol of no type, of which only the address is wanted
+                    _INFO.pack_into(raw, at + 8, number)
             case Datasec(variables=variables) if not _is_laid_out(btf, type):
                 _TYPE.pack_into(raw, at, 0, Kind.STRUCT << 24 | len(variables), 4)
                 for n in range(len(variables)):
