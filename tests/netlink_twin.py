@@ -2,7 +2,8 @@
 
 A `Twin` has both with the same devices (lo, v0, v1 by the same ifindex; v0 and v1 are a veth pair that
 is up).  `ask` sends a request to both and asserts that the replies are equal, datagram by datagram and
-byte by byte, with the one exception that `comparable` takes out.
+byte by byte, with the one exception that `comparable` takes out; and that whoever listens on either side
+was told the same, also where the one who asks listens itself (`asker_listens`).
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from clsbpf.endpoint import Endpoint
 from clsbpf.engine.devices import Network
 from clsbpf.netlink import message as nl
 from clsbpf.netlink.message import Message
-from clsbpf.netlink.schema import Rtm
+from clsbpf.netlink.schema import RTNLGRP_TC, Rtm
 from judges import inside, need_kernel, network_namespace
 from tc_messages import ALL, BLOCK, DUMP, EGRESS, INGRESS, bpf, qdisc, readable
 
 SOL_NETLINK = 270
 NETLINK_CAP_ACK = 10
 NETLINK_EXT_ACK = 11
+SO_RCVBUFFORCE = 33
 
 
 def comparable(datagram: bytes) -> bytes:
@@ -45,14 +47,17 @@ class KernelSocket:
     socket: socket.socket
 
     @classmethod
-    def open(cls, namespace: str, *, ext_ack: bool = True, cap_ack: bool = False) -> KernelSocket:
+    def open(
+        cls, namespace: str, *, ext_ack: bool = True, cap_ack: bool = False, listens: bool = False
+    ) -> KernelSocket:
         with inside(namespace):
             opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         if ext_ack:
             opened.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
         if cap_ack:
             opened.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
-        opened.bind((0, 0))
+        opened.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 24)
+        opened.bind((0, 1 << RTNLGRP_TC - 1 if listens else 0))
         opened.settimeout(5)
         return cls(opened)
 
@@ -77,6 +82,15 @@ class KernelSocket:
                 dumping = messages[-1].type != nl.NLMSG_DONE
         return replies
 
+    def heard(self) -> list[bytes]:
+        """The notifications so far; they are there when the request that caused them is answered."""
+        out: list[bytes] = []
+        self.socket.settimeout(0)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                out.append(self.socket.recv(1 << 20))
+        return out
+
 
 MARKER = Message(nl.NLMSG_MIN_TYPE - 1, nl.NLM_F_REQUEST | nl.NLM_F_ACK, seq=0x7FFF0001)
 """A control message: acknowledged at once, and nothing else."""
@@ -87,25 +101,34 @@ class Twin:
     """The kernel and our endpoint, asked the same."""
 
     kernel: KernelSocket
+    listener: KernelSocket
     network: Network
     ours: Endpoint
     namespace: str
     v0: int
     v1: int
     asked: list[str] = field(default_factory=list)
+    heard: list[bytes] = field(default_factory=list)
+    """What listeners on our side were told of the last request."""
 
     def ask(self, request: Message | bytes) -> list[Any]:
         """Both are asked; their replies, which are the same, as values."""
         data = request if isinstance(request, bytes) else request.encode()
+        self.heard.clear()
         theirs = [comparable(reply) for reply in self.kernel.ask(data)]
         ours = self.ours.handle(data, self.kernel.portid)
         self.asked.append(data.hex())
+        self._compare("answered", theirs, ours)
+        theirs = [comparable(told) for told in self.listener.heard()]
+        self._compare("told", theirs, [comparable(told) for told in self.heard])
+        return [value for datagram in ours for value in readable(datagram)]
+
+    def _compare(self, what: str, theirs: list[bytes], ours: list[bytes]) -> None:
         if theirs != ours:
             shown = "\n".join(str(readable(d)) for d in theirs), "\n".join(str(readable(d)) for d in ours)
             raise AssertionError(
-                f"request {len(self.asked)}: {data.hex()}\nkernel:\n{shown[0]}\nours:\n{shown[1]}"
+                f"request {len(self.asked)}: {self.asked[-1]} {what}\nkernel:\n{shown[0]}\nours:\n{shown[1]}"
             )
-        return [value for datagram in ours for value in readable(datagram)]
 
     def dump(self) -> list[Any]:
         """Everything there is: qdiscs, and the filters of every place."""
@@ -122,8 +145,10 @@ class Twin:
 
 
 @contextlib.contextmanager
-def twin(*, clsact: bool = True, ext_ack: bool = True, cap_ack: bool = False) -> Iterator[Twin]:
-    """A twin; with clsact on v0 unless told otherwise."""
+def twin(
+    *, clsact: bool = True, ext_ack: bool = True, cap_ack: bool = False, asker_listens: bool = False
+) -> Iterator[Twin]:
+    """A twin; with clsact on v0 unless told otherwise.  `asker_listens`: to what its requests change."""
     need_kernel()
     with network_namespace() as namespace:
         # Without IPv6 nothing is sent by itself, so that the kernel's qdiscs count nothing either.
@@ -140,19 +165,25 @@ def twin(*, clsact: bool = True, ext_ack: bool = True, cap_ack: bool = False) ->
         network = Network()
         for ifindex, name in order:
             network.add_device(name, ifindex)
-        kernel = KernelSocket.open(namespace, ext_ack=ext_ack, cap_ack=cap_ack)
+        kernel = KernelSocket.open(namespace, ext_ack=ext_ack, cap_ack=cap_ack, listens=asker_listens)
+        listener = KernelSocket.open(namespace, listens=True)
         try:
             by_name = {name: ifindex for ifindex, name in order}
             both = Twin(
                 kernel,
+                listener,
                 network,
                 Endpoint(network, ext_ack=ext_ack, cap_ack=cap_ack),
                 namespace,
                 by_name["v0"],
                 by_name["v1"],
             )
+            both.ours.subscribe([RTNLGRP_TC], both.heard.append)
+            if asker_listens:
+                both.ours.subscribe([RTNLGRP_TC], both.heard.append, kernel.portid)
             if clsact:
                 both.ask(qdisc(both.v0))
             yield both
         finally:
             kernel.socket.close()
+            listener.socket.close()

@@ -445,6 +445,16 @@ def test_replies_equal_the_kernels(script: Callable[[Twin], Requests]) -> None:
         assert len(both.asked) > 10
 
 
+@pytest.mark.parametrize("script", [qdisc_lifecycle, shared_blocks, priorities, chains, framing])
+def test_who_asks_hears_its_own_changes_before_the_acknowledgement(
+    script: Callable[[Twin], Requests],
+) -> None:
+    with twin(clsact=script is not qdisc_lifecycle, asker_listens=True) as both:
+        for request in script(both):
+            both.ask(request)
+        assert len(both.asked) > 10
+
+
 @pytest.mark.parametrize(("ext_ack", "cap_ack"), [(False, False), (True, True), (False, True)])
 def test_socket_options(ext_ack: bool, cap_ack: bool) -> None:
     with twin(ext_ack=ext_ack, cap_ack=cap_ack) as both:
