@@ -41,11 +41,9 @@ from ..bpf.values import Binary, Constant, Length, Load, Value, maximum
 from ..profile import KernelProfile
 from ..tc.chain import ETH_P_ALL
 from ..verifier.program import VerifiedProgram
-from .planned import PlannedFilter
+from .planned import MIN_FILTERS, PlannedFilter
 from .walk_state import FILTER_SHIFT
 
-MIN_FILTERS = 24
-"""Fewer are tried one by one: that is faster."""
 MAX_GROUPS = 24
 """Every packet asks every group."""
 MAX_PATHS = 256

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from ..capture.record import MAX_CAPTURED
 from .plan import Plan
@@ -30,6 +27,10 @@ from .walk_state import (
     State,
 )
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
 ROWS = 1 << 16
 SCRATCH_BYTES = MAX_CAPTURED + 64
 
@@ -37,9 +38,11 @@ OnBatch = Callable[[Batch], None]
 
 
 class Rows:
-    """The row arrays of a walk: one entry a packet."""
+    """The row arrays of a walk: one entry a packet.  Who wants no rows does without numpy."""
 
     def __init__(self, state: Cells) -> None:
+        import numpy as np
+
         self.time = np.zeros(ROWS, np.int64)
         self.length = np.zeros(ROWS, np.uint32)
         self.outcome = np.zeros(ROWS, np.int64)
@@ -85,7 +88,7 @@ class Ledger:
         self.state[State.SCRATCH] = self._scratch.address
         self.state[State.VERDICTS] = self._verdicts.address
         self._plan: Plan | None = None
-        self._numbers: list[npt.NDArray[np.uint32]] = []
+        self._numbers: list[npt.NDArray[np.uint32]] | None = None
         self._packets = 0
         self._window: tuple[memoryview, int] | None = None
 
@@ -111,9 +114,7 @@ class Ledger:
         state[State.LINK_TYPE] = plan.view.link.number
         state[State.UNTAG] = plan.view.untags
         state[State.MINIMUM] = plan.view.link.header_len if plan.view.at_ingress else 0
-        rows = [(0, 0, 0)]
-        rows += [(each.chain, each.classifier.prio, each.filter.handle) for each in plan.filters]
-        self._numbers = [np.array(column, np.uint32) for column in zip(*rows, strict=True)]
+        self._numbers = None
 
     def show(self, view: memoryview, address: int) -> None:
         """The window that row addresses lie in, from now on."""
@@ -132,7 +133,7 @@ class Ledger:
         self.tally.merge(tally)
         for batch in batches:
             assert self._on_batch is not None
-            self._on_batch(replace(batch, packet=batch.packet + np.uint64(self._packets)))
+            self._on_batch(replace(batch, packet=batch.packet + self._packets))
         self._packets += tally.packets
 
     def settle_classes(self) -> None:
@@ -144,9 +145,13 @@ class Ledger:
         count = self.state[State.ROW]
         if not count or self._rows is None or self._plan is None or self._on_batch is None:
             return
+        import numpy as np
+
         rows = self._rows
         outcome = rows.outcome[:count]
         number = outcome >> FILTER_SHIFT
+        if self._numbers is None:
+            self._numbers = filter_numbers(self._plan)
         chain, pref, handle = (column[number] for column in self._numbers)
         first = self._packets
         data, base = self._window if self.with_data and self._window else (None, 0)
@@ -171,5 +176,16 @@ class Ledger:
         )
 
     def _take_extra(self, name: str) -> npt.NDArray[Any]:
+        import numpy as np
+
         values, self.extra[name] = self.extra[name], []
         return np.array(values, np.uint64 if name == "tstamp" else np.uint32)
+
+
+def filter_numbers(plan: Plan) -> list[npt.NDArray[np.uint32]]:
+    """Chain, pref and handle of each filter, by its number + 1; of what no filter decided, 0."""
+    import numpy as np
+
+    rows = [(0, 0, 0)]
+    rows += [(each.chain, each.classifier.prio, each.filter.handle) for each in plan.filters]
+    return [np.array(column, np.uint32) for column in zip(*rows, strict=True)]

@@ -24,9 +24,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from ..capture import Capture
 from ..capture.pcap import LengthOrder, PcapHeader, PcapReader
@@ -38,6 +36,10 @@ from .plans import Plans
 from .results import Batch
 from .tally import Tally
 from .walk_state import State, Stop
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 PIECE_BYTES = 256 << 20
 """A larger one saves little, and progress is told piece by piece."""
@@ -203,6 +205,8 @@ def guess_record(data: bytes, header: PcapHeader) -> int | None:
     A place is plausible whose lengths are possible and whose fraction of a second is one, and from which
     `GUESS_CHAIN` such places follow, none far from its neighbour in time.
     """
+    import numpy as np
+
     words = max(len(data) - 15, 0)
     if not words:
         return None

@@ -19,6 +19,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from ..errors import ClsbpfError
 from ..profile import KernelProfile
@@ -29,13 +30,14 @@ from ..vm.environment import Environment
 from ..vm.jit import NativeModule, compile_module
 from ..vm.lower import lower
 from ..vm.subset import Lowered, module_ir
-from . import index_text, view
-from .index import Index, Tables, build_index
-from .index_text import IndexText, pointers_definition
+from . import view
 from .linear import LinearText
-from .planned import PlannedFilter, planned_filters
+from .planned import MIN_FILTERS, PlannedFilter, planned_filters
 from .view import SkbText, View
 from .walk import classify, walk_pcap, walk_pcapng
+
+if TYPE_CHECKING:
+    from .index import Index
 
 INLINE_LIMIT = 4000
 """Programs are optimized together while all of them have no more instructions than this."""
@@ -84,7 +86,11 @@ class Plan:
     @functools.cached_property
     def index(self) -> Index | None:
         """The index of the filters, where it helps."""
-        return None if self._linear else build_index(self.filters, self.profile)
+        if self._linear or len(self.filters) < MIN_FILTERS:
+            return None
+        from .index import build_index
+
+        return build_index(self.filters, self.profile)
 
     @functools.cached_property
     def pcap(self) -> Walk:
@@ -134,6 +140,10 @@ def linear_walk(plan: Plan, walker: Callable[[int], int]) -> Walk:
 
 def indexed_walk(plan: Plan, index: Index, walker: Callable[[int], int]) -> Walk:
     """The walk that looks filters up."""
+    from . import index_text
+    from .index import Tables
+    from .index_text import IndexText, pointers_definition
+
     tables = Tables(index, plan.filters)
     body = IndexText(SkbText(plan.view), index, tables).definition()
     shapes = [f"{index_text.SHAPE}{number}" for number in range(len(index.templates))]

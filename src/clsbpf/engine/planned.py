@@ -13,6 +13,9 @@ from ..tc.filter import MATCH, Classifier, Filter
 from ..verifier.program import VerifiedProgram
 from .programs import LoadedProgram
 
+MIN_FILTERS = 24
+"""Fewer are tried one by one: that is faster than looking them up."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlannedFilter:

@@ -16,10 +16,8 @@ from typing import Any
 from ..capture import Capture, open_capture
 from ..errors import CaptureError
 from ..vm.environment import Environment
-from .inorder import run_in_order
 from .ledger import Ledger, OnBatch
 from .native import run_native
-from .parallel import obstacle_to_split, run_split
 from .plans import Plans, Setup
 from .results import Batch, Results
 from .tally import Tally
@@ -44,10 +42,8 @@ class IncompleteRun(CaptureError):
         self.results = results
 
 
-Backend = Callable[[Capture, Plans, Ledger], Iterator[int]]
-
-BACKENDS: dict[str, Backend] = {"native": run_native, "jit": run_in_order, "interpreter": run_in_order}
-"""How a capture is walked; under "jit" and "interpreter" the classifier runs each program by itself."""
+BACKENDS = ("native", "jit", "interpreter")
+"""All filters in one native function, each compiled by itself, or interpreted."""
 
 
 def run(
@@ -124,20 +120,27 @@ def walk(
     jobs: int | None,
     warnings: list[str],
 ) -> Iterator[int]:
-    """The walk that suits a capture; yields the bytes done."""
+    """The walk that suits a capture; yields the bytes done.
+
+    Under the backends "jit" and "interpreter" the classifier runs each program by itself.
+    """
     asked = jobs is not None
     jobs = jobs if jobs is not None else usual_jobs(capture)
-    if plans.setup.in_order:
-        if asked and jobs > 1:
+    if plans.setup.in_order or backend != "native":
+        from .inorder import run_in_order
+
+        if plans.setup.in_order and asked and jobs > 1:
             warnings.append(f"{capture.name}: read by one worker: its filters run packet by packet")
         return run_in_order(capture, plans, ledger)
-    if jobs > 1 and backend == "native":
+    if jobs > 1:
+        from .parallel import obstacle_to_split, run_split
+
         obstacle = obstacle_to_split(capture, plans, ledger)
         if obstacle is None:
             return run_split(capture, plans, ledger, jobs)
         if asked:
             warnings.append(f"{capture.name}: read by one worker: {obstacle}")
-    return BACKENDS[backend](capture, plans, ledger)
+    return run_native(capture, plans, ledger)
 
 
 WORTH_SPLITTING = 64 << 20
