@@ -28,7 +28,7 @@ from clsbpf.skb import Skb, receive
 from clsbpf.tc.act import TcAct
 from clsbpf.tc.chain import Block
 from clsbpf.tc.filter import BpfOptions
-from clsbpf.tc.hook import CLSACT, Qdisc
+from clsbpf.tc.hook import CLSACT, HookQdisc
 from clsbpf.tc.ids import format_classid, parse_classid
 from clsbpf.tc.result import ClassifyResult
 from judges import inside, need_tool, network_namespace
@@ -326,7 +326,7 @@ def test_clsact_lets_through_what_ours_does(veth: str, side: str) -> None:
     sending = {"ingress": "v1", "egress": "v0"}[side]
     receiving = {"ingress": "v0", "egress": "v1"}[side]
     run("tc", "-n", veth, "qdisc", "add", "dev", "v0", "clsact")
-    qdisc = Qdisc(CLSACT, Block(SmallSource(), profile=CURRENT), Block(SmallSource(), profile=CURRENT))
+    qdisc = HookQdisc(CLSACT, Block(SmallSource(), profile=CURRENT), Block(SmallSource(), profile=CURRENT))
     block = qdisc.ingress if side == "ingress" else qdisc.egress
     assert block is not None
     twin = Twin(veth, ["dev", "v0", side], block)

@@ -140,7 +140,9 @@ def test_a_loaded_program_is_shown_by_name_id_and_tag(profile: KernelProfile, na
 
 def test_packets_that_were_counted_are_in_the_statistics() -> None:
     endpoint = lab()
-    stats = endpoint.network.devices[LAB0].ingress_stats
+    clsact = endpoint.network.devices[LAB0].ingress
+    assert clsact is not None
+    stats = clsact.stats
     stats.bytes, stats.packets, stats.drops = 1 << 40, 5 << 32, 3
     clsact = parsed(endpoint, QDISC_DUMP)[1]
     named = readable(endpoint.handle(QDISC_DUMP.encode())[0])[1][-1]

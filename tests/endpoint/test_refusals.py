@@ -178,7 +178,12 @@ REFUSALS: dict[str, tuple[Message, int, str | None]] = {
     # qdiscs
     "qdisc exists": (qdisc(LAB0), EEXIST, "Exclusivity flag on, cannot modify"),
     "qdisc of another kind": (qdisc(LAB0, "ingress", flags=REPLACE), EINVAL, OTHER_QDISC),
-    "qdisc unknown": (qdisc(LAB2, "htb"), ENOENT, "Specified qdisc kind is unknown"),
+    "qdisc unknown": (qdisc(LAB2, "nosuch"), ENOENT, "Specified qdisc kind is unknown"),
+    "qdisc of another place": (
+        qdisc(LAB2, "htb"),
+        EINVAL,
+        "Specified parent ID is reserved for ingress and clsact Qdiscs",
+    ),
     "qdisc at root": (qdisc(LAB2, parent=ROOT), EOPNOTSUPP, NO_WORDS),
     "qdisc change nothing": (
         qdisc(LAB2, flags=CHANGE),

@@ -6,16 +6,16 @@ import pytest
 
 from clsbpf.skb import Skb, receive
 from clsbpf.tc.act import TcAct
-from clsbpf.tc.hook import CLSACT, INGRESS, Qdisc
+from clsbpf.tc.hook import CLSACT, INGRESS, HookQdisc
 from clsbpf.tc.result import ClassifyResult
 from tc_fakes import FRAME, Lab, frame_skb, returns
 
 OWN = 0xFFFFFFFF
 
 
-def clsact() -> tuple[Qdisc, Lab, Lab]:
+def clsact() -> tuple[HookQdisc, Lab, Lab]:
     inward, outward = Lab(), Lab()
-    return Qdisc(CLSACT, inward.block, outward.block), inward, outward
+    return HookQdisc(CLSACT, inward.block, outward.block), inward, outward
 
 
 # A parent of a filter, its class and its block; seen on a current kernel, where no block is EINVAL.
@@ -35,7 +35,7 @@ PARENTS = [
 @pytest.mark.parametrize(("kind", "parent", "class_", "side"), PARENTS)
 def test_parents(kind: str, parent: int, class_: int, side: str | None) -> None:
     inward, outward = Lab().block, Lab().block
-    qdisc = Qdisc(kind, inward, outward if kind == CLSACT else None)
+    qdisc = HookQdisc(kind, inward, outward if kind == CLSACT else None)
     assert qdisc.find(parent) == class_
     assert qdisc.block_of(parent) is {"ingress": inward, "egress": outward, None: None}[side]
     assert (qdisc.handle, qdisc.parent) == (0xFFFF0000, 0xFFFFFFF1)
@@ -55,7 +55,7 @@ def test_a_packet_meets_the_filters_of_its_side() -> None:
 def test_the_old_ingress_has_no_egress() -> None:
     lab = Lab()
     lab.classifier().change(returns(TcAct.SHOT, da=True))
-    qdisc = Qdisc(INGRESS, lab.block)
+    qdisc = HookQdisc(INGRESS, lab.block)
     incoming = receive(FRAME)
     assert incoming is not None
     assert qdisc.classify(incoming, ClassifyResult()) == TcAct.SHOT

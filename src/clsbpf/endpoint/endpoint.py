@@ -39,7 +39,7 @@ from ..netlink.message import (
 from ..netlink.policy import RTM_TCA, TFILTER_DUMP, Policy, PolicyError, describe
 from ..netlink.schema import RTM_MAX, Rtm
 from ..netlink.tcmsg import TCMSG_LEN
-from . import actions, chains, filters, links, qdiscs
+from . import actions, chains, classes, filters, links, qdiscs
 from .request import DUMP_ROOM, Datagram, Request, parse_action_request, parse_request
 
 Doit = Callable[[Network, Request], list[Datagram]]
@@ -68,6 +68,9 @@ _DOIT: dict[int, Doit] = {
     Rtm.NEWQDISC: qdiscs.new_qdisc,
     Rtm.DELQDISC: qdiscs.delete_qdisc,
     Rtm.GETQDISC: qdiscs.get_qdisc,
+    Rtm.NEWTCLASS: classes.new_class,
+    Rtm.DELTCLASS: classes.delete_class,
+    Rtm.GETTCLASS: classes.get_class,
     Rtm.NEWTFILTER: filters.new_filter,
     Rtm.DELTFILTER: filters.delete_filter,
     Rtm.GETTFILTER: filters.get_filter,
@@ -83,6 +86,7 @@ _NO_POLICY: Policy = {}
 _DUMPIT: dict[int, _Dump] = {
     Rtm.GETLINK: _Dump(links.dump_links, _NO_POLICY, short_is_empty=False, parse=links.parse_link_request),
     Rtm.GETQDISC: _Dump(qdiscs.dump_qdiscs, RTM_TCA, short_is_empty=False),
+    Rtm.GETTCLASS: _Dump(classes.dump_classes, _NO_POLICY, short_is_empty=True),
     Rtm.GETTFILTER: _Dump(filters.dump_filters, TFILTER_DUMP, short_is_empty=True),
     Rtm.GETCHAIN: _Dump(chains.dump_chains, RTM_TCA, short_is_empty=True),
     Rtm.GETACTION: _Dump(

@@ -1,25 +1,23 @@
-"""What a reply says of a filter or a qdisc: values of the engine to attributes, in the kernel's order.
+"""What a reply says of a filter or a chain: values of the engine to attributes, in the kernel's order.
 
-Mirrors tcf_fill_node() of net/sched/cls_api.c, cls_bpf_dump() of net/sched/cls_bpf.c, tc_fill_qdisc()
-of net/sched/sch_api.c and the statistics of net/core/gen_stats.c.
+Mirrors tcf_fill_node() of net/sched/cls_api.c, cls_bpf_dump() of net/sched/cls_bpf.c
+and the statistics of net/core/gen_stats.c (qdiscs and classes: `fill_qdisc`).
 """
 
 from __future__ import annotations
 
 from ..engine.actions import FilterActions, NetActions
-from ..engine.devices import Device, QdiscStats, RootQdisc
 from ..engine.programs import LoadedProgram
 from ..netlink import attr as nla
 from ..netlink.attr import Attr
 from ..netlink.message import Message
 from ..netlink.schema import TCA_BPF_FLAG_ACT_DIRECT, Tca, TcaBpf
-from ..netlink.stats import encode_old_stats, encode_stats
+from ..netlink.stats import encode_old_stats
 from ..netlink.tcmsg import TcMsg, tc_message
 from ..profile import KernelProfile
 from ..tc.actions import Actions
 from ..tc.chain import Block, Chain
 from ..tc.filter import Classifier, Filter
-from ..tc.hook import Qdisc
 from .places import Place
 from .request import Request
 
@@ -115,57 +113,3 @@ def chain_message(
     if warning is not None:
         attrs.append(nla.string(Tca.EXT_WARN_MSG, warning))
     return tc_message(type, header, attrs, flags=flags, seq=seq, pid=pid)
-
-
-def qdisc_message(
-    request: Request,
-    type: int,
-    flags: int,
-    device: Device,
-    qdisc: Qdisc | RootQdisc,
-    *,
-    parent: int | None = None,
-    gone: bool = False,
-    warning: str | None = None,
-    estimator: bool = False,
-) -> Message:
-    """tc_fill_qdisc(): a message about a qdisc.
-
-    `parent` is the one that the request named, by default the qdisc's own; `gone`: no one holds it any
-    more; `estimator`: has one that is not in its place yet a rate estimator?
-    """
-    attrs = [nla.string(Tca.KIND, qdisc.kind)]
-    stats = QdiscStats()
-    if isinstance(qdisc, Qdisc):
-        for number, block in zip((Tca.INGRESS_BLOCK, Tca.EGRESS_BLOCK), qdisc.blocks, strict=False):
-            if block.index:
-                attrs.append(nla.u32(number, block.index))
-        attrs.append(nla.nest(Tca.OPTIONS, ()))
-        if qdisc is device.ingress:
-            stats, estimator = device.ingress_stats, device.ingress_estimator
-    attrs.append(nla.u8(Tca.HW_OFFLOAD, 0))
-    attrs += _stats(stats, estimator)
-    if warning is not None:
-        attrs.append(nla.string(Tca.EXT_WARN_MSG, warning))
-    references = qdisc.references if isinstance(qdisc, RootQdisc) else 1
-    header = TcMsg(
-        0,
-        device.ifindex,
-        qdisc.handle,
-        qdisc.parent if parent is None else parent,
-        0 if gone else references,
-    )
-    return tc_message(type, header, attrs, flags=flags, seq=request.message.seq, pid=request.portid)
-
-
-def _stats(stats: QdiscStats, estimator: bool) -> list[Attr]:
-    """gnet_stats_*: TCA_STATS2, then the same again as struct tc_stats for old readers."""
-    inner = encode_stats(
-        stats.bytes,
-        stats.packets,
-        drops=stats.drops,
-        overlimits=stats.overlimits,
-        rates=(0, 0) if estimator else None,
-    )
-    old = encode_old_stats(stats.bytes, stats.packets, drops=stats.drops, overlimits=stats.overlimits)
-    return [nla.nest(Tca.STATS2, inner), nla.binary(Tca.STATS, old)]

@@ -16,7 +16,7 @@ from ..netlink.tcmsg import TcMsg
 from ..tc import ids
 from ..tc.chain import Block
 from ..tc.filter import Classifier
-from ..tc.hook import Qdisc
+from ..tc.qdiscs.qdisc import Qdisc
 from .request import IFNAMSIZ, Request
 
 CHAIN_MAX = 0x0FFFFFFF
@@ -56,11 +56,12 @@ def find_place(network: Network, request: Request, *, for_filter: bool = True) -
     if device is None:
         raise NetlinkError(errno.ENODEV)
     qdisc = _find_qdisc(device, tcm.parent)
+    parent = tcm.parent or qdisc.handle
     if for_filter:
         _check_kind_length(request)
-    class_ = 0
-    if ids.minor(tcm.parent):
-        class_ = qdisc.find(tcm.parent)
+    class_ = None
+    if ids.minor(parent):
+        class_ = qdisc.find(parent)
         if not class_:
             raise NetlinkError(errno.ENOENT, "Specified class doesn't exist")
     own = qdisc.block(class_)
@@ -71,7 +72,7 @@ def find_place(network: Network, request: Request, *, for_filter: bool = True) -
             errno.EOPNOTSUPP,
             "This filter block is shared. Please use the block index to manipulate the filters",
         )
-    return Place(own, device, tcm.parent)
+    return Place(own, device, parent)
 
 
 def dump_place(network: Network, request: Request) -> Place | None:
@@ -85,7 +86,9 @@ def dump_place(network: Network, request: Request) -> Place | None:
         block = network.shared_block(tcm.block_index)
         return Place(block, None, 0) if block is not None else None
     device = network.devices.get(tcm.ifindex)
-    qdisc = device.qdisc(ids.major(tcm.parent)) if device is not None else None
+    qdisc = None
+    if device is not None:
+        qdisc = device.qdisc(ids.major(tcm.parent)) if tcm.parent else device.root
     block = qdisc.block_of(tcm.parent) if qdisc is not None else None
     if block is None:
         return None
@@ -101,12 +104,12 @@ def chain_index(request: Request) -> int:
 
 
 def _find_qdisc(device: Device, parent: int) -> Qdisc:
-    """The qdisc that owns a parent; without a parent the root qdisc, which has no classes."""
-    if not parent:
-        raise NetlinkError(errno.EINVAL, "Qdisc not classful")
-    qdisc = device.qdisc(ids.major(parent))
+    """__tcf_qdisc_find(): the qdisc that owns a parent; without a parent the root qdisc."""
+    qdisc = device.qdisc(ids.major(parent)) if parent else device.root
     if qdisc is None:
         raise NetlinkError(errno.EINVAL, "Parent Qdisc doesn't exists")
+    if not qdisc.has_classes:
+        raise NetlinkError(errno.EINVAL, "Qdisc not classful")
     return qdisc
 
 

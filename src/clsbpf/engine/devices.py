@@ -1,8 +1,9 @@
 """The network that an engine stands for: devices, their qdiscs, shared blocks.  No packets here.
 
-A `Network` is one network namespace.  Each device has a root qdisc, which for now is `noqueue` (a
-device without a queue, as veth or loopback have it), and a place for a clsact or ingress qdisc.  A
-shared block belongs to no device: it exists while a qdisc is bound to it.
+A `Network` is one network namespace.  Each device has a root qdisc, with others in its classes, which
+is `noqueue` until a request puts another there (a device without a queue, as veth or loopback have it),
+and a place for a clsact or ingress qdisc.  A shared block belongs to no device: it exists while a qdisc
+is bound to it.
 
 Every change is made under `Network.lock`, which stands for the kernel's rtnl.  Mirrors what
 net/sched/sch_api.c (qdisc_lookup, qdisc_create, qdisc_graft) and net/sched/cls_api.c
@@ -16,6 +17,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from ..errors import ClsbpfError, NetlinkError
 from ..link import ETHERNET, LinkLayer
@@ -23,55 +25,53 @@ from ..profile import CURRENT, KernelProfile
 from ..tc import ids
 from ..tc.actions.surroundings import NoForwarder, Surroundings
 from ..tc.chain import Block, BlockOwner, Chain
-from ..tc.hook import CLSACT, Qdisc
+from ..tc.hook import CLSACT, HookQdisc
 from ..tc.offload import OffloadDriver
 from ..tc.program import ProgramSource
+from ..tc.qdiscs.fifo import NOQUEUE, Queue
+from ..tc.qdiscs.qdisc import BlockHolder, Qdisc, QdiscHome
+from ..tc.qdiscs.table import QdiscTable
 from .actions import NetActions
 from .forward import Forwarding
 from .multicast import Multicast
 from .programs import ProgramTable
 
 IFNAMSIZ = 16
+DEFAULT_MTU = 1500
+DEFAULT_TX_QUEUE_LEN = 1000
+AUTO_HANDLE_FIRST, AUTO_HANDLE_END = 0x80000000, 0xFFFF0000
+"""Handles of qdiscs whose requests name none go round between these, in steps of 1:."""
 FIRST_IFINDEX = 2
 """Given to the first device that names none: 1 is the loopback device in every network namespace."""
 MAX_IFINDEX = 0x7FFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
-class RootQdisc:
-    """struct Qdisc at a device's root: `noqueue`, which is there by default and cannot be addressed."""
-
-    kind: str = "noqueue"
-    handle: int = 0
-    parent: int = ids.TC_H_ROOT
-    references: int = 2
-    """The device's, and one for its only queue; what tc shows as refcnt."""
-
-
-@dataclass(slots=True, eq=False)
-class QdiscStats:
-    """struct gnet_stats_basic and gnet_stats_queue of a qdisc: what passed it and what it dropped."""
-
-    bytes: int = 0
-    packets: int = 0
-    drops: int = 0
-    overlimits: int = 0
+def _no_queue() -> Qdisc:
+    """The root qdisc of a device without a queue (veth, loopback), which cannot be addressed."""
+    return Queue(NOQUEUE, 0, ids.TC_H_ROOT)
 
 
 @dataclass(slots=True, eq=False)
 class Device:
-    """struct net_device.  `link`: what its frames begin with; `driver`: what offloads filters, or None."""
+    """struct net_device.  `link`: what its frames begin with; `driver`: what offloads filters, or None.
+
+    `mtu` is without the link-layer header, `tx_queue_len` the packets that wait in a queue nobody
+    sized, `tx_queues` its transmit queues, which all have the same root qdisc.
+    """
 
     name: str
     ifindex: int
     link: LinkLayer = ETHERNET
     driver: OffloadDriver | None = None
-    root: RootQdisc = field(default_factory=RootQdisc)
-    ingress: Qdisc | None = None
+    mtu: int = DEFAULT_MTU
+    tx_queue_len: int = DEFAULT_TX_QUEUE_LEN
+    tx_queues: int = 1
+    root: Qdisc = field(default_factory=_no_queue)
+    """Its root qdisc.  Changed by `Network.graft_root` only."""
+    table: QdiscTable = field(default_factory=QdiscTable)
+    """The qdiscs below the root."""
+    ingress: HookQdisc | None = None
     """Its clsact or ingress qdisc.  Changed by `Network.attach` and `Network.detach` only."""
-    ingress_stats: QdiscStats = field(default_factory=QdiscStats)
-    ingress_estimator: bool = False
-    """Does `ingress` have a rate estimator (TCA_RATE)?"""
     has_ingress_queue: bool = False
     """dev_ingress_queue(): did a request ever ask for a qdisc there?  Errors tell it apart from never."""
 
@@ -82,8 +82,30 @@ class Device:
 
     def qdisc(self, handle: int) -> Qdisc | None:
         """qdisc_lookup(): the qdisc with a handle (`major:`); one with handle 0 is not found."""
-        qdisc = self.ingress
-        return qdisc if handle and qdisc is not None and qdisc.handle == handle else None
+        if not handle:
+            return None
+        if self.root.handle == handle:
+            return self.root
+        below = self.table.find(handle)
+        if below is not None:
+            return below
+        return self.ingress if self.ingress is not None and self.ingress.handle == handle else None
+
+    def qdiscs(self) -> Iterator[Qdisc]:
+        """All of them, in the order of dumps."""
+        yield self.root
+        yield from self.table
+        if self.ingress is not None:
+            yield self.ingress
+
+    def references(self, qdisc: Qdisc) -> int:
+        """Qdisc.refcnt, tc's refcnt: a root qdisc is held by the device and by each of its queues.
+
+        One that nobody asked for is there for each queue by itself.
+        """
+        if qdisc is not self.root:
+            return 1
+        return 1 + (self.tx_queues if qdisc.handle else 1)
 
 
 @dataclass(slots=True, eq=False)
@@ -128,6 +150,7 @@ class Network:
         """Grows with every device and qdisc that comes or goes (filters: `Block.generation`)."""
         self._devices: dict[int, Device] = {}
         self._shared: dict[int, _SharedBlock] = {}
+        self._auto_handle = AUTO_HANDLE_FIRST
 
     # devices
 
@@ -143,6 +166,9 @@ class Network:
         *,
         link: LinkLayer = ETHERNET,
         driver: OffloadDriver | None = None,
+        mtu: int = DEFAULT_MTU,
+        tx_queue_len: int = DEFAULT_TX_QUEUE_LEN,
+        tx_queues: int = 1,
     ) -> Device:
         """A new device, by default with the next free ifindex; ClsbpfError where Linux would refuse it."""
         if not _valid_name(name):
@@ -158,7 +184,7 @@ class Network:
                 raise ClsbpfError(f"ifindex {ifindex} is not within 1 to {MAX_IFINDEX}")
             if ifindex in self._devices:
                 raise ClsbpfError(f"ifindex {ifindex} is {self._devices[ifindex].name!r} already")
-            device = Device(name, ifindex, link, driver)
+            device = Device(name, ifindex, link, driver, mtu, tx_queue_len, tx_queues)
             self._devices[ifindex] = device
             self.generation += 1
             return device
@@ -181,8 +207,8 @@ class Network:
         *,
         ingress_block: int = 0,
         egress_block: int = 0,
-        announce: Callable[[Qdisc], None] | None = None,
-    ) -> Qdisc:
+        announce: Callable[[HookQdisc], None] | None = None,
+    ) -> HookQdisc:
         """clsact_init() and qdisc_graft(): a new clsact or ingress qdisc in the place of what was there.
 
         `announce` is told of it before the old one goes, as notifications are.  A block number other than 0
@@ -191,7 +217,7 @@ class Network:
         """
         with self.lock:
             self.check_ports(device, ingress_block, egress_block)
-            qdisc = Qdisc(
+            qdisc = HookQdisc(
                 kind,
                 self._bind(device, ingress_block),
                 self._bind(device, egress_block) if kind == CLSACT else None,
@@ -210,11 +236,55 @@ class Network:
         with self.lock:
             qdisc, device.ingress = device.ingress, None
             assert qdisc is not None
-            device.ingress_stats, device.ingress_estimator = QdiscStats(), False
             self.generation += 1
             qdisc.destroy()
             for block in qdisc.blocks:
                 self._unbind(device, block.index)
+
+    def home(self, device: Device) -> QdiscHome:
+        """What a new qdisc of the device needs of it."""
+        return QdiscHome(
+            device.tx_queue_len,
+            device.mtu + device.link.header_len,
+            device.table,
+            lambda holder: self._new_block(device, holder=holder),
+        )
+
+    def allocate_handle(self, device: Device) -> int:
+        """qdisc_alloc_handle(): for a qdisc whose request names none.  ENOSPC where all are taken.
+
+        The counter goes on with every request, whatever becomes of it.
+        """
+        for _ in range(0x8000):
+            self._auto_handle += 0x10000
+            if self._auto_handle == AUTO_HANDLE_END:
+                self._auto_handle = AUTO_HANDLE_FIRST
+            if device.qdisc(self._auto_handle) is None:
+                return self._auto_handle
+        raise NetlinkError(errno.ENOSPC, "Maximum number of qdisc handles was exceeded")
+
+    def graft_root(self, device: Device, new: Qdisc | None) -> Qdisc:
+        """qdisc_graft(): another root qdisc (None: none with a queue); gives the old one, to `put`."""
+        with self.lock:
+            old, device.root = device.root, new if new is not None else _no_queue()
+            self.generation += 1
+            return old
+
+    def graft(self, device: Device, owner: Qdisc, class_: Any, new: Qdisc | None) -> Qdisc:
+        """qdisc_graft(): another qdisc in a class (None: the usual one); gives the old one, to `put`."""
+        with self.lock:
+            old = owner.graft(class_, new)
+            if new is not None:
+                device.table.add(new)
+            self.generation += 1
+            return old
+
+    def put(self, device: Device, qdisc: Qdisc) -> None:
+        """qdisc_put(): a qdisc that was taken out goes, with all below it."""
+        with self.lock:
+            device.table.remove(qdisc)
+            qdisc.destroy()
+            self.generation += 1
 
     # shared blocks
 
@@ -248,14 +318,16 @@ class Network:
         shared.ports.add(device.ifindex)
         return shared.block
 
-    def _new_block(self, device: Device, index: int = 0) -> Block:
+    def _new_block(self, device: Device, index: int = 0, *, holder: BlockHolder | None = None) -> Block:
+        owner = holder.handle if holder is not None else ids.major(ids.TC_H_CLSACT)
         return Block(
             self.programs,
             profile=self.profile,
             index=index,
             driver=device.driver,
+            binder=holder,
             action_source=self.actions,
-            owner=BlockOwner(device.ifindex, ids.major(ids.TC_H_CLSACT)) if not index else None,
+            owner=BlockOwner(device.ifindex, owner) if not index else None,
             watch_chain=self._watch_chain,
         )
 

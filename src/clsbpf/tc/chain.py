@@ -247,6 +247,13 @@ class Block:
             chain.explicitly_created = False
             self.put_chain(chain)
 
+    def bind_class(self, classid: int, *, bound: bool) -> None:
+        """tc_bind_class_walker(): filters that name a class of the block's qdisc meet it, or part with it."""
+        with self.lock:
+            for chain in self._chains.values():
+                for classifier in chain.classifiers:
+                    classifier.bind_class(classid, self.classid, bound=bound)
+
     def changed(self) -> None:
         """Something that a packet could notice is different now."""
         with self.lock:

@@ -358,6 +358,15 @@ class Classifier:
         self._unbind(each.class_)
         each.actions.destroy()
 
+    def bind_class(self, classid: int, parent: int, *, bound: bool) -> None:
+        """cls_bpf_bind_class(): filters that name `classid` are bound to that class, or let go of it."""
+        binder = self.chain.block.binder
+        assert binder is not None
+        for each in self._filters:
+            if each.classid == classid:
+                old, each.class_ = each.class_, binder.bind(classid, parent) if bound else None
+                self._unbind(old)
+
     def _unbind(self, class_: object | None) -> None:
         """tcf_unbind_filter()."""
         binder = self.chain.block.binder

@@ -2,20 +2,21 @@
 
 Both are qdiscs without a queue.  clsact has two blocks, one for packets that come in and one for
 those that go out, told apart by the minor of a filter's parent; the older ingress has only the
-first, and takes it for any parent.  A classful qdisc, whose filters choose a class to queue in, is
-another matter and will have its own `Qdisc`.
+first, and takes it for any parent.  The qdiscs that packets queue in on their way out are another
+matter (`qdiscs/`).
 
 Mirrors net/sched/sch_ingress.c and tc_run() of net/core/dev.c.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..skb import Skb
 from . import ids
 from .act import TcAct
 from .chain import Block
+from .qdiscs.qdisc import Qdisc
 from .result import ClassifyResult
 
 CLSACT = "clsact"
@@ -23,17 +24,26 @@ INGRESS = "ingress"
 
 
 @dataclass(slots=True, eq=False)
-class Qdisc:
+class HookQdisc(Qdisc):
     """struct Qdisc of kind `clsact` or `ingress` on a device, with its blocks (tcf_block)."""
 
-    kind: str
+    handle: int = field(default=ids.major(ids.TC_H_CLSACT), init=False)
+    parent: int = field(default=ids.TC_H_CLSACT, init=False)
     ingress: Block
     egress: Block | None = None
-    handle: int = ids.major(ids.TC_H_CLSACT)
-    parent: int = ids.TC_H_CLSACT
 
     def __post_init__(self) -> None:
         assert (self.kind, self.egress is None) in {(CLSACT, False), (INGRESS, True)}
+
+    @property
+    def has_classes(self) -> bool:
+        """It has, for filters to hang on."""
+        return True
+
+    @property
+    def is_ingress(self) -> bool:
+        """It is."""
+        return True
 
     def find(self, classid: int) -> int:
         """cl_ops->find(): the class that a parent means, 0 if there is none.
@@ -45,15 +55,11 @@ class Qdisc:
             return minor + 1
         return minor if minor in (ids.TC_H_MIN_INGRESS, ids.TC_H_MIN_EGRESS) else 0
 
-    def block(self, class_: int) -> Block | None:
-        """cl_ops->tcf_block(): the block of a class that `find` gave, or of 0 (a parent without minor)."""
+    def block(self, class_: int | None) -> Block | None:
+        """cl_ops->tcf_block(): the block of a class that `find` gave, or of none (a parent without minor)."""
         if self.kind == INGRESS or class_ == ids.TC_H_MIN_INGRESS:
             return self.ingress
         return self.egress if class_ == ids.TC_H_MIN_EGRESS else None
-
-    def block_of(self, parent: int) -> Block | None:
-        """The block of a filter's parent (a classid); None where the kernel finds none."""
-        return self.block(self.find(parent) if ids.minor(parent) else 0)
 
     @property
     def blocks(self) -> tuple[Block, ...]:
