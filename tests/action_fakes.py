@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass, field
 
 from clsbpf.skb import Skb, receive
 from clsbpf.tc.act import TcAct
 from clsbpf.tc.actions.action import Action
-from clsbpf.tc.actions.surroundings import Sample, Sent, Surroundings
+from clsbpf.tc.actions.surroundings import Random, Sample, Sent, Surroundings
 from clsbpf.tc.result import ClassifyResult
 
 MS = 1_000_000
@@ -59,7 +58,7 @@ class World:
     def __post_init__(self) -> None:
         self.around = Surroundings(
             clock=self.clock,
-            random=random.Random(1),
+            random=Random(1),
             forwarder=self.devices,
             say=self.said.append,
             sample=self.samples.append,

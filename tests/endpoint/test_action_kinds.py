@@ -20,7 +20,8 @@ from clsbpf.netlink.act import TcaAct, TcaRoot
 from clsbpf.netlink.attr import Attr
 from clsbpf.netlink.message import Acknowledgement, Message, iter_messages, read_acknowledgement
 from clsbpf.netlink.schema import Rtm, Tca, TcaBpf
-from clsbpf.tc.actions.surroundings import CaptureClock, Surroundings
+from clsbpf.tc.actions.clock import CaptureClock
+from clsbpf.tc.actions.surroundings import Surroundings
 from clsbpf.tccmd.actions import parse_actions
 from clsbpf.tccmd.request import Lookups
 from clsbpf.tccmd.words import Words, split_words

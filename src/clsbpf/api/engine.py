@@ -24,7 +24,8 @@ from ..engine.run import run as run_captures
 from ..engine.written import written_columns
 from ..errors import ClsbpfError, RunError, TcError
 from ..profile import profile_by_name
-from ..tc.actions.surroundings import CaptureClock, Surroundings
+from ..tc.actions.clock import CaptureClock
+from ..tc.actions.surroundings import Surroundings
 from ..tc.chain import Block
 from ..tccmd.batch import BatchLine, at_line, read_batch
 from ..tccmd.command import parse_command

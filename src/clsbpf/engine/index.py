@@ -182,7 +182,9 @@ def build_index(filters: Sequence[PlannedFilter], profile: KernelProfile) -> Ind
     members = [
         number for number, planned in enumerate(filters) if planned.chain == 0 and not planned.filter.skip_sw
     ]
-    if len(members) < MIN_FILTERS or any(filters[number].classic is None for number in members):
+    if len(members) < MIN_FILTERS or any(
+        filters[number].classic is None or filters[number].has_actions for number in members
+    ):
         return None
     shapes: dict[int, Shape] = {}
     by_fields: dict[tuple[Value, ...], int] = {}

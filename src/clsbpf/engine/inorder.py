@@ -13,7 +13,7 @@ from ..errors import ProgramFault
 from ..link import link_layer
 from ..skb import Skb, receive
 from ..tc.act import TcAct
-from ..tc.actions.surroundings import CaptureClock
+from ..tc.actions.clock import CaptureClock
 from ..tc.result import ClassifyResult
 from .delivery import Courier
 from .ledger import Ledger

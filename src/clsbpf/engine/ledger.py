@@ -6,6 +6,7 @@ One `Ledger` serves a whole run.  It is bound to one plan at a time; `flush_rows
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ from .walk_state import (
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from ..tc.actions.clock import CaptureClock
 
 ROWS = 1 << 16
 SCRATCH_BYTES = MAX_CAPTURED + 64
@@ -114,7 +117,17 @@ class Ledger:
         state[State.LINK_TYPE] = plan.view.link.number
         state[State.UNTAG] = plan.view.untags
         state[State.MINIMUM] = plan.view.link.header_len if plan.view.at_ingress else 0
+        if plan.records is not None:
+            state[State.ACTIONS] = plan.records.address
+            state[State.CLOCK] = plan.records.clock
+            state[State.RANDOM] = plan.records.random
         self._numbers = None
+
+    def tick(self, clock: CaptureClock | None) -> None:
+        """A capture begins, whose packets advance this clock."""
+        self.state[State.TICKS] = 0 if clock is None else ctypes.addressof(clock.memory)
+        if clock is not None:
+            clock.begin()
 
     def show(self, view: memoryview, address: int) -> None:
         """The window that row addresses lie in, from now on."""

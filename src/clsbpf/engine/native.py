@@ -27,6 +27,7 @@ from .walk_state import PORT_BYTES, Cells, Port, State, Stop, TimeRule
 def run_native(capture: Capture, plans: Plans, ledger: Ledger) -> Iterator[int]:
     """Classify the capture's packets; yields the bytes done after each window."""
     reader = capture.reader
+    ledger.tick(plans.clock)
     walker = (
         PcapRun(reader, plans, ledger) if isinstance(reader, PcapReader) else PcapngRun(reader, plans, ledger)
     )

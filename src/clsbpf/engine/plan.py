@@ -37,6 +37,7 @@ from .view import SkbText, View
 from .walk import classify, walk_pcap, walk_pcapng
 
 if TYPE_CHECKING:
+    from .act_native import Records
     from .index import Index
 
 INLINE_LIMIT = 4000
@@ -67,10 +68,19 @@ class Plan:
         self.profile = profile
         self.environment = environment
         self._linear = linear
+        self.records: Records | None = None
+        """Their actions, where there are any and all filters are native."""
+        if self.is_native and any(planned.has_actions for planned in self.filters):
+            from .act_native import Records
+
+            self.records = Records([planned.filter for planned in self.filters])
+        self._actions = self.records.around.generation if self.records is not None else 0
 
     @property
     def is_stale(self) -> bool:
-        """Has the block changed since?"""
+        """Has the block changed since, or an action?"""
+        if self.records is not None and self.records.around.generation != self._actions:
+            return True
         return self.block.generation != self.generation
 
     @functools.cached_property
@@ -106,7 +116,9 @@ class Plan:
         """Compile; ClsbpfError where a filter cannot be part of a plan."""
         for planned in self.filters:
             if not planned.is_native:
-                raise ClsbpfError(f"filter {planned.filter.handle:#x} cannot be part of a native plan")
+                raise ClsbpfError(
+                    f"filter {planned.filter.handle:#x} cannot be part of a native plan: {planned.obstacle}"
+                )
         return linear_walk(self, walker) if self.index is None else indexed_walk(self, self.index, walker)
 
 
@@ -124,7 +136,7 @@ class Walk:
 
 def linear_walk(plan: Plan, walker: Callable[[int], int]) -> Walk:
     """The walk that tries filters one after the other."""
-    text = LinearText(SkbText(plan.view), plan.filters)
+    text = LinearText(SkbText(plan.view), plan.filters, plan.records, plan.profile)
     body = text.definition()
     lowered = [lower(program, name, profile=plan.profile) for name, program in text.programs.items()]
     size = sum(len(program.insns) for program in text.programs.values())
@@ -181,10 +193,17 @@ def module_text(
     """A module: the walker, what it and the programs call, the programs, and `parts` (`classify`)."""
     programs = tuple(programs)
     called = {call.function: None for each in programs for call in each.calls}
-    support = module_ir([*plan.view.functions, *called], exported=False)
-    walk = module_ir([walker]).replace(f"declare {subset.record_of(classify).prototype}\n", "")
+    acts: list[Callable[..., int]] = []
+    if plan.records is not None:
+        from .act_native import run_actions
+
+        acts.append(run_actions)
+    head = f'i64 @"{subset.record_of(walker).symbol}"'
+    code = module_ir([walker, *plan.view.functions, *called, *acts], exported=False)
+    code = code.replace(f"declare {subset.record_of(classify).prototype}\n", "")
+    code = code.replace(f"define internal {head}", f"define {head}")
     wanted = {line for each in programs for line in each.declares} | set(declares)
-    text = [*sorted(wanted), support, walk, *(each.definition for each in programs), *parts]
+    text = [*sorted(wanted), code, *(each.definition for each in programs), *parts]
     return unique_declares("\n".join(text))
 
 

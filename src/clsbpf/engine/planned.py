@@ -46,18 +46,50 @@ class PlannedFilter:
 
     @property
     def is_native(self) -> bool:
-        """Can it be part of a native plan?  Not what only the interpreter may run, and no actions."""
+        """Can it be part of a native plan?"""
+        return self.obstacle is None
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why it cannot be part of a native plan, or None where it can."""
         program = self.filter.program
         if not isinstance(program, LoadedProgram) or not program.is_native:
+            return "its program is one for the checked interpreter"
+        if not self.has_actions:
+            return None
+        from .act_native import obstacle
+
+        return obstacle(self.filter, self.classifier.chain.block)
+
+    @property
+    def has_actions(self) -> bool:
+        """Has it any?"""
+        return self.filter.actions is not NO_ACTIONS
+
+    @property
+    def leads_to(self) -> set[int]:
+        """The chains that its actions may lead to."""
+        if not self.has_actions:
+            return set()
+        from .act_native import goto_chains
+
+        return goto_chains(self.filter)
+
+    @property
+    def acts_by_state(self) -> bool:
+        """Do its actions do something that depends on packets before?"""
+        if not self.has_actions:
             return False
-        return self.filter.actions is NO_ACTIONS
+        from .act_native import keeps_state
+
+        return keeps_state(self.filter)
 
     @property
     def has_state(self) -> bool:
         """May its answer depend on more than the packet?  Random numbers are drawn in packet order."""
-        if self.classic is not None:
-            return any(draws_random(insn) for insn in self.classic.insns)
-        return True
+        if self.classic is None or self.acts_by_state:
+            return True
+        return any(draws_random(insn) for insn in self.classic.insns)
 
     @property
     def has_other_classids(self) -> bool:

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from ..link import LinkLayer
 from ..profile import CURRENT, KernelProfile
+from ..tc.actions.clock import CaptureClock
 from ..tc.chain import Block
 from ..tc.filter import Filter
 from ..vm.environment import Environment
@@ -72,6 +73,14 @@ class Plans:
         self.seconds = 0.0
         self.environment = setup.environment or Environment()
         self._plans: dict[int, Plan] = {}
+
+    @property
+    def clock(self) -> CaptureClock | None:
+        """The clock that packets advance; None where there is no action to look at it."""
+        network = self.setup.network
+        if network is None or not any(map(len, network.actions.tables.values())):
+            return None
+        return network.clock if isinstance(network.clock, CaptureClock) else None
 
     def plan(self, link: LinkLayer) -> Plan:
         """The plan for a link type; a new one if the block has changed."""

@@ -53,7 +53,7 @@ class SkbText:
     def definition(self) -> str:
         """`classify` as a whole."""
         head = f'define internal i64 @"{subset.record_of(classify).symbol}"'
-        head += "(i64 %data, i64 %captured, i64 %length, i64 %vlan) alwaysinline nounwind {"
+        head += "(i64 %state, i64 %data, i64 %captured, i64 %length, i64 %vlan) alwaysinline nounwind {"
         return "\n".join([head, *self.lines, "}", ""])
 
     def read_frame(self) -> None:

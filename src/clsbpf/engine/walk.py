@@ -29,6 +29,7 @@ from ..vm.subset import (
     umod,
     wrap,
 )
+from .clock import advance_clock
 from .walk_state import (
     CLASS_ENTRY,
     CLASS_LIMIT,
@@ -106,7 +107,7 @@ def stop_before(state: int) -> int:
 
 
 @external
-def classify(data: int, captured: int, length: int, vlan: int) -> int:
+def classify(state: int, data: int, captured: int, length: int, vlan: int) -> int:
     """The block of filters: a frame (tag taken out where the hook says so) to its outcome.
 
     `vlan` is 0, or bit 32 with the tag's type in bits 31 … 16 and its tci in bits 15 … 0.
@@ -149,7 +150,7 @@ def decide(state: int, minimum: int, untags: int, frame: int, captured: int, len
             frame = scratch
             captured -= VLAN_HLEN
             length -= VLAN_HLEN
-    return classify(frame, captured, length, vlan)
+    return classify(state, frame, captured, length, vlan)
 
 
 @native
@@ -190,6 +191,7 @@ def walk_pcap(state: int) -> int:
     minimum = load_i64(state + State.MINIMUM)
     untags = load_i64(state + State.UNTAG)
     keeps = keeps_packets(state)
+    clock = load_i64(state + State.TICKS)
     packets = 0
     total = 0
     truncated = 0
@@ -219,6 +221,8 @@ def walk_pcap(state: int) -> int:
             stop = stop_before(state)
             if stop:
                 break
+        if clock:
+            advance_clock(clock, seconds * NS + fraction * fraction_ns)
         captured = captured if captured < snap_limit else snap_limit
         length = length if length > captured else captured
         outcome = decide(state, minimum, untags, frame, captured, length)
@@ -309,6 +313,7 @@ def walk_pcapng(state: int) -> int:
     minimum = load_i64(state + State.MINIMUM)
     untags = load_i64(state + State.UNTAG)
     keeps = keeps_packets(state)
+    clock = load_i64(state + State.TICKS)
     packets = 0
     total = 0
     truncated = 0
@@ -356,9 +361,11 @@ def walk_pcapng(state: int) -> int:
             stop = stop_before(state)
             if stop:
                 break
-            if kind != SIMPLE_PACKET:
-                high = read_u32(cursor + 12, swapped)
-                time = time_of(port, wrap(high << 32) | read_u32(cursor + 16, swapped))
+        if (keeps or clock) and kind != SIMPLE_PACKET:
+            high = read_u32(cursor + 12, swapped)
+            time = time_of(port, wrap(high << 32) | read_u32(cursor + 16, swapped))
+        if clock:
+            advance_clock(clock, time)
         captured = captured if captured < snap_limit else snap_limit
         length = length if length > captured else captured
         outcome = decide(state, minimum, untags, cursor + start, captured, length)

@@ -55,7 +55,7 @@ class TimeRule(enum.IntEnum):
     """Times 10**9, shifted right by `FACTOR`."""
 
 
-class _Layout(enum.IntEnum):
+class Layout(enum.IntEnum):
     """Names of 64-bit cells that lie one behind the other; each value is the cell's byte offset."""
 
     @staticmethod
@@ -63,7 +63,7 @@ class _Layout(enum.IntEnum):
         return 8 * count
 
 
-class Port(_Layout):
+class Port(Layout):
     """A pcapng interface, as the walk reads it."""
 
     LINK_TYPE = enum.auto()
@@ -81,7 +81,7 @@ class Port(_Layout):
 PORT_BYTES = 8 * len(Port)
 
 
-class State(_Layout):
+class State(Layout):
     """What a walk needs and what it leaves: addresses and counts."""
 
     # the window
@@ -113,6 +113,15 @@ class State(_Layout):
     MINIMUM = enum.auto()
     """Frames shorter than this on the wire reach no filter."""
     SCRATCH = enum.auto()
+    # what actions need
+    TICKS = enum.auto()
+    """The memory of the clock that packets' times advance, or 0."""
+    CLOCK = enum.auto()
+    """The memory of the clock that actions look at."""
+    RANDOM = enum.auto()
+    """The memory of their random numbers."""
+    ACTIONS = enum.auto()
+    """Their records (engine/act_native.py)."""
     # rows: arrays; ROW_CAPACITY 0 when only counters are wanted
     ROW = enum.auto()
     ROW_CAPACITY = enum.auto()
@@ -136,14 +145,14 @@ class State(_Layout):
 class Cells:
     """Cells of a layout in native memory."""
 
-    def __init__(self, layout: type[_Layout], count: int = 1) -> None:
+    def __init__(self, layout: type[Layout], count: int = 1) -> None:
         self._cells = (ctypes.c_int64 * (len(layout) * count))()
         self.address = ctypes.addressof(self._cells)
 
-    def __getitem__(self, cell: _Layout) -> int:
+    def __getitem__(self, cell: Layout) -> int:
         return self._cells[cell >> 3]
 
-    def __setitem__(self, cell: _Layout, value: int) -> None:
+    def __setitem__(self, cell: Layout, value: int) -> None:
         self._cells[cell >> 3] = value
 
     def put(self, offset: int, value: int) -> None:

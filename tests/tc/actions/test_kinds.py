@@ -26,7 +26,7 @@ from clsbpf.tc.actions.sample import Sample, SampleParams
 from clsbpf.tc.actions.simple import Simple, SimpleParams
 from clsbpf.tc.actions.skbedit import Skbedit, SkbeditParams
 from clsbpf.tc.actions.skbmod import Skbmod, SkbmodParams
-from clsbpf.tc.actions.surroundings import CaptureClock
+from clsbpf.tc.actions.clock import CaptureClock
 from clsbpf.tc.actions.tunnel_key import Tunnel, TunnelKey, TunnelKeyParams
 from clsbpf.tc.actions.vlan import Vlan, VlanParams, VlanWhat
 from clsbpf.tc.result import ClassifyResult

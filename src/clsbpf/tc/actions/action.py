@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import errno
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from ...errors import NetlinkError
@@ -23,6 +22,7 @@ from ...skb import Skb
 from ..act import TC_ACT_EXT_VAL_MASK, TC_ACT_GOTO_CHAIN, TcAct, as_answer, ext_value, is_goto_chain
 from ..result import ClassifyResult
 from .estimator import Estimator
+from .memory import NEVER, ActionMemory
 from .surroundings import Surroundings
 
 if TYPE_CHECKING:
@@ -34,25 +34,6 @@ FLAG_SKIP_SW = 1 << 2
 HW_STATS_ANY = 3
 
 P = TypeVar("P")
-
-
-@dataclass(slots=True)
-class Counters:
-    """struct gnet_stats_basic and gnet_stats_queue of an action."""
-
-    bytes: int = 0
-    packets: int = 0
-    drops: int = 0
-    overlimits: int = 0
-
-
-@dataclass(slots=True)
-class Times:
-    """struct tcf_t: moments of the engine's clock, nanoseconds; `first_use` is None before it."""
-
-    install: int
-    last_use: int
-    first_use: int | None = None
 
 
 class Action(Generic[P]):
@@ -80,8 +61,11 @@ class Action(Generic[P]):
         self.old_police = False
         """TCA_OLD_COMPAT: was it made by the attribute that policers had before there were actions?"""
         now = around.clock.now()
-        self.times = Times(now, now)
-        self.counters = Counters()
+        self.memory = ActionMemory()
+        """What packets change."""
+        self.times = self.memory.times
+        self.times.install = self.times.last_use = now
+        self.counters = self.memory.counters
         self.estimator: Estimator | None = None
         self.lock = threading.Lock()
         """Held while counters and what else packets change are written."""
@@ -107,6 +91,7 @@ class Action(Generic[P]):
         """tcf_action_set_ctrlact(): the new control; the chain of the old one is let go."""
         old, self.goto = self.goto, goto
         self.control = control
+        self.around.generation += 1
         if old is not None:
             old.block.put_chain(old, by_action=True)
 
@@ -125,8 +110,8 @@ class Action(Generic[P]):
             if self.estimator is not None:
                 self.estimator.catch_up(now, self.counters.bytes, self.counters.packets)
             self.times.last_use = now
-            if self.times.first_use is None:
-                self.times.first_use = now
+            if self.times.first == NEVER:
+                self.times.first = now
             self.counters.bytes += skb.wire_len
             self.counters.packets += skb.gso_segs or 1
 

@@ -15,7 +15,6 @@ from ...skb import Skb
 from ..act import TcAct
 from ..result import ClassifyResult
 from .action import Action
-from .surroundings import Surroundings
 
 
 class Chance(enum.IntEnum):
@@ -40,11 +39,6 @@ class Gact(Action[GactParams]):
 
     kind = "gact"
 
-    def __init__(self, index: int, control: int, params: GactParams, around: Surroundings) -> None:
-        super().__init__(index, control, params, around)
-        self.packets = 0
-        """How many packets `determ` has seen; 32 bits."""
-
     def act(self, skb: Skb, result: ClassifyResult) -> int:
         """tcf_gact_act()."""
         answer = self._answer()
@@ -57,11 +51,11 @@ class Gact(Action[GactParams]):
         params = self.params
         match params.chance:
             case Chance.NETRAND:
-                drawn = self.around.random.randrange(params.value)
+                drawn = self.around.random.below(params.value)
             case Chance.DETERM:
                 with self.lock:
-                    self.packets = self.packets + 1 & 0xFFFFFFFF
-                    drawn = self.packets % params.value
+                    self.memory.seen = self.memory.seen + 1 & 0xFFFFFFFF
+                    drawn = self.memory.seen % params.value
             case _:
                 return self.control
         return self.control if drawn else params.other

@@ -13,6 +13,7 @@ Mirrors net/sched/act_police.c and psched_ratecfg_precompute() of net/sched/sch_
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,13 +28,15 @@ if TYPE_CHECKING:
 
 ATM = 2
 """TC_LINKLAYER_ATM."""
-_ATM_CELL, _ATM_PAYLOAD = 53, 48
+ATM_CELL, ATM_PAYLOAD = 53, 48
 
 
+@functools.lru_cache(maxsize=1024)
 def reciprocal(rate: int) -> tuple[int, int]:
     """psched_ratecfg_precompute__(): (mult, shift) so that n * mult >> shift is n seconds / rate in ns."""
-    mult, shift = 1, 0
+    mult, shift = 2, 1  # a rate of 0 takes a nanosecond a byte
     if rate:
+        mult, shift = 1, 0
         factor = NSEC_PER_SEC
         while True:
             mult = factor // rate & 0xFFFFFFFF
@@ -42,6 +45,33 @@ def reciprocal(rate: int) -> tuple[int, int]:
             factor <<= 1
             shift += 1
     return mult, shift
+
+
+def packet_cost(rate: int) -> int:
+    """psched_pkt2t_ns() of one packet: nanoseconds, where `rate` packets come in a second."""
+    mult, shift = reciprocal(rate)
+    return mult >> shift
+
+
+# The arithmetic of buckets, on plain numbers that fit 64 bits: native code is made of these very functions.
+
+
+def transmit_time(length: int, overhead: int, mpu: int, cells: int, mult: int, shift: int) -> int:
+    """psched_l2t_ns(): nanoseconds that a packet takes.  `cells`: in ATM cells; `shift` is at least 1."""
+    length += overhead
+    if length < mpu:
+        length = mpu
+    if cells:
+        length = (length + ATM_PAYLOAD - 1) // ATM_PAYLOAD * ATM_CELL
+    # The product has 64 bits and no sign.
+    return (length * mult >> 1 & 0x7FFFFFFFFFFFFFFF) >> shift - 1
+
+
+def left_over(tokens: int, passed: int, burst: int, limit: int, cost: int) -> int:
+    """What is in a bucket of `limit` when time has filled it, by no more than `burst`, and a packet has
+    taken what it costs; below 0: there was not enough."""
+    tokens += passed if passed < burst else burst
+    return (tokens if tokens < limit else limit) - cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +85,8 @@ class Rate:
 
     def time(self, length: int) -> int:
         """psched_l2t_ns(): how long a packet takes, nanoseconds."""
-        length = max(length + self.overhead, self.mpu)
         mult, shift = reciprocal(self.rate)
-        if self.linklayer == ATM:
-            length = -(-length // _ATM_PAYLOAD) * _ATM_CELL
-        return length * mult >> shift
+        return transmit_time(length, self.overhead, self.mpu, self.linklayer == ATM, mult, shift)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +120,11 @@ class Police(Action[PoliceParams]):
         self._fill()
 
     def _fill(self) -> None:
-        params = self.params
-        self.filled = self.around.clock.now()
-        self.tokens = params.burst
-        self.peak_tokens = params.peak.time(params.mtu) if params.peak is not None else 0
-        self.packet_tokens = params.packets_burst
+        params, buckets = self.params, self.memory.buckets
+        buckets.filled = self.around.clock.now()
+        buckets.tokens = params.burst
+        buckets.peak_tokens = params.peak.time(params.mtu) if params.peak is not None else 0
+        buckets.packet_tokens = params.packets_burst
 
     def act(self, skb: Skb, result: ClassifyResult) -> int:
         """tcf_police_act()."""
@@ -122,20 +149,20 @@ class Police(Action[PoliceParams]):
         if params.rate is None and not params.packets:
             return True
         with self.lock:
-            now = self.around.clock.now()
-            passed = now - self.filled
+            now, buckets = self.around.clock.now(), self.memory.buckets
+            passed = now - buckets.filled
             peak = packets = tokens = 0
             if params.packets:
-                mult, shift = reciprocal(params.packets)
-                packets = min(self.packet_tokens + min(passed, params.packets_burst), params.packets_burst)
-                packets -= mult >> shift
+                burst, cost = params.packets_burst, packet_cost(params.packets)
+                packets = left_over(buckets.packet_tokens, passed, burst, burst, cost)
             if params.rate is not None:
-                fresh = min(passed, params.burst)
+                burst = params.burst
                 if params.peak is not None:
-                    peak = min(self.peak_tokens + fresh, params.peak.time(params.mtu))
-                    peak -= params.peak.time(length)
-                tokens = min(self.tokens + fresh, params.burst) - params.rate.time(length)
+                    most, cost = params.peak.time(params.mtu), params.peak.time(length)
+                    peak = left_over(buckets.peak_tokens, passed, burst, most, cost)
+                tokens = left_over(buckets.tokens, passed, burst, burst, params.rate.time(length))
             if min(tokens, peak, packets) < 0:
                 return False
-            self.filled, self.tokens, self.peak_tokens, self.packet_tokens = now, tokens, peak, packets
+            buckets.filled, buckets.tokens = now, tokens
+            buckets.peak_tokens, buckets.packet_tokens = peak, packets
             return True

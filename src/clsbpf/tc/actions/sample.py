@@ -36,7 +36,7 @@ class Sample(Action[SampleParams]):
         """tcf_sample_act(): the sample begins at the link-layer header."""
         self.used(skb)
         params = self.params
-        if params.rate and self.around.random.randrange(params.rate) == 0:
+        if params.rate and self.around.random.below(params.rate) == 0:
             at_ingress = skb.at_ingress
             start = skb.mac_header if at_ingress else skb.data
             length = skb.len + (skb.data - start)

@@ -7,60 +7,41 @@ the capture's (`CaptureClock`) and the generator is seeded.
 
 from __future__ import annotations
 
+import ctypes
 import enum
 import logging
-import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from ...skb import Skb
+from .clock import Clock, MonotonicClock
 
 _log = logging.getLogger("clsbpf.actions")
 
 NSEC_PER_SEC = 1_000_000_000
 
 
-class Clock(Protocol):
-    """ktime_get() and jiffies."""
-
-    def now(self) -> int:
-        """Nanoseconds since some moment; never less than before."""
-        ...
+def following(state: int) -> int:
+    """The state of the generator of random numbers after this one: 63 bits."""
+    return state * 6364136223846793005 + 1442695040888963407 & 0x7FFFFFFFFFFFFFFF
 
 
-class MonotonicClock:
-    """CLOCK_MONOTONIC: for live traffic."""
-
-    def now(self) -> int:
-        return time.monotonic_ns()
+def scaled(state: int, limit: int) -> int:
+    """A number below `limit` (32 bits) by a state's upper 32 bits."""
+    return (state >> 31) * limit >> 32
 
 
-class CaptureClock:
-    """The time that passes between the packets of a capture.
+class Random(ctypes.Structure):
+    """get_random_u32_below(), seeded: a linear congruential generator, its state in memory."""
 
-    `advance` is told each packet's time stamp.  Time stamps count from the first one; a later capture
-    goes on where the one before ended (`begin`).  A packet that is older than the one before it does not
-    turn the clock back.
-    """
+    state: int
+    _fields_ = (("state", ctypes.c_int64),)
 
-    def __init__(self) -> None:
-        self._now = 0
-        self._offset: int | None = None
-
-    def begin(self) -> None:
-        """A new capture, whose time stamps are not related to those so far."""
-        self._offset = None
-
-    def advance(self, timestamp: int) -> None:
-        """A packet of this time (nanoseconds since any epoch) is here."""
-        if self._offset is None:
-            self._offset = timestamp - self._now
-        self._now = max(self._now, timestamp - self._offset)
-
-    def now(self) -> int:
-        return self._now
+    def below(self, limit: int) -> int:
+        """A random number from 0 to `limit` (32 bits) less 1."""
+        self.state = following(self.state)
+        return scaled(self.state, limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +116,11 @@ class Surroundings:
     """
 
     clock: Clock = field(default_factory=MonotonicClock)
-    random: random.Random = field(default_factory=lambda: random.Random(0))
+    random: Random = field(default_factory=Random)
     forwarder: Forwarder = field(default_factory=NoForwarder)
     say: Callable[[str], None] = _say
     sample: Callable[[Sample], None] = _no_sample
     nesting: int = 0
     """mirred_nest_level: how many mirred actions are under way, one within the other."""
+    generation: int = 0
+    """Grows with every change of an action: whoever made something of one knows by it that it is stale."""

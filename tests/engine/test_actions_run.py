@@ -1,0 +1,229 @@
+"""Actions in a native run do to each packet what the classifier does, and count the same."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from clsbpf.api import Engine
+from clsbpf.engine.plans import needs_order
+from clsbpf.tc.act import TcAct
+from clsbpf.tc.chain import Block
+from run_cases import counts, pcap, pcapng, random_packets
+
+OFFICE = Path(__file__).parents[2] / "examples" / "office.pcap"
+MARKED = "4,32 0 0 4294963220,69 1 0 {0},6 0 0 0,6 0 0 4294967295"
+"""Matches where the packet's mark has these bits."""
+PROGRAMS = (
+    "1,6 0 0 4294967295",
+    "4,40 0 0 12,21 0 1 2048,6 0 0 4294967295,6 0 0 0",
+    "4,40 0 0 12,21 0 1 2048,6 0 0 65543,6 0 0 0",
+    "2,128 0 0 0,22 0 0 0",
+    "4,128 0 0 0,37 0 1 200,6 0 0 4294967295,6 0 0 0",
+    "4,48 0 0 14,69 0 1 5,6 0 0 4294967295,6 0 0 0",
+    MARKED.format(1),
+    MARKED.format(6),
+    "4,32 0 0 4294963204,21 0 1 2,6 0 0 4294967295,6 0 0 0",  # pkttype 2
+    "2,32 0 0 4294963224,22 0 0 0",  # queue
+    "4,32 0 0 4294963256,37 0 1 2147483648,6 0 0 4294967295,6 0 0 0",  # random numbers
+)
+CONTROLS = ("pass", "drop", "continue", "pipe", "reclassify", "trap", "goto chain {}", "jump {}")
+
+
+def control(random: Random, *, last: bool) -> str:
+    kind = random.choice(CONTROLS if last or random.random() < 0.3 else ("pipe", "continue", "jump {}"))
+    return kind.format(random.randrange(1, 4))
+
+
+def gact(random: Random, *, last: bool) -> str:
+    text = f"action gact {control(random, last=last)}"
+    if random.random() < 0.4:
+        kind = random.choice(("determ", "netrand"))
+        other = random.choice(("pass", "drop", "pipe", "continue", "reclassify", "jump 2"))
+        text += f" random {kind} {other} {random.choice((1, 2, 3, 10, 10000))}"
+    return text
+
+
+def skbedit(random: Random, *, last: bool) -> str:
+    edits = [
+        f"mark {random.randrange(8)}" + random.choice(("", "/0x3")),
+        f"priority 1:{random.randrange(9)}",
+        f"queue_mapping {random.randrange(9)}",
+        f"ptype {random.choice(('host', 'multicast', 'broadcast', 'otherhost'))}",
+        "inheritdsfield",
+    ]
+    chosen = random.sample(edits, random.randrange(1, 4))
+    return f"action skbedit {' '.join(chosen)} {control(random, last=last)}"
+
+
+def police(random: Random, *, last: bool) -> str:
+    kind = random.random()
+    rate = random.choice(("8kbit", "1mbit", "100mbit", "3gbit"))
+    if kind < 0.2:
+        limits = f"pkts_rate {random.choice((1, 100, 5000))} pkts_burst {random.choice((1, 10))}"
+    elif kind < 0.4:
+        limits = f"rate {rate} burst 9k peakrate 2mbit mtu {random.choice((300, 900, 2000))}"
+    elif kind < 0.6:
+        limits = f"rate {rate} burst 20k overhead 24 linklayer {random.choice(('atm', 'ethernet'))}"
+    elif kind < 0.7:
+        limits = f"mtu {random.choice((60, 90, 1500))}"
+    else:
+        limits = f"rate {rate} burst {random.choice(('1k', '3k', '100k'))}"
+    exceed = random.choice(("drop", "pass", "pipe", "reclassify", "continue"))
+    return f"action police {limits} conform-exceed {exceed}/{random.choice(('pipe', 'pass', 'drop'))}"
+
+
+def policy(seed: int, *, filters: int, hook: str = "ingress") -> list[str]:
+    """Filters in three chains with all sorts of actions, some of which several filters share."""
+    random = Random(seed)
+    lines = ["qdisc add dev v0 clsact", "actions add action gact pipe index 77"]
+    for _ in range(filters):
+        chain = random.choice((0, 0, 0, 1, 2, 3))
+        prio = random.randrange(1, 7)
+        protocol = ("all", "ip", "all", "ipv6", "802.1q", "all")[prio - 1]
+        program = random.choice(PROGRAMS)
+        words = f"filter add dev v0 {hook} chain {chain} pref {prio} protocol {protocol}"
+        words += f" bpf bytecode '{program}'"
+        if random.random() < 0.7:
+            words += f" flowid 1:{random.randrange(1, 20)}"
+        count = random.choice((0, 1, 1, 2, 3))
+        for number in range(count):
+            make = random.choice((gact, skbedit, police))
+            words += " " + make(random, last=number == count - 1)
+        if random.random() < 0.2:
+            words += " action gact pipe index 77"
+        lines.append(words)
+    return lines
+
+
+def engine_of(lines: list[str], backend: str) -> Engine:
+    engine = Engine(backend=backend)
+    engine.add_device("v0")
+    for line in lines:
+        engine.tc(line)
+    return engine
+
+
+def statistics(engine: Engine) -> Any:
+    """All that packets changed of the actions, their clock and random numbers, byte for byte."""
+    around = engine._network.actions.around
+    states = {
+        (kind, action.index): bytes(action.memory)
+        for kind, table in engine._network.actions.tables.items()
+        for action in table
+    }
+    assert isinstance(around.random, ctypes.Structure)
+    return states, around.clock.now(), around.random.state
+
+
+def block_of(engine: Engine, hook: str) -> Block:
+    return engine._block(engine._pick_device(None), hook)
+
+
+def outcomes(
+    lines: list[str], captures: list[str], hook: str, *, jobs: int = 1, native: bool = True
+) -> list[Any]:
+    found = []
+    for backend in ("native", "interpreter"):
+        engine = engine_of(lines, backend)
+        assert needs_order(block_of(engine, hook)) is not native
+        results = engine.run(captures, hook=hook, columns=True, jobs=jobs)
+        found.append((counts(results), results.to_arrow(), statistics(engine)))
+    return found
+
+
+@pytest.mark.parametrize("hook", ["ingress", "egress"])
+@pytest.mark.parametrize("seed", range(10))
+def test_random_policies(seed: int, hook: str, tmp_path: Path) -> None:
+    random = Random(seed)
+    path = tmp_path / "random.pcap"
+    packets = random_packets(random, 300)
+    times = [random.choice((time, time - 10**9, time + 10**8, time)) for time, _, _ in packets]
+    path.write_bytes(pcap([(t, *packet[1:]) for t, packet in zip(times, packets, strict=True)]))
+    native, in_order = outcomes(policy(seed, filters=14, hook=hook), [str(path), str(path)], hook)
+    assert native == in_order
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_times_of_all_kinds(seed: int, tmp_path: Path) -> None:
+    random = Random(seed)
+    path = tmp_path / "random.pcapng"
+    path.write_bytes(pcapng(random, random_packets(random, 150)))
+    native, in_order = outcomes(policy(seed + 50, filters=12), [str(path)], "ingress")
+    assert native == in_order
+
+
+@pytest.mark.parametrize("seed", range(100, 104))
+def test_real_traffic(seed: int) -> None:
+    native, in_order = outcomes(policy(seed, filters=12), [str(OFFICE)], "ingress")
+    assert native == in_order
+    assert any(any(state[8:16]) for state in native[2][0].values()), "no action met a packet"
+
+
+def test_an_action_that_repeats_has_a_budget() -> None:
+    """REPEAT, which tc has no word for, runs an action up to 32 times."""
+    lines = [
+        "qdisc add dev v0 clsact",
+        "filter add dev v0 ingress pref 1 bpf bytecode '1,6 0 0 4294967295'"
+        " action gact pass random determ pipe 40 action gact drop",
+    ]
+    found = []
+    for backend in ("native", "interpreter"):
+        engine = engine_of(lines, backend)
+        first = engine._network.actions.tables["gact"].find(1)
+        assert first is not None
+        first.set_control(TcAct.REPEAT, None)
+        results = engine.run(OFFICE)
+        found.append((counts(results), statistics(engine)))
+    assert found[0] == found[1]
+    verdicts = found[0][0][2]
+    assert verdicts["ok"] > verdicts["shot"] > 0
+
+
+def test_an_action_that_changes_is_taken_up(tmp_path: Path) -> None:
+    path = tmp_path / "long.pcap"
+    path.write_bytes(pcap([(n, bytes(1400), 1400) for n in range(2000)]))
+    for backend in ("native", "interpreter"):
+        engine = engine_of(
+            [
+                "qdisc add dev v0 clsact",
+                "filter add dev v0 ingress bpf bytecode '1,6 0 0 4294967295' action gact pass index 5",
+            ],
+            backend,
+        )
+        results = engine.run(
+            path, progress=lambda _, engine=engine: engine.tc("actions replace action gact drop index 5")
+        )
+        assert results.verdicts["ok"] > 0
+        assert results.verdicts["shot"] > 0
+        assert results.verdicts["ok"] + results.verdicts["shot"] == 2000
+
+
+IN_ORDER = {
+    "an action with an estimator": "estimator 1sec 4sec bpf bytecode '1,6 0 0 1' action pass",
+    "an action that changes packets": "bpf bytecode '1,6 0 0 1' action vlan push id 5",
+}
+
+
+@pytest.mark.parametrize("case", IN_ORDER)
+def test_what_runs_in_order(case: str) -> None:
+    lines = [
+        "qdisc add dev v0 clsact",
+        f"filter add dev v0 ingress {IN_ORDER[case]}",
+    ]
+    assert needs_order(block_of(engine_of(lines, "native"), "ingress"))
+
+
+def test_one_worker_counts_what_actions_see(tmp_path: Path) -> None:
+    lines = [
+        "qdisc add dev v0 clsact",
+        "filter add dev v0 ingress bpf bytecode '1,6 0 0 4294967295' action police rate 1mbit burst 9k drop",
+    ]
+    engine = engine_of(lines, "native")
+    results = engine.run(OFFICE, jobs=2)
+    assert len(results.warnings) == 1
+    assert "read by one worker" in results.warnings[0]
