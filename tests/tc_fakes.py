@@ -103,6 +103,9 @@ class FixedActions:
         self.effect(skb, result)
         return self.answer
 
+    def settle(self) -> None:
+        assert not self.destroyed
+
     def destroy(self) -> None:
         assert not self.destroyed
         self.destroyed = True

@@ -8,6 +8,7 @@ from typing import Any
 from clsbpf.netlink import attr as nla
 from clsbpf.netlink import message as nl
 from clsbpf.netlink import schema as tca
+from clsbpf.netlink.act import TCAMSG_LEN, TcaRoot
 from clsbpf.netlink.attr import Attr
 from clsbpf.netlink.message import Message
 from clsbpf.netlink.schema import Rtm, Tca, TcaBpf
@@ -88,12 +89,25 @@ def program(*more: Attr, ops: bytes = RETURN_ALL, count: int | None = None) -> l
     return [nla.u16(TcaBpf.OPS_LEN, count), nla.binary(TcaBpf.OPS, ops), *more]
 
 
+def actions(payload: bytes) -> list[Any]:
+    """What a message about actions holds: of its list, each action's attributes."""
+    return [
+        [{attr.type: attr.payload.hex() for attr in action.attrs()} for action in each.attrs()]
+        if each.type == TcaRoot.TAB
+        else each
+        for each in nla.iter_attrs(payload)
+    ]
+
+
 def readable(datagram: bytes) -> list[Any]:
     """A datagram as values that a failing test can show."""
     out: list[Any] = []
     for message in nl.iter_messages(datagram):
         if message.type in (nl.NLMSG_ERROR, nl.NLMSG_DONE):
             out.append((hex(message.flags), nl.read_acknowledgement(message)))
+            continue
+        if message.type in (Rtm.NEWACTION, Rtm.DELACTION, Rtm.GETACTION):
+            out.append((message.type, hex(message.flags), message.seq, actions(message.payload[TCAMSG_LEN:])))
             continue
         schema = tca.QDISC if message.type in (Rtm.NEWQDISC, Rtm.DELQDISC) else tca.BPF_FILTER
         header, attrs = TcMsg.decode(message.payload), list(nla.iter_attrs(message.payload[20:]))

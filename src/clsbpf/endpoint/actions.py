@@ -82,10 +82,10 @@ def delete_action(network: Network, request: Request) -> list[Datagram]:
 
 def _flush(network: Network, request: Request) -> list[Datagram]:
     """tca_action_flush(): the actions of a kind, as far as the first that a filter is bound to."""
-    first = next(iter(listed(_tab(request))), None)
+    first = next(iter(listed(_tab(request), request.warn)), None)
     if first is None:
         raise NetlinkError(errno.EINVAL, "Invalid netlink attributes while flushing TC action")
-    table = _table(network, parse_action(first), "Cannot flush unknown TC action")
+    table = _table(network, parse_action(first, request.warn), "Cannot flush unknown TC action")
     gone = 0
     for action in table:
         if action.bindings:
@@ -157,8 +157,8 @@ def _dumped_table(network: Network, request: Request) -> ActionTable | None:
     if tab is None:
         return None
     try:
-        first = next(iter(listed(tab)), None)
-        attrs = parse_action(first) if first is not None else {}
+        first = next(iter(listed(tab, request.warn)), None)
+        attrs = parse_action(first, request.warn) if first is not None else {}
     except NetlinkError:
         return None
     return network.actions.tables.get(_kind_name(attrs))
@@ -188,8 +188,8 @@ def _table(network: Network, attrs: dict[int, Attr], unknown: str) -> ActionTabl
 def _found(network: Network, request: Request) -> list[AnyAction]:
     """tcf_action_get_1(), for each: the actions that a request names by kind and index."""
     found: list[AnyAction] = []
-    for each in listed(_tab(request)):
-        attrs = parse_action(each)
+    for each in listed(_tab(request), request.warn):
+        attrs = parse_action(each, request.warn)
         if TcaAct.INDEX not in attrs:
             raise NetlinkError(errno.EINVAL, "Invalid TC action index value")
         table = _table(network, attrs, "Specified TC action kind not found")

@@ -11,6 +11,7 @@ net/sched/cls_api.c and net/sched/act_api.c.
 from __future__ import annotations
 
 import errno
+import functools
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ class FilterActions:
 
     actions: tuple[AnyAction, ...]
     put: Callable[[AnyAction], None]
+    settings: tuple[Callable[[], None], ...] = ()
+    """What the request said of its actions, among them such as were there already."""
 
     @property
     def is_old_police(self) -> bool:
@@ -59,6 +62,11 @@ class FilterActions:
     def execute(self, skb: Skb, result: ClassifyResult) -> int:
         """tcf_exts_exec()."""
         return execute(self.actions, skb, result)
+
+    def settle(self) -> None:
+        """The filter stands, and with it what its request said of the actions."""
+        for each in self.settings:
+            each()
 
     def destroy(self) -> None:
         """tcf_exts_destroy()."""
@@ -78,11 +86,15 @@ class Request:
 
 @dataclass(slots=True)
 class Made:
-    """What became of one action of a request; `commit` makes it so, and may not fail."""
+    """What became of one action of a request; `commit` makes it so, and may not fail.
+
+    `settle` is for when the whole request stands: what is set of an action however it was found.
+    """
 
     action: AnyAction
     created: bool
     commit: Callable[[], None]
+    settle: Callable[[], None] = lambda: None
 
 
 class NetActions:
@@ -119,7 +131,10 @@ class NetActions:
             made = self.init(act, request)
         else:
             return NO_ACTIONS
-        return FilterActions(tuple(each.action for each in made), self._unbind) if made else NO_ACTIONS
+        if not made:
+            return NO_ACTIONS
+        actions, settings = tuple(each.action for each in made), tuple(each.settle for each in made)
+        return FilterActions(actions, self._unbind, settings)
 
     def _unbind(self, action: AnyAction) -> None:
         self.tables[action.kind].put(action, bind=True)
@@ -132,13 +147,16 @@ class NetActions:
             made = self._init_one(kind, {TcaAct.OPTIONS: police}, request, undo)
             undo.pop_all()
         made.commit()
-        made.action.old_police = True
+        made.settle = functools.partial(setattr, made.action, "old_police", True)
         return [made]
 
     # requests
 
     def init(self, tab: Attr, request: Request) -> list[Made]:
-        """tcf_action_init(): the actions of a list, committed; NetlinkError, and nothing has changed."""
+        """tcf_action_init(): the actions of a list, committed; NetlinkError, and nothing has changed.
+
+        Those of a filter are settled when the filter is (the kernel settles them at once).
+        """
         self._warning = None
         found = self._parsed(tab.payload, {}, wire.TCA_ACT_MAX_PRIO + 1, tab)
         if wire.TCA_ACT_MAX_PRIO + 1 in found:
@@ -150,6 +168,8 @@ class NetActions:
             undo.pop_all()
         for each in made:
             each.commit()
+            if not request.bind:
+                each.settle()
         return made
 
     def _parsed(self, payload: bytes, policy: Policy, highest: int, nest: Attr) -> dict[int, Attr]:
@@ -193,7 +213,7 @@ class NetActions:
                 kind.early(given, exists=True)
                 made.commit = self._replacement(kind, given, held, request, undo)
         self._check_flags(made, flags, request)
-        made.commit = _then(made.commit, _settings(made.action, attrs))
+        made.settle = _settings(made.action, attrs)
         return made
 
     def _create(
@@ -300,9 +320,15 @@ class NetActions:
         return wire.TM.pack((now - times.install) // _TICK, (now - times.last_use) // _TICK, 0, first)
 
 
-def listed(tab: Attr) -> list[Attr]:
+Remark = Callable[[str | None], None]
+"""Takes what is remarked of a request without refusing it; None is nothing."""
+
+
+def listed(tab: Attr, remark: Remark) -> list[Attr]:
     """The actions that a request names; more than 32 are not looked at."""
-    return in_order(parse_attrs(tab.payload, {}, wire.TCA_ACT_MAX_PRIO, offset=_inside(tab)).attrs)
+    parsed = parse_attrs(tab.payload, {}, wire.TCA_ACT_MAX_PRIO, offset=_inside(tab))
+    remark(parsed.warning)
+    return in_order(parsed.attrs)
 
 
 def in_order(found: dict[int, Attr]) -> list[Attr]:
@@ -315,9 +341,11 @@ def in_order(found: dict[int, Attr]) -> list[Attr]:
     return actions
 
 
-def parse_action(action: Attr) -> dict[int, Attr]:
+def parse_action(action: Attr, remark: Remark) -> dict[int, Attr]:
     """The attributes of one action, by tcf_action_policy."""
-    return parse_attrs(action.payload, wire.ACTION, wire.TCA_ACT_MAX, offset=_inside(action)).attrs
+    parsed = parse_attrs(action.payload, wire.ACTION, wire.TCA_ACT_MAX, offset=_inside(action))
+    remark(parsed.warning)
+    return parsed.attrs
 
 
 def _inside(attr: Attr) -> int:
@@ -325,29 +353,17 @@ def _inside(attr: Attr) -> int:
 
 
 def _settings(action: AnyAction, attrs: dict[int, Attr]) -> Callable[[], None]:
-    """What tcf_action_init_1() sets of an action however it was found: cookie and hardware counters.
-
-    The old form of a policer (TCA_BPF_POLICE) has neither.
-    """
+    """What tcf_action_init_1() sets of an action however it was found: cookie and hardware counters."""
 
     def settle() -> None:
         if TcaAct.COOKIE in attrs:
             action.cookie = attrs[TcaAct.COOKIE].payload
-        if TcaAct.KIND in attrs:
-            hw_stats = attrs.get(TcaAct.HW_STATS)
-            action.hw_stats = (
-                wire.BITFIELD32.unpack(hw_stats.payload)[0] if hw_stats is not None else wire.HW_STATS_ANY
-            )
+        hw_stats = attrs.get(TcaAct.HW_STATS)
+        action.hw_stats = (
+            wire.BITFIELD32.unpack(hw_stats.payload)[0] if hw_stats is not None else wire.HW_STATS_ANY
+        )
 
     return settle
-
-
-def _then(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], None]:
-    def both() -> None:
-        first()
-        second()
-
-    return both
 
 
 def _bitfield32(number: int, value: int, selector: int) -> Attr:

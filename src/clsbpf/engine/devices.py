@@ -237,9 +237,11 @@ class Network:
             qdisc, device.ingress = device.ingress, None
             assert qdisc is not None
             self.generation += 1
-            qdisc.destroy()
             for block in qdisc.blocks:
-                self._unbind(device, block.index)
+                if block.index:
+                    self._unbind(device, block.index)
+                else:
+                    block.flush()
 
     def home(self, device: Device) -> QdiscHome:
         """What a new qdisc of the device needs of it."""
@@ -337,8 +339,6 @@ class Network:
 
     def _unbind(self, device: Device, index: int) -> None:
         """tcf_block_put_ext(): a shared block that no device is bound to any more goes, with its filters."""
-        if not index:
-            return
         shared = self._shared[index]
         shared.ports.remove(device.ifindex)
         if not shared.ports:

@@ -251,6 +251,7 @@ class Classifier:
             if not new.in_hw:
                 new.gen_flags |= TCA_CLS_FLAGS_NOT_IN_HW
             undo.pop_all()
+            new.actions.settle()
             self._publish(new, old)
             return new
 

@@ -79,9 +79,3 @@ class HookQdisc(Qdisc):
         if answer == TcAct.OK:
             skb.tc_index = ids.minor(result.classid)
         return answer
-
-    def destroy(self) -> None:
-        """The qdisc goes, and with it the filters of its own blocks; a shared block's filters stay."""
-        for block in self.blocks:
-            if not block.index:
-                block.flush()

@@ -29,6 +29,10 @@ class Actions(Protocol):
         """tcf_exts_exec(): the answer, a TC_ACT_* number; a negative one goes on with the next filter."""
         ...
 
+    def settle(self) -> None:
+        """The filter stands: what its request said of actions that were there before holds from now on."""
+        ...
+
     def destroy(self) -> None:
         """tcf_exts_destroy(): the filter is gone; give back what its actions hold."""
         ...
@@ -42,6 +46,9 @@ class NoActions:
     def execute(self, skb: Skb, result: ClassifyResult) -> int:
         """OK: the match stands."""
         return TcAct.OK
+
+    def settle(self) -> None:
+        """Nothing was said."""
 
     def destroy(self) -> None:
         """Nothing is held."""
