@@ -6,19 +6,24 @@ import contextlib
 import ctypes
 import dataclasses
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from clsbpf.api import make_skb, make_socket
 from clsbpf.bpf.maps import MapType
-from clsbpf.bpf.spec import MapRef, MapSpec, ObjectSpec, ProgramRef
+from clsbpf.bpf.spec import MapRef, MapSpec, ObjectSpec, ProgramRef, ProgramSpec
+from clsbpf.engine.programs import Backend
 from clsbpf.errors import MapError
 from clsbpf.kernel.maps import possible_cpus
+from clsbpf.skb import Skb
+from clsbpf.verifier.program import VerifiedProgram
+from clsbpf.verifier.verify import verify
 from clsbpf.vm.environment import Environment
 from clsbpf.vm.interp import run
 from clsbpf.vm.link import LinkedProgram, link
 from clsbpf.vm.maps.map import Map
 from clsbpf.vm.maps.perf import SAMPLE_HEAD, PerfBuffer, PerfBufferAt
 from clsbpf.vm.maps.ringbuf import HEAD, consume, next_record
+from clsbpf.vm.native_program import native_of
 from program_cases import Case, u32
 from program_labs import LABS
 from program_story import CONTEXT, Elements, Step, Story, compared, contents_of
@@ -29,8 +34,9 @@ PERF_BYTES = 1 << 17
 class Ours:
     """The object's maps and programs, in this process."""
 
-    def __init__(self, case: Case, spec: ObjectSpec) -> None:
+    def __init__(self, case: Case, spec: ObjectSpec, *, verified: bool = False) -> None:
         self.spec = spec
+        self.verified = verified
         self.maps = {name: self.make(each) for name, each in spec.maps.items()}
         self.linked: dict[str, LinkedProgram] = {}
         self.inner: dict[str, Map] = {}
@@ -71,25 +77,48 @@ class Ours:
 
     def program(self, name: str) -> LinkedProgram:
         if name not in self.linked:
-            self.linked[name] = link(self.spec.program(name), self.maps)
+            program = self.spec.program(name)
+            verdict = verdict_of(program, self.spec.btf) if self.verified else None
+            self.linked[name] = link(program, self.maps, verdict)
         return self.linked[name]
 
 
-def our_story(case: Case, spec: ObjectSpec, packets: Sequence[bytes]) -> Story:
-    ours = Ours(case, spec)
+def our_story(
+    case: Case, spec: ObjectSpec, packets: Sequence[bytes], backend: Backend = Backend.INTERPRETER
+) -> Story:
+    ours = Ours(case, spec, verified=backend is Backend.JIT)
     program = ours.program(case.program)
+    run = runner(program, backend)
     environment = Environment(seed=1, ktime_ns=10**12, net=LABS[case.lab].net())
     environment.native.tai_offset_ns = 37 * 10**9
     steps = []
     for packet in packets:
         skb = make_skb(packet, case.fields)
         environment.socket = make_socket(packet)
-        retval = run(program, skb, environment=environment)
+        retval = run(skb, environment)
         fields = {name: list(skb.cb) if name == "cb" else getattr(skb, name) for name in CONTEXT}
         steps.append(Step(retval, skb.packet, fields))
     maps = {name: our_elements(ours, name) for name, each in spec.maps.items() if compared(case, each)}
     maps |= {name: pairs(map) for name, map in ours.inner.items()}
     return Story(steps, maps)
+
+
+_VERDICTS: dict[int, tuple[ProgramSpec, VerifiedProgram]] = {}
+
+
+def verdict_of(program: ProgramSpec, btf: object) -> VerifiedProgram:
+    """What the verifier makes of a program, asked once."""
+    found = _VERDICTS.get(id(program))
+    if found is None:
+        found = _VERDICTS[id(program)] = program, verify(program, btf=btf)
+    return found[1]
+
+
+def runner(program: LinkedProgram, backend: Backend) -> Callable[[Skb, Environment], int]:
+    """What runs it."""
+    if backend is Backend.INTERPRETER:
+        return lambda skb, environment: run(program, skb, environment=environment)
+    return native_of(program).run
 
 
 def our_elements(ours: Ours, name: str) -> Elements:

@@ -46,9 +46,7 @@ class NativePrograms:
         self, programs: Sequence[VerifiedProgram], profile: KernelProfile = CURRENT, optimize: int = 2
     ) -> None:
         lowered = [lower(program, f"program.{at}", profile=profile) for at, program in enumerate(programs)]
-        needed: dict[Callable[..., object], None] = {
-            subset.function: None for each in lowered for subset in each.calls
-        }
+        needed = dict.fromkeys(subset for each in lowered for subset in each.calls)
         support = module_ir(needed, exported=False)
         declares = {line for each in lowered for line in each.declares if line not in support}
         definitions = [each.definition.replace("define internal", "define", 1) for each in lowered]

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ..objfile.btf import Btf
     from ..vm.link import LinkedProgram
     from ..vm.maps.map import Map
+    from ..vm.native_program import NativeProgram
 
 
 class Backend(enum.Enum):
@@ -67,9 +68,7 @@ def _interpreted(program: LoadedProgram, profile: KernelProfile, environment: En
 def _compiled(program: LoadedProgram, profile: KernelProfile, environment: Environment) -> Runner:
     if program.verified is None:
         return _interpreted(program, profile, environment)  # what is not proved safe runs checked
-    from ..vm.jit import jit
-
-    native = jit(program.verified, profile)
+    native = program.machine_code(profile)
     return lambda skb: native.run(skb, environment)
 
 
@@ -80,10 +79,10 @@ _RUNNERS = {Backend.INTERPRETER: _interpreted, Backend.JIT: _compiled}
 class LoadedProgram:
     """struct bpf_prog: a program ready to run, what a `Filter` holds.
 
-    It was made of one of three: `classic`, a checked classic program; a verified program; or `linked`, one
-    that only the checked interpreter may run, with the maps that it names.  `ops` are a classic program's
-    instructions as they came, None for eBPF; `name`, `tag` (8 bytes) and `id` are an eBPF program's, `type`
-    is as `ProgramSpec` has it.
+    It was made of one of three: `classic`, a checked classic program; a verified program; or `linked`, a
+    program with the maps that it names, which only the checked interpreter may run unless it was verified.
+    `ops` are a classic program's instructions as they came, None for eBPF; `name`, `tag` (8 bytes) and `id`
+    are an eBPF program's, `type` is as `ProgramSpec` has it.
     """
 
     __slots__ = (
@@ -123,22 +122,33 @@ class LoadedProgram:
     @property
     def verified(self) -> VerifiedProgram | None:
         """What may run natively.  A classic program is translated only now: most are merely looked up."""
+        if self.linked is not None:
+            return self.linked.verified
         if self._verified is None and self.classic is not None:
             self._verified = VerifiedProgram.from_classic(self.classic, self._profile)
         return self._verified
 
     @property
     def is_native(self) -> bool:
-        """May it run natively?"""
+        """May a plan take it?"""
         return self.linked is None
 
     @property
     def insns(self) -> tuple[Insn, ...]:
         """What runs."""
-        if self.verified is not None:
-            return self.verified.insns
-        assert self.linked is not None
-        return self.linked.insns
+        if self.linked is not None:
+            return self.linked.insns
+        assert self.verified is not None
+        return self.verified.insns
+
+    def machine_code(self, profile: KernelProfile) -> NativeProgram:
+        """Compile what is proved safe; of a linked program that is done once, also for tail calls to it."""
+        from ..vm.native_program import jit, native_of
+
+        if self.linked is not None:
+            return native_of(self.linked, profile)
+        assert self.verified is not None
+        return jit(self.verified, profile)
 
     def run(self, skb: Skb) -> int:
         """BPF_PROG_RUN(): the return value, unsigned 32 bits.  ProgramFault from the checked interpreter."""

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..profile import CURRENT, KernelProfile
 from .memory import Memory
 from .native_skb import NativeSkb, TunnelAt
 from .net import Net, Socket
@@ -54,6 +55,9 @@ class NativeEnvironment(ctypes.Structure):
         ("realm", ctypes.c_uint64),
         ("tunnel", ctypes.c_uint8 * TunnelAt.BYTES),
         ("scratch", ctypes.c_uint8 * SCRATCH_BYTES),
+        ("tail_calls", ctypes.c_uint64),
+        ("stack_low", ctypes.c_uint64),
+        ("stack_high", ctypes.c_uint64),
     )
 
 
@@ -88,6 +92,12 @@ class EnvironmentAt(enum.IntEnum):
     """md_dst: the struct ip_tunnel_info that a program fills."""
     SCRATCH = 464
     """Room for a helper while it runs."""
+    TAIL_CALLS = 976
+    """tail_call_cnt: how many a native run has made."""
+    STACK_LOW = 984
+    """What native code says before it calls Python: from where on the frames of the program are."""
+    STACK_HIGH = 992
+    """The end of the first of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +128,9 @@ class _Running:
     program: str = ""
     skb: NativeSkb | None = None
     memory: Memory | None = None
+    profile: KernelProfile = CURRENT
+    tail_calls: int = 0
+    """How many it had made, where another program runs within it."""
     task: Any = None
     """The idle task's struct task_struct, once it was asked for."""
     sockets: dict[int, Socket] = field(default_factory=dict)
@@ -163,12 +176,14 @@ class Environment:
     def start(self, program: str, skb: NativeSkb) -> _Running:
         """A program begins on a packet; what was under way (a run may be within another) for `end`."""
         before, self.running = self.running, _Running(program, skb)
+        before.tail_calls = self.native.tail_calls
         self.native.skb = ctypes.addressof(skb)
         return before
 
     def end(self, before: _Running) -> None:
         """It has ended."""
         self.running = before
+        self.native.tail_calls = before.tail_calls
         self.native.skb = ctypes.addressof(before.skb) if before.skb is not None else 0
 
     def attach(self, memory: Memory) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from ..bpf.insn import s32
 from ..bpf.isa import FP
+from .maps.map import Map
 from .subset import Subset
 
 
@@ -29,6 +30,8 @@ class Value:
     low: str | None = None
     zero_extended: bool = False
     """Is the upper half known to be zero?"""
+    known: Map | None = None
+    """The map that it is the address of, where that is known."""
 
 
 class FunctionText:

@@ -14,7 +14,6 @@ shared between threads.  LLVM is set up when it is first needed, not when this m
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import hashlib
 import itertools
@@ -27,14 +26,7 @@ from types import MappingProxyType
 import llvmlite
 import llvmlite.binding as llvm
 
-from ..profile import CURRENT, KernelProfile
-from ..skb import Skb
 from ..store import default_store
-from ..verifier.program import VerifiedProgram
-from .environment import Environment
-from .lower import lower
-from .native_skb import NativeSkb, fill, take_back
-from .subset import module_ir
 
 _lock = threading.Lock()
 _serial = itertools.count()
@@ -149,38 +141,3 @@ def compile_module(
 ) -> NativeModule:
     """Compile IR text and load it; `exported` names the functions whose addresses will be wanted."""
     return load_object(compile_object(ir_text, optimize=optimize), exported, symbols)
-
-
-_ENTRY = "clsbpf.program"
-_RUN = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p)
-
-
-class NativeProgram:
-    """One program as machine code (bpf_func after bpf_int_jit_compile)."""
-
-    def __init__(self, module: NativeModule) -> None:
-        self._module = module
-        self._function = _RUN(module.address(_ENTRY))
-
-    def run(self, skb: Skb, environment: Environment | None = None) -> int:
-        """r0, unsigned, of a run on `skb`, which keeps what the program wrote."""
-        environment = environment or Environment()
-        native = NativeSkb()
-        fill(skb, native, environment.address)
-        result = int(self._function(ctypes.addressof(native)))
-        take_back(native, skb)
-        return result
-
-
-def program_ir(program: VerifiedProgram, profile: KernelProfile = CURRENT) -> str:
-    """A module with the one exported function that runs the program."""
-    lowered = lower(program, _ENTRY, profile=profile)
-    support = module_ir([subset.function for subset in lowered.calls], exported=False)
-    declares = [line for line in sorted(lowered.declares) if line not in support]
-    exported = lowered.definition.replace("define internal", "define", 1)
-    return "\n".join([*declares, support, exported, ""])
-
-
-def jit(program: VerifiedProgram, profile: KernelProfile = CURRENT) -> NativeProgram:
-    """Compile one program."""
-    return NativeProgram(compile_module(program_ir(program, profile), [_ENTRY]))

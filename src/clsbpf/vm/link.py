@@ -24,6 +24,7 @@ from .helpers import BODIES, CONTROLLED, KFUNCS, REFUSED
 from .maps.header import MapAt
 from .maps.map import Map
 from .memory import Region
+from .program_cell import new_cell
 from .subset import load_i64
 
 _CALL = Class.JMP | Jmp.CALL
@@ -50,8 +51,17 @@ class LinkedProgram:
     spec: ProgramSpec | None = None
     verified: VerifiedProgram | None = None
     """The verifier's judgement; without it only the checked interpreter may run the program."""
+    references: Mapping[int, Map] = field(default_factory=dict)
+    """The map that an instruction (the first half of a 64-bit immediate) refers to."""
+    native: dict[str, object] = field(default_factory=dict, init=False)
+    """Its machine code, by the profile's name (native_program.py)."""
     id: int = field(default_factory=lambda: next(_serial))
     """What a slot of a prog_array holds for it; not 0."""
+
+    @functools.cached_property
+    def address(self) -> int:
+        """Where the program is for a prog_array's slot: its cell (program_cell.py)."""
+        return new_cell()
 
     def line_at(self, insn: int) -> LineInfo | None:
         """The source line that an instruction comes from, if the object says."""
@@ -127,6 +137,7 @@ def link_instructions(
     linked = list(insns)
     used: dict[Map, None] = {}
     regions: dict[int, Region] = {}
+    references: dict[int, Map] = {}
     for at, insn in enumerate(linked):
         if not insn.is_ld_imm64 or insn.src not in (*_BY_KEY, *_VALUE_BY_KEY):
             continue
@@ -137,6 +148,7 @@ def link_instructions(
             there = ", ".join(str(key) for key in maps) or "none"
             raise BytecodeError(f"instruction {at}: no map {insn.imm}; there are: {there}", at)
         used[found] = None
+        references[at] = found
         address = found.address
         if insn.src in _VALUE_BY_KEY:
             address = _value_address(at, found, linked[at + 1].imm)
@@ -144,7 +156,9 @@ def link_instructions(
             regions[region.base] = region
         linked[at] = Insn(insn.code, insn.dst, 0, insn.off, s32(address))
         linked[at + 1] = Insn(0, 0, 0, 0, s32(address >> 32))
-    return LinkedProgram(tuple(linked), name, tuple(used), tuple(regions.values()), kfuncs, type)
+    return LinkedProgram(
+        tuple(linked), name, tuple(used), tuple(regions.values()), kfuncs, type, references=references
+    )
 
 
 def _value_address(at: int, map: Map, offset: int) -> int:

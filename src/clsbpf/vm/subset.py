@@ -168,13 +168,13 @@ def record_of(function: Callable[..., object]) -> Subset:
     return _RECORDS[function]
 
 
-def module_ir(functions: Iterable[Callable[..., object]], *, exported: bool = True) -> str:
+def module_ir(functions: Iterable[Callable[..., object] | Subset], *, exported: bool = True) -> str:
     """IR text of the functions and all they call.
 
     The functions named are visible to the linker if `exported`, what they call is internal.  External
     functions are declared, not defined: the caller's module text must not declare them again.
     """
-    roots = [record_of(function) for function in functions]
+    roots = [each if isinstance(each, Subset) else record_of(each) for each in functions]
     needed: dict[Subset, None] = {}
     pending = list(reversed(roots))
     while pending:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import sys
 from collections.abc import Callable
 
 from ..environment import Environment
@@ -73,6 +74,13 @@ def get_current_task(machine: int) -> int:
         address = ctypes.addressof(running.task)
         running.memory.add(Region("struct task_struct", address, TASK_BYTES, writable=False))
     return ctypes.addressof(running.task)
+
+
+@external
+def load_behind(machine: int, address: int, size: int) -> int:
+    """BPF_PROBE_MEM: a number in a structure of the kernel; 0 where there is nothing."""
+    found = reader(Environment.at(machine))(address, size)
+    return 0 if found is None else int.from_bytes(found, sys.byteorder)
 
 
 BODIES: dict[str, Callable[..., int]] = {

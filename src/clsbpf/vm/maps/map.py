@@ -28,6 +28,7 @@ from ...bpf.maps import PERCPU_TYPES, MapFlag, MapType, UpdateFlag
 from ...bpf.spec import MapSpec
 from ...errors import MapError
 from ...objfile.btf import TypeRef
+from ..program_cell import EMPTY
 from . import array, devices, hash, lpm, lru, queue, ringbuf
 from .build import SLOTTED, build
 from .check import ENOTSUPP, check
@@ -343,10 +344,22 @@ class Map(Face):
             difference = inner_difference(self.spec.inner, held.spec)
             if difference:
                 raise self._error(errno.EINVAL, f"map {held.name!r} does not fit: {difference}")
-        content = held.address if isinstance(held, Map | PerfBuffer) else next(_serial)
+        content = self._content(held)
         update = self._has(self._commands.update, "updated")
         self._done(update(self.address, _at(key_buffer), content, flags), "update", key, flags)
         self._held[key] = held
+
+    def _content(self, held: object) -> int:
+        """What stands in the slot: an address that machine code knows what to do with, not 0."""
+        if isinstance(held, Map | PerfBuffer):
+            return held.address
+        if self.spec.type == MapType.PROG_ARRAY:
+            return int(getattr(held, "address", EMPTY))
+        return next(_serial)
+
+    def held(self) -> Iterator[object]:
+        """All that the slots hold."""
+        return iter(tuple(self._held.values()))
 
     def held_at(self, key: bytes) -> object | None:
         """What the slot of `key` holds, or None."""
