@@ -11,7 +11,7 @@ import os
 import re
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,9 +57,9 @@ class TcJudge:
         """A device's name there."""
         return next((name for name, index in self.devices.items() if index == ifindex), f"if{ifindex}")
 
-    def run(self, *words: str, stdin: str = "") -> Ran:
+    def run(self, *words: str, stdin: str = "", environment: Mapping[str, str] | None = None) -> Ran:
         """tc with these words."""
-        return self._ran([need_tool("tc"), *words], stdin)
+        return self._ran([need_tool("tc"), *words], stdin, environment)
 
     def record(self, *words: str) -> tuple[Ran, list[Exchange]]:
         """tc with these words, and its exchanges with the kernel, in order."""
@@ -86,8 +86,9 @@ class TcJudge:
         path.write_text(text)
         return str(path)
 
-    def _ran(self, command: Sequence[str], stdin: str) -> Ran:
+    def _ran(self, command: Sequence[str], stdin: str, more: Mapping[str, str] | None = None) -> Ran:
         environment = {"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), "LC_ALL": "C"}
+        environment |= more or {}
         with inside(self.namespace):
             done = subprocess.run(
                 command, input=stdin, capture_output=True, text=True, env=environment, cwd=self.directory

@@ -12,6 +12,7 @@ several of these, one after the other.
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
 from ..netlink import act as wire
 from ..netlink import attr as nla
@@ -51,7 +52,11 @@ def parse_actions(words: Words, lookups: Lookups) -> list[Attr]:
             expects_more = True
             words.skip()
             continue
-        if word in ("flowid", "classid") or matches_any(word, *_VERBS):
+        if matches_any(word, *_VERBS):
+            if not actions:
+                return actions
+            break
+        if word in ("flowid", "classid"):
             break
         if word == "help":
             raise CommandError('Illegal "action"', word=word, usage=USAGES)
@@ -144,35 +149,51 @@ def _parse_flags(words: Words) -> ActFlag:
 
 
 def parse_actions_command(words: Words, lookups: Lookups, options: Options) -> Command:
-    """do_action(): the command after the word `actions`."""
+    """do_action(): the command after the word `actions`.
+
+    tc sends each request when it has read it: one that is wrong comes after those before it were made.
+    """
     requests: list[Request] = []
-    on_refusal = REFUSED
-    while words:
-        verb = words.current
-        if matches(verb, "add"):
-            requests.append(_modify(words, lookups, NLM_F_EXCL | NLM_F_CREATE))
-        elif matches_any(verb, "change", "replace"):
-            requests.append(_modify(words, lookups, NLM_F_CREATE | NLM_F_REPLACE))
-        elif matches(verb, "delete"):
-            after = words.ahead
-            requests.append(_named(words, Rtm.DELACTION, Reply.ACK))
-            on_refusal = _gone_on(after)
-        elif matches(verb, "get"):
-            after = words.ahead
-            requests.append(_named(words, Rtm.GETACTION, Reply.TALK))
-            on_refusal = _gone_on(after)
-        elif matches_any(verb, "list", "show", "lst"):
-            requests.append(_listed(words, options))
+    failure = None
+    while words and failure is None:
+        try:
+            request, is_last = _next_request(words, lookups, options)
+        except CommandError as error:
+            if not requests:
+                raise
+            failure = error
             break
-        elif matches(verb, "flush"):
-            requests.append(_flushed(words))
-            return Command(tuple(requests), on_refusal="We have an error flushing", refusal_exit=1)
-        elif matches(verb, "help"):
-            raise _help(verb)
-        else:
-            raise CommandError(_unknown(verb), 255, word=verb)
+        requests.append(request)
+        if is_last:
+            break
     view = View(options=options)
-    return Command(tuple(requests), view, tuple(lookups.devices), on_refusal, refusal_exit=255)
+    exit_code = 1 if requests and requests[-1].on_refusal == _NOT_FLUSHED else 255
+    return Command(
+        tuple(requests), view, tuple(lookups.devices), REFUSED, refusal_exit=exit_code, failure=failure
+    )
+
+
+_NOT_FLUSHED = "We have an error flushing"
+
+
+def _next_request(words: Words, lookups: Lookups, options: Options) -> tuple[Request, bool]:
+    """What one verb asks, and whether tc looks no further."""
+    verb, after = words.current, words.ahead
+    if matches(verb, "add"):
+        return _modify(words, lookups, NLM_F_EXCL | NLM_F_CREATE), False
+    if matches_any(verb, "change", "replace"):
+        return _modify(words, lookups, NLM_F_CREATE | NLM_F_REPLACE), False
+    if matches(verb, "delete"):
+        return replace(_named(words, Rtm.DELACTION, Reply.ACK), on_refusal=_gone_on(after)), False
+    if matches(verb, "get"):
+        return replace(_named(words, Rtm.GETACTION, Reply.TALK), on_refusal=_gone_on(after)), False
+    if matches_any(verb, "list", "show", "lst"):
+        return _listed(words, options), True
+    if matches(verb, "flush"):
+        return replace(_flushed(words), on_refusal=_NOT_FLUSHED), True
+    if matches(verb, "help"):
+        raise _help(verb)
+    raise CommandError(_unknown(verb), 255, word=verb)
 
 
 def _gone_on(word: str | None) -> str:

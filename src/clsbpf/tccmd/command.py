@@ -6,6 +6,7 @@ words ── parse_command ──▶ Command (messages to send, how to show the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from . import usage
 from .actions import parse_actions_command
@@ -53,7 +54,11 @@ def parse_command(
         if matches(word, name):
             if parse is None:
                 raise CommandError(f'Object "{name}" is not supported here, try "tc help".', 1, word=word)
-            return parse(cursor, lookups, options)
+            try:
+                command = parse(cursor, lookups, options)
+            except CommandError as error:
+                raise error.after(cursor.remarks) from error.__cause__
+            return replace(command, remarks=tuple(cursor.remarks)) if cursor.remarks else command
     if matches(word, "help"):
         return Command(usage=usage.TC)
     raise CommandError(f'Object "{word}" is unknown, try "tc help".', 255, word=word)

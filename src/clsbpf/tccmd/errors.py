@@ -8,6 +8,7 @@ then, with 255, whatever -force says.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NoReturn
 
 from ..errors import TcError
@@ -41,6 +42,13 @@ class CommandError(TcError):
         self.reason = message
         self.file: str | None = None
         self.line: int | None = None
+
+    def after(self, remarks: Sequence[str]) -> CommandError:
+        """The error, and before it what tc had said by then."""
+        if remarks:
+            self.reason = "\n".join([*remarks, *filter(None, [self.reason])])
+            self.args = (self.reason,)
+        return self
 
 
 class UnsupportedKind(CommandError):

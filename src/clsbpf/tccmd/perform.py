@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import ClsbpfError
@@ -49,9 +49,18 @@ class Outcome:
 
 def perform(command: Command, talk: Talk, names: Names = NO_NAMES) -> Outcome:
     """Send the command's requests and render what comes back; CommandError when one is refused."""
+    try:
+        return _performed(command, talk, names)
+    except CommandError as error:
+        raise error.after(command.remarks) from error.__cause__
+
+
+def _performed(command: Command, talk: Talk, names: Names) -> Outcome:
     shown: Outcome | None = None
-    remarks = [command.usage] if command.usage else []
+    remarks = [*command.remarks, *filter(None, [command.usage])]
     for request in command.requests:
+        if request.on_refusal is not None:
+            command = replace(command, on_refusal=request.on_refusal)
         messages = _messages(talk(request.data))
         match request.reply:
             case Reply.ACK:
@@ -61,6 +70,10 @@ def perform(command: Command, talk: Talk, names: Names = NO_NAMES) -> Outcome:
             case Reply.ANSWER | Reply.TALK | Reply.DUMP:
                 assert command.view is not None
                 shown = _show(messages, request, command, command.view, names, remarks)
+    if command.failure is not None:
+        if shown is not None:
+            command.failure.stdout = shown.stdout
+        raise command.failure
     stderr = "\n".join(remarks)
     return Outcome(stderr=stderr) if shown is None else Outcome(shown.stdout, shown.rows, stderr)
 

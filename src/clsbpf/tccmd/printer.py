@@ -12,6 +12,18 @@ from contextlib import contextmanager
 from typing import Any
 
 
+class JsonObject(dict[str, Any]):
+    """An object as tc prints it: a key that it says twice is there twice (and here has the last value)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pairs: list[tuple[str, Any]] = []
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(key, value)
+        self.pairs.append((key, value))
+
+
 class Printer:
     """Collects text and values.  `newline` is what ends a line (tc -o: a backslash)."""
 
@@ -52,7 +64,7 @@ class Printer:
     @contextmanager
     def object(self, key: str | None = None) -> Iterator[None]:
         """open_json_object() … close_json_object(): under `key`, or an element of the open array."""
-        yield from self._nested(key, {})
+        yield from self._nested(key, JsonObject())
 
     @contextmanager
     def array(self, key: str) -> Iterator[None]:
@@ -81,7 +93,7 @@ def json_text(value: Any, *, pretty: bool = False, depth: int = 0) -> str:
         colon = ": " if pretty else ":"
         fields = (
             f"{line}{_quoted(k)}{colon}{json_text(v, pretty=pretty, depth=depth + 1)}"
-            for k, v in value.items()
+            for k, v in (value.pairs if isinstance(value, JsonObject) else value.items())
         )
         return "{" + ",".join(fields) + ("\n" + _INDENT * depth if pretty else "") + "}"
     if isinstance(value, list):
@@ -89,6 +101,8 @@ def json_text(value: Any, *, pretty: bool = False, depth: int = 0) -> str:
         if not pretty:
             return f"[{inside}]"
         return f"[ {inside} ]" if value else "[ ]"
+    if value is None:
+        return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     return _quoted(value) if isinstance(value, str) else str(value)

@@ -22,7 +22,7 @@ from .printer import Printer
 from .program import show_ops
 from .render_actions import print_action_message, print_actions
 from .request import View
-from .stats import print_stats2
+from .stats import print_old_stats, print_stats2
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +299,8 @@ def _print_qdisc_options(out: Printer, kind: str, options: Attr) -> None:
 
 
 def _print_stats(out: Printer, attrs: Mapping[int, Attr], view: View) -> None:
-    """print_tcstats_attr(), of TCA_STATS2; the older TCA_STATS says nothing more."""
+    """print_tcstats_attr(): TCA_STATS2, or the older TCA_STATS."""
     if Tca.STATS2 in attrs:
         print_stats2(out, attrs[Tca.STATS2], " ", iec=bool(view.options.iec))
+    elif Tca.STATS in attrs:
+        print_old_stats(out, attrs[Tca.STATS], " ", iec=bool(view.options.iec))

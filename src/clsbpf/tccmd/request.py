@@ -43,6 +43,8 @@ class Request:
     message: Message
     reply: Reply
     block: int = 0
+    on_refusal: str | None = None
+    """What tc adds when the kernel refuses this one, if that is not what the command has."""
 
     @property
     def data(self) -> bytes:
@@ -83,6 +85,10 @@ class Command:
     usage: str = ""
     refusal_exit: int = 2
     """The exit code when the kernel refuses."""
+    remarks: tuple[str, ...] = ()
+    """What tc says on standard error before it sends anything."""
+    failure: CommandError | None = None
+    """What is wrong with the rest of the line, when all that came before it is done."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,30 @@ def print_stats2(out: Printer, stats: Attr, prefix: str, *, iec: bool = False) -
         out.say(f" requeues {requeues}")
 
 
+_OLD = struct.Struct("=QIIIIIII")
+"""struct tc_stats: bytes, packets, drops, overlimits, bytes and packets a second, qlen, backlog."""
+
+
+def print_old_stats(out: Printer, stats: Attr, prefix: str, *, iec: bool = False) -> None:
+    """print_tcstats_attr() of TCA_STATS, which is what an old policer has.  It has no JSON."""
+    size, packets, drops, overlimits, bps, pps, qlen, backlog = _unpack(_OLD, stats.payload)
+    out.say(f"{prefix}Sent {size} bytes {packets} pkts (dropped {drops}, overlimits {overlimits}) ")
+    if bps or pps or qlen or backlog:
+        out.say(f"\n{prefix}")
+    if bps or pps:
+        out.say("rate ")
+    if bps:
+        out.say(f"{format_rate(bps, iec=iec)} ")
+    if pps:
+        out.say(f"{pps}pps ")
+    if qlen or backlog:
+        out.say("backlog ")
+    if backlog:
+        out.say(f"{format_size(backlog)} ")
+    if qlen:
+        out.say(f"{qlen}p ")
+
+
 def _rate(attrs: dict[int, Attr]) -> tuple[int, ...] | None:
     """Bytes and packets a second."""
     if TcaStats.RATE_EST64 in attrs:

@@ -60,6 +60,8 @@ class Words:
     def __init__(self, words: Sequence[str]) -> None:
         self._words = tuple(words)
         self._at = 0
+        self.remarks: list[str] = []
+        """What tc says on standard error while it reads, whatever becomes of the command."""
 
     @property
     def left(self) -> int:
@@ -91,6 +93,14 @@ class Words:
         if not self:
             incomplete(self._words[-1] if self._words else None)
         return self.current
+
+    def mark(self) -> int:
+        """Where the cursor is, for `back_to`."""
+        return self._at
+
+    def back_to(self, mark: int) -> None:
+        """Step back to where the cursor was."""
+        self._at = mark
 
     def skip(self) -> None:
         """NEXT_ARG_FWD: step over the current word."""

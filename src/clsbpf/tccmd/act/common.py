@@ -114,8 +114,19 @@ def parse_control(words: Words, *, numbers: bool = False) -> int:
 
 
 def control_or(words: Words, default: int) -> int:
-    """parse_action_control_dflt(): a control, if one is here."""
-    return parse_control(words) if words and control_named(words.current) is not None else default
+    """parse_action_control_dflt(): a control, if one is here.
+
+    What begins like one and goes wrong is told and left where it is, as tc does: the next action's, then.
+    """
+    if not words or control_named(words.current) is None:
+        return default
+    start = words.mark()
+    try:
+        return parse_control(words)
+    except Illegal as illegal:
+        words.remarks.append(str(illegal))
+        words.back_to(start)
+        return default
 
 
 def index_number(words: Words, message: str = 'Illegal "index"', base: int = 10) -> int:
@@ -137,18 +148,40 @@ def generic(index: int | None, control: int) -> bytes:
     return wire.GenericParms(index or 0, control).encode()
 
 
-def link_address(text: str) -> bytes | None:
-    """ll_addr_a2n() of six bytes: `2:0:0:0:0:1`, shorter ones filled with what was there (zero)."""
-    parts = text.split(":")
-    if "." in text or len(parts) > 6:
-        return None
-    out = bytearray(6)
-    for at, part in enumerate(parts):
-        value = unsigned(part, 255, 16)
+def link_address(text: str, remarks: list[str]) -> bytes | None:
+    """ll_addr_a2n(): up to six bytes of hexadecimal digits, or the four of an IPv4 address.
+
+    What follows the sixth is not looked at, nor what follows the digits of one.  What is wrong is told in
+    `remarks`.
+    """
+    if "." in text:
+        address = ipv4_address(text)
+        if address is None:
+            remarks.append(f'"{text}" is invalid lladdr.')
+        return address
+    out = bytearray()
+    for part in text.split(":", LINK_ADDRESS_BYTES)[:LINK_ADDRESS_BYTES]:
+        value, rest = strtoul(part, 16)
+        signed = value - (1 << 64) if value >> 63 else value
+        if rest == part or not 0 <= signed <= 255:
+            remarks.append(f'"{part}" is invalid lladdr.')
+            return None
+        out.append(signed)
+    return bytes(out)
+
+
+def ipv4_address(text: str) -> bytes | None:
+    """get_addr_1() of AF_INET: numbers between dots, of any base, those at the end may be left out."""
+    out = []
+    for part in text.split("."):
+        value = unsigned(part, 255)
         if value is None:
             return None
-        out[at] = value
-    return bytes(out)
+        out.append(value)
+    return bytes(out).ljust(4, b"\0") if len(out) <= 4 else None
+
+
+LINK_ADDRESS_BYTES = 6
 
 
 # -- rows

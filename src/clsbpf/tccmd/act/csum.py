@@ -43,17 +43,15 @@ _SIZES: dict[int, int] = {TcaCsum.PARMS: CSUM_PARMS.size, TcaCsum.TM: wire.TM.si
 
 
 def parse(words: Words, lookups: Lookups) -> list[Attr]:
-    """parse_csum()."""
-    if words.next() == "index":
-        index = index_number(words, f'Illegal "index" ({_after(words)}) <csum>')
-        return [parms_attr(TcaCsum.PARMS, index, 0, struct.pack("=I", 0))]
+    """parse_csum(): as newer versions than 6.1 have it, which take `index N` alone, too."""
     flags = CsumFlag(0)
-    while words:
-        target = next((flag for names, flag in _TARGETS if matches_any(words.current, *names)), None)
-        if target is None:
+    while words and not words.at_prefix_of("help"):
+        if not words.at_prefix_of("csum"):
             break
-        flags |= target
-        words.skip()
+        if words.next() == "index":
+            index = index_number(words, f'Illegal "index" ({_after(words)}) <csum>')
+            return [parms_attr(TcaCsum.PARMS, index, 0, struct.pack("=I", flags))]
+        flags |= _targets(words)
     if words.at_prefix_of("help"):
         raise help_wanted(USAGE, words.current)
     if not flags:
@@ -61,6 +59,18 @@ def parse(words: Words, lookups: Lookups) -> list[Attr]:
     control = control_or(words, TC_ACT_OK)
     found = maybe_index(words, f'Illegal "index" ({_after(words)}) <csum>')
     return [parms_attr(TcaCsum.PARMS, found, control, struct.pack("=I", flags))]
+
+
+def _targets(words: Words) -> CsumFlag:
+    """parse_csum_args()."""
+    flags = CsumFlag(0)
+    while words:
+        target = next((flag for names, flag in _TARGETS if matches_any(words.current, *names)), None)
+        if target is None:
+            break
+        flags |= target
+        words.skip()
+    return flags
 
 
 def _after(words: Words) -> str:

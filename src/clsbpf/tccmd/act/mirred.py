@@ -21,13 +21,12 @@ from .common import (
     Illegal,
     Names,
     by_type,
-    control_named,
+    control_or,
     fail,
     help_wanted,
     index_number,
     need,
     parms_attr,
-    parse_control,
     show_control,
     show_tail,
 )
@@ -86,8 +85,8 @@ def parse(words: Words, lookups: Lookups) -> list[Attr]:
         ifindex = lookups.ifindex(said.device) if said.device else 0
     except CommandError as error:
         raise Illegal(error.reason) from None
-    if said.mode == "mirror" and words and control_named(words.current) is not None:
-        action = parse_control(words)
+    if said.mode == "mirror":
+        action = control_or(words, action)
     if words.at_prefix_of("index"):
         if said.index is not None:
             fail("mirred: Illegal double index")

@@ -23,6 +23,7 @@ from ..printer import Printer
 from ..request import Lookups
 from ..words import Words, matches
 from .common import (
+    LINK_ADDRESS_BYTES,
     TC_ACT_OK,
     Illegal,
     Names,
@@ -70,27 +71,29 @@ class _Key:
         return mask + value + struct.pack("=IIII", self.offset & U32, self.at, self.offmask, self.shift)
 
 
-def _u32(text: str) -> int | None:
+def _u32(text: str, remarks: list[str]) -> int | None:
     return unsigned(text)
 
 
-def _ipv4(text: str) -> int | None:
+def _ipv4(text: str, remarks: list[str]) -> int | None:
     try:
         return int(ipaddress.IPv4Address(text))
     except ValueError:
         return None
 
 
-def _ipv6(text: str) -> int | None:
+def _ipv6(text: str, remarks: list[str]) -> int | None:
     try:
         return int(ipaddress.IPv6Address(text))
     except ValueError:
         return None
 
 
-def _mac(text: str) -> int | None:
-    address = link_address(text)
-    return int.from_bytes(address, "big") if address is not None else None
+def _mac(text: str, remarks: list[str]) -> int | None:
+    address = link_address(text, remarks)
+    if address is None or text.count(":") != LINK_ADDRESS_BYTES - 1:
+        return None
+    return int.from_bytes(address, "big")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,7 @@ class _Field:
 
     offset: int
     size: int
-    read: Callable[[str], int | None] = _u32
+    read: Callable[[str, list[str]], int | None] = _u32
     retain: int = U32
     decrements: bool = False
     shift: int = 0
@@ -207,9 +210,8 @@ def _munge(words: Words, said: _Said) -> None:
         words.next()
         _raw(words, said)
         return
-    layer = words.take()
-    if not words:
-        fail("bad pedit parsing")
+    layer = words.current
+    words.next()
     htype, found = _find(layer, words.current, said.extended)
     if found is None or words.left < 2:
         fail("bad pedit parsing")
@@ -278,7 +280,7 @@ def _command(
         if matches(word, "add"):
             command = ADD
             _need_extended(said)
-        read = place.read(words.next())
+        read = place.read(words.next(), words.remarks)
         if read is None:
             fail("")
         value = read

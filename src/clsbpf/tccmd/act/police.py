@@ -199,7 +199,7 @@ def _conform_exceed(words: Words, said: _Said) -> None:
         for text, field in ((first, "control"), (second, "result")):
             value = control_named(text, numbers=True)
             if value is None:
-                fail(f"Bad action type {text}" if field == "control" else "")
+                fail("")
             setattr(said, field, value)
         words.skip()
         return

@@ -1,4 +1,4 @@
-"""simple in words and rows (tc/m_simple.c), which has no JSON."""
+"""simple in words and rows (tc/m_simple.c).  Its JSON is that of tc 6.9 on; before, tc's is none."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from .common import (
     maybe_index,
     need,
     parms_attr,
+    show_holders,
     show_times,
 )
 
@@ -64,7 +65,9 @@ def show(out: Printer, inside: Attr | None, options: Options, names: Names) -> N
     attrs = by_type(inside, _SIZES)
     parms = wire.GenericParms.decode(need(attrs, TcaDef.PARMS, "Missing simple parameters"))
     need(attrs, TcaDef.DATA, "Missing simple string")
-    out.say(f"Simple <{attrs[TcaDef.DATA].string}>\n")
-    out.say(f"\t index {parms.index} ref {parms.references} bind {parms.bindings}")
+    text = attrs[TcaDef.DATA].string
+    out.both("simple", f"Simple <{text}>\n", text)
+    out.both("index", f"\t index {parms.index}", parms.index)
+    show_holders(out, parms.references, parms.bindings)
     show_times(out, attrs.get(TcaDef.TM), options)
     out.end_line()

@@ -1,4 +1,4 @@
-"""skbmod in words and rows (tc/m_skbmod.c), which has no JSON."""
+"""skbmod in words and rows (tc/m_skbmod.c).  Its JSON is that of tc 6.9 on; before, tc's is none."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from .common import (
     need,
     parms_attr,
     show_control,
+    show_holders,
     show_times,
 )
 
@@ -54,12 +55,15 @@ def parse(words: Words, lookups: Lookups) -> list[Attr]:
             if number is None:
                 invalid("ethertype is invalid", text)
             etype = number
+            words.remarks.append(f"skbmod etype {etype:#x}")
             flags |= SkbmodFlag.ETYPE
         elif matches(word, "dmac"):
             dmac = _address(words.next(), "Invalid dst mac address")
+            words.remarks.append(f"dst MAC address <{words.current}>")
             flags |= SkbmodFlag.DMAC
         elif matches(word, "smac"):
             smac = _address(words.next(), "Invalid smac address")
+            words.remarks.append(f"src MAC address <{words.current}>")
             flags |= SkbmodFlag.SMAC
         elif matches(word, "ecn"):
             flags |= SkbmodFlag.ECN
@@ -101,14 +105,18 @@ def show(out: Printer, inside: Attr | None, options: Options, names: Names) -> N
     out.say("skbmod ")
     show_control(out, "", parms.control, " ")
     if TcaSkbmod.ETYPE in attrs:
-        out.say(f"set etype 0x{attrs[TcaSkbmod.ETYPE].u16:X} \n\t ")
+        etype = attrs[TcaSkbmod.ETYPE].u16
+        out.both("etype", f"set etype 0x{etype:X} ", f"{etype:#x}")
+        out.say("\n\t ")
     for which, key in ((TcaSkbmod.DMAC, "dmac"), (TcaSkbmod.SMAC, "smac")):
         if which in attrs:
-            out.say(f"set {key} {format_link_address(attrs[which].payload)} ")
+            address = format_link_address(attrs[which].payload)
+            out.both(key, f"set {key} {address} ", address)
     if flags & SkbmodFlag.SWAPMAC:
-        out.say("swap mac ")
+        out.both("swapmac", "swap mac ", None)
     if flags & SkbmodFlag.ECN:
-        out.say("ecn ")
-    out.say(f"\n\t index {parms.index} ref {parms.references} bind {parms.bindings}")
+        out.both("ecn", "ecn ", None)
+    out.both("index", f"\n\t index {parms.index}", parms.index)
+    show_holders(out, parms.references, parms.bindings)
     show_times(out, attrs.get(TcaSkbmod.TM), options)
     out.say("\n")

@@ -26,6 +26,7 @@ from .common import (
     control_or,
     fail,
     help_wanted,
+    ipv4_address,
     maybe_index,
     need,
     parms_attr,
@@ -106,13 +107,23 @@ def parse(words: Words, lookups: Lookups) -> list[Attr]:
 
 def _address(text: str, ipv4: TcaTunnelKey) -> Attr:
     """IPv6's attribute numbers are IPv4's and two more."""
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
+    if text in _NO_ADDRESS:
+        return nla.binary(ipv4 + 2, b"")  # no address of no family: the kernel's to refuse
+    if ":" in text:
+        try:
+            return nla.binary(ipv4 + 2, ipaddress.IPv6Address(text).packed)
+        except ValueError:
+            address = None
+    else:
+        address = ipv4_address(text)
+    if address is None:
         # get_addr() ends tc itself.
         message = f'Error: any valid address is expected rather than "{text}".'
-        raise CommandError(message, 1, word=text, ends_batch=True) from None
-    return nla.binary(ipv4 if address.version == 4 else ipv4 + 2, address.packed)
+        raise CommandError(message, 1, word=text, ends_batch=True)
+    return nla.binary(ipv4, address)
+
+
+_NO_ADDRESS = ("default", "all", "any")
 
 
 def _byte(text: str, name: str, number: int) -> Attr:

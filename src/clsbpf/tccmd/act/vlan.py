@@ -16,6 +16,7 @@ from ..printer import Printer
 from ..request import Lookups
 from ..words import Words, matches
 from .common import (
+    LINK_ADDRESS_BYTES,
     TC_ACT_PIPE,
     Illegal,
     Names,
@@ -115,12 +116,13 @@ def _word(words: Words, said: dict[int, Attr], action: VlanAction | None) -> boo
         said[TcaVlan.PUSH_VLAN_PRIORITY] = nla.u8(TcaVlan.PUSH_VLAN_PRIORITY, prio)
     elif matches(word, "dst_mac") or matches(word, "src_mac"):
         text = _value(words, action is VlanAction.PUSH_ETH, "push_eth")
-        address = link_address(text)
+        address = link_address(text, words.remarks)
         is_dst = matches(word, "dst_mac")
         if address is None:
-            invalid(f"{'dst' if is_dst else 'src'}_mac is invalid", text)
+            # tc has by then cut its word at the first colon.
+            invalid(f"{'dst' if is_dst else 'src'}_mac is invalid", text, shown=text.partition(":")[0])
         which = TcaVlan.PUSH_ETH_DST if is_dst else TcaVlan.PUSH_ETH_SRC
-        said[which] = nla.binary(which, address)
+        said[which] = nla.binary(which, address.ljust(LINK_ADDRESS_BYTES, b"\0"))
     elif matches(word, "help"):
         raise help_wanted(USAGE, word)
     else:
