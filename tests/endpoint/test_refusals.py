@@ -227,8 +227,8 @@ REFUSALS: dict[str, tuple[Message, int, str | None]] = {
     ),
     "size table": (
         qdisc(LAB2, attrs=[nla.nest(Tca.STAB, ())]),
-        EOPNOTSUPP,
-        "Size tables are not supported",
+        EINVAL,
+        "Size table base attribute is missing",
     ),
     "delete no qdisc": (
         qdisc(LAB2, **{**DELQ, "parent": CLSACT}),

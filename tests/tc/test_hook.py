@@ -83,12 +83,3 @@ def test_wire_len_leaves_out_the_header_at_ingress(skb: Skb, wire_len: int, leng
     skb.wire_len = 1  # what an earlier hook left
     qdisc.classify(skb, ClassifyResult())
     assert seen == [(wire_len, length)]
-
-
-def test_destroy_flushes_its_own_blocks() -> None:
-    qdisc, inward, outward = clsact()
-    outward.block.index = 22
-    for lab in (inward, outward):
-        lab.classifier().change(returns(0))
-    qdisc.destroy()
-    assert (len(inward.block.chains), len(outward.block.chains)) == (0, 1), "a shared block is not its own"

@@ -183,7 +183,7 @@ def _create_hook(network: Network, device: Device, request: Request) -> None:
     egress_block = _block_index(request, Tca.EGRESS_BLOCK, "Egress block index cannot be 0")
     if egress_block and kind == INGRESS:
         raise NetlinkError(errno.EOPNOTSUPP, "Egress block sharing is not supported")
-    _refuse_size_table(request)
+    stab = _stab(request)
     if request.tcm.parent != ids.TC_H_CLSACT:
         raise NetlinkError(errno.EOPNOTSUPP)
     # The old qdisc is still there while the new one is made: a block that it has bound is busy.
@@ -193,7 +193,7 @@ def _create_hook(network: Network, device: Device, request: Request) -> None:
     told = [] if old is None else [_told(request, Rtm.DELQDISC, 0, device, old, references=0)]
 
     def announce(new: Qdisc) -> None:
-        new.estimator = Tca.RATE in request.attrs
+        new.stab, new.estimator = stab, Tca.RATE in request.attrs
         if notify_needed(network, request):
             # What was there before was at least the noop qdisc, so that the kernel always says "replaced".
             notify(network, request, (*told, _told(request, Rtm.NEWQDISC, NLM_F_REPLACE, device, new)))
@@ -219,8 +219,6 @@ def _change(network: Network, device: Device, qdisc: Qdisc, request: Request) ->
         if Tca.INGRESS_BLOCK in request.attrs or Tca.EGRESS_BLOCK in request.attrs:
             raise NetlinkError(errno.EOPNOTSUPP, "Change of blocks is not supported")
         change(qdisc, options, network.home(device))
-    if qdisc.is_ingress:
-        _refuse_size_table(request)
     qdisc.stab = _stab(request)
     if Tca.RATE in request.attrs and valid_estimator(request.attrs[Tca.RATE].payload):
         # A bad one is passed over without a word: what was changed before cannot be taken back.
@@ -231,11 +229,6 @@ def _stab(request: Request) -> SizeTable | None:
     """TCA_STAB."""
     attr = request.attrs.get(Tca.STAB)
     return size_table(attr) if attr is not None else None
-
-
-def _refuse_size_table(request: Request) -> None:
-    if Tca.STAB in request.attrs:
-        raise NetlinkError(errno.EOPNOTSUPP, "Size tables are not supported")
 
 
 def _check_estimator(request: Request) -> None:
