@@ -33,6 +33,7 @@ LAYERS: dict[str, int] = {
     "kernel": 5,
     "tccmd": 5,
     "api": 6,
+    "daemon": 6,
     "cli": 7,
     "__main__": 8,
 }

@@ -21,9 +21,11 @@ from typing import Any
 import click
 
 from ..errors import ClsbpfError, TcError
+from .daemon import daemon
 from .prog import prog
 from .prog_run import run_program
 from .run import run
+from .tc import tc
 from .verify import verify_programs
 
 
@@ -118,6 +120,8 @@ def main() -> None:
 
 
 main.add_command(run)
+main.add_command(tc)
+main.add_command(daemon)
 main.add_command(prog)
 prog.add_command(run_program)
 prog.add_command(verify_programs)

@@ -36,7 +36,9 @@ class Command(enum.IntEnum):
     MAP_GET_NEXT_KEY = 4
     PROG_LOAD = 5
     OBJ_PIN = 6
+    OBJ_GET = 7
     PROG_TEST_RUN = 10
+    PROG_GET_FD_BY_ID = 13
     OBJ_GET_INFO_BY_FD = 15
     BTF_LOAD = 18
     MAP_LOOKUP_AND_DELETE_ELEM = 21
@@ -56,7 +58,11 @@ _PROG_LOAD = struct.Struct("=IIQQIIQII16sIIIIQI")
 _TEST_RUN = struct.Struct("=IIIIQQIIIIQQIII4x")
 _INFO = struct.Struct("=IIQ")
 _PIN = struct.Struct("=QII")
+_ID = struct.Struct("=III")
 _PROG_INFO = struct.Struct("=II8sIIQQQIIQ16s")
+_BTF_ID = struct.Struct("=I")
+_BTF_ID_AT = 128
+"""Where struct bpf_prog_info has it, after what is not looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,11 @@ class ProgInfo:
     id: int
     tag: bytes
     name: str
+    jited: bool = False
+    load_time: int = 0
+    """Nanoseconds after the boot."""
+    created_by_uid: int = 0
+    btf_id: int = 0
 
 
 def bpf_call(command: Command, attr: bytes) -> tuple[int, bytes]:
@@ -208,5 +219,24 @@ def prog_info(fd: int) -> ProgInfo:
         bpf_call(Command.OBJ_GET_INFO_BY_FD, _INFO.pack(fd, len(info), ctypes.addressof(info)))
     except OSError as error:
         raise refused("describe the program", error) from None
-    kind, identity, tag, *_, name = _PROG_INFO.unpack_from(info.raw)
-    return ProgInfo(kind, identity, tag, name.split(b"\0")[0].decode(errors="replace"))
+    kind, identity, tag, jited, _, _, _, load_time, uid, _, _, name = _PROG_INFO.unpack_from(info.raw)
+    (btf_id,) = _BTF_ID.unpack_from(info.raw, _BTF_ID_AT)
+    text = name.split(b"\0")[0].decode(errors="replace")
+    return ProgInfo(kind, identity, tag, text, bool(jited), load_time, uid, btf_id)
+
+
+def prog_fd_by_id(id: int) -> int:
+    """BPF_PROG_GET_FD_BY_ID: the program's file descriptor, the caller's to close."""
+    try:
+        return bpf_call(Command.PROG_GET_FD_BY_ID, _ID.pack(id, 0, 0))[0]
+    except OSError as error:
+        raise refused(f"show program {id}", error) from None
+
+
+def obj_get(path: str) -> int:
+    """BPF_OBJ_GET: the file descriptor of what is pinned, the caller's to close."""
+    name = ctypes.create_string_buffer(path.encode("utf-8", "surrogateescape"))
+    try:
+        return bpf_call(Command.OBJ_GET, _PIN.pack(ctypes.addressof(name), 0, 0))[0]
+    except OSError as error:
+        raise refused(f"open {path}", error) from None

@@ -16,28 +16,37 @@ program a VerifierError with the verifier's log) that says what it refused.
 from __future__ import annotations
 
 import dataclasses
-import os
+import errno
 import re
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
 from ..bpf.insn import Insn
 from ..bpf.isa import PSEUDO_KFUNC_CALL, Class, Jmp, Pseudo
 from ..bpf.maps import MapType
-from ..bpf.spec import PROGRAM_TYPES, MapRef, MapSpec, ObjectSpec, ProgramRef, ProgramSpec
+from ..bpf.spec import (
+    PIN_BY_NAME,
+    PIN_NONE,
+    PROGRAM_TYPES,
+    MapRef,
+    MapSpec,
+    ObjectSpec,
+    ProgramRef,
+    ProgramSpec,
+)
 from ..errors import ClsbpfError, ObjectError
 from ..objfile.btf import Btf, Datasec, Func, Int, Kind, Linkage, TypeRef, Var
 from ..objfile.files import machine_btf
-from .bpf import prog_load
-from .maps import btf_load, map_create, map_freeze, map_update, possible_cpus
+from .calls import KERNEL, Calls
 
 _FD = struct.Struct("=I")
 _FUNC_INFO = struct.Struct("=II")
 _TYPE = struct.Struct("=III")
 _INFO = struct.Struct("=I")
 _CALL = Class.JMP | Jmp.CALL
+BPFFS = "/sys/fs/bpf"
 
 UNTYPED = frozenset(
     {
@@ -55,12 +64,13 @@ class LoadedObject:
 
     programs: dict[str, int] = field(default_factory=dict)
     maps: dict[str, int] = field(default_factory=dict)
+    calls: Calls = KERNEL
     _others: list[int] = field(default_factory=list)
 
     def close(self) -> None:
         """Give all descriptors back; what nobody else holds is gone then."""
         for fd in (*self.programs.values(), *self.maps.values(), *self._others):
-            os.close(fd)
+            self.calls.close_fd(fd)
         self.programs.clear()
         self.maps.clear()
         self._others.clear()
@@ -79,28 +89,36 @@ def load(
     programs: Iterable[str] | None = None,
     *,
     contents: Mapping[str, Mapping[bytes, bytes]] | None = None,
+    calls: Calls = KERNEL,
+    pin: bool = False,
 ) -> LoadedObject:
     """bpf_object__load(): all maps of an object and its programs, or those of them that are named.
 
     `contents`: elements by map and key, put in after the object's own and before a map is frozen; a
-    data section is one element with the key 0.
+    data section is one element with the key 0.  `calls`: who is asked.  `pin`: maps that want to be pinned
+    are, or are found where they are pinned already.
     """
     there = {name: spec.program(name) for name in (spec.programs if programs is None else programs)}
-    loaded = LoadedObject()
+    loaded = LoadedObject(calls=calls)
     try:
         btf_fd = 0
         if spec.btf is not None:
-            btf_fd = btf_load(kernel_types(spec.btf))
+            btf_fd = calls.btf_load(kernel_types(spec.btf))
             loaded._others.append(btf_fd)
         for each in _inner_first(spec.maps.values()):
-            loaded.maps[each.name] = _create(each, btf_fd)
-            _fill(each, loaded, (contents or {}).get(each.name, {}))
+            path = pin_path(each, spec.name) if pin else None
+            found = _pinned(path, calls)
+            loaded.maps[each.name] = _create(each, btf_fd, calls) if found is None else found
+            if found is None:
+                _fill(each, loaded, (contents or {}).get(each.name, {}))
+                if path is not None:
+                    calls.obj_pin(loaded.maps[each.name], path)
         for name, program in there.items():
-            loaded.programs[name] = _load_program(program, loaded.maps, btf_fd)
+            loaded.programs[name] = _load_program(program, loaded.maps, btf_fd, calls)
         for each in spec.maps.values():
             for key, value in each.contents:
                 if isinstance(value, ProgramRef) and value.name in loaded.programs:
-                    map_update(loaded.maps[each.name], key, _FD.pack(loaded.programs[value.name]))
+                    calls.map_update(loaded.maps[each.name], key, _FD.pack(loaded.programs[value.name]))
     except BaseException:
         loaded.close()
         raise
@@ -112,16 +130,37 @@ def _inner_first(maps: Iterable[MapSpec]) -> list[MapSpec]:
     return sorted(maps, key=lambda spec: spec.inner is not None)
 
 
-def _create(spec: MapSpec, btf_fd: int) -> int:
+def pin_path(spec: MapSpec, object_name: str) -> str | None:
+    """Where a map is pinned, None where it is not: as libbpf and iproute2 have it."""
+    if spec.pinning == PIN_NONE:
+        return None
+    if spec.pinning == PIN_BY_NAME:
+        return f"{BPFFS}/{spec.name}" if not spec.id else f"{BPFFS}/tc/{object_name}/{spec.name}"
+    return f"{BPFFS}/tc/globals/{spec.name}"
+
+
+def _pinned(path: str | None, calls: Calls) -> int | None:
+    """The map that is pinned at a path, if there is one."""
+    if path is None:
+        return None
+    try:
+        return calls.obj_get(path)
+    except ClsbpfError as error:
+        if error.errno == errno.ENOENT:
+            return None
+        raise
+
+
+def _create(spec: MapSpec, btf_fd: int, calls: Calls) -> int:
     """bpf_object__create_map()."""
     entries = spec.max_entries
     if spec.type == MapType.PERF_EVENT_ARRAY and not entries:
-        entries = possible_cpus()
-    inner_fd = _create(dataclasses.replace(spec.inner, name=""), btf_fd) if spec.inner else 0
+        entries = calls.possible_cpus()
+    inner_fd = _create(dataclasses.replace(spec.inner, name=""), btf_fd, calls) if spec.inner else 0
     typed = bool(btf_fd) and spec.type not in UNTYPED
     value = _type_id(spec.value_type) if typed else 0
     try:
-        return map_create(
+        return calls.map_create(
             *(spec.type, spec.key_size, spec.value_size, entries, spec.flags),
             name=kernel_name(spec.name),
             inner_fd=inner_fd,
@@ -135,7 +174,7 @@ def _create(spec: MapSpec, btf_fd: int) -> int:
         raise
     finally:
         if inner_fd:
-            os.close(inner_fd)
+            calls.close_fd(inner_fd)
 
 
 def _type_id(type: object) -> int:
@@ -151,13 +190,13 @@ def _fill(spec: MapSpec, loaded: LoadedObject, more: Mapping[bytes, bytes]) -> N
     fd = loaded.maps[spec.name]
     for key, value in spec.contents:
         if isinstance(value, MapRef):
-            map_update(fd, key, _FD.pack(loaded.maps[value.name]))
+            loaded.calls.map_update(fd, key, _FD.pack(loaded.maps[value.name]))
         elif isinstance(value, bytes):
-            map_update(fd, key, value)
+            loaded.calls.map_update(fd, key, value)
     for key, value in more.items():
-        map_update(fd, key, value)
+        loaded.calls.map_update(fd, key, value)
     if spec.frozen:
-        map_freeze(fd)
+        loaded.calls.map_freeze(fd)
 
 
 def kernel_name(name: str) -> str:
@@ -165,13 +204,13 @@ def kernel_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.]", "_", name)[:15]
 
 
-def _load_program(spec: ProgramSpec, maps: Mapping[str, int], btf_fd: int) -> int:
+def _load_program(spec: ProgramSpec, maps: Mapping[str, int], btf_fd: int, calls: Calls) -> int:
     """bpf_object_load_prog()."""
     if spec.problem is not None:
         raise ObjectError(f"program {spec.name!r}: {spec.problem}")
     functions = [each for each in spec.func_info if each.type_id]
     described = bool(btf_fd) and len(functions) == len(spec.func_info)
-    return prog_load(
+    return calls.prog_load(
         _resolved(spec, maps),
         PROGRAM_TYPES[spec.type],
         license=spec.license,
@@ -180,18 +219,27 @@ def _load_program(spec: ProgramSpec, maps: Mapping[str, int], btf_fd: int) -> in
         func_info=b"".join(_FUNC_INFO.pack(each.insn, each.type_id) for each in functions)
         if described
         else b"",
+        kfuncs=spec.kfuncs,
     )
 
 
 def _resolved(spec: ProgramSpec, maps: Mapping[str, int]) -> list[Insn]:
-    """The instructions with descriptors for maps and the kernel's own numbers for its functions."""
+    """The instructions with descriptors for maps."""
     insns = list(spec.insns)
     for at, insn in enumerate(insns):
         if insn.is_ld_imm64 and insn.src in (Pseudo.MAP_FD, Pseudo.MAP_VALUE):
             insns[at] = dataclasses.replace(insn, imm=maps[spec.maps[insn.imm].name])
-        elif insn.code == _CALL and insn.src == PSEUDO_KFUNC_CALL:
-            insns[at] = dataclasses.replace(insn, imm=kernel_function(spec.kfuncs[insn.imm]))
     return insns
+
+
+def with_kernel_functions(insns: Iterable[Insn], kfuncs: Sequence[str]) -> list[Insn]:
+    """The instructions with the kernel's own numbers for its functions."""
+    return [
+        dataclasses.replace(insn, imm=kernel_function(kfuncs[insn.imm]))
+        if insn.code == _CALL and insn.src == PSEUDO_KFUNC_CALL
+        else insn
+        for insn in insns
+    ]
 
 
 def kernel_function(name: str) -> int:

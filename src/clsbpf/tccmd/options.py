@@ -36,6 +36,7 @@ class Options:
     graph: bool = False
     iec: int = 0
     timestamp: int = 0
+    timestamp_short: int = 0
     help: bool = False
     version: bool = False
 
@@ -58,7 +59,8 @@ _COUNTED: tuple[tuple[tuple[str, ...], str], ...] = (
     (("-names", "-nm"), "names"),
     (("-cf", "-conf"), "names_file="),
     (("-color",), "color"),
-    (("-timestamp", "-tshort"), "timestamp"),
+    (("-timestamp",), "timestamp"),
+    (("-tshort",), "timestamp_short"),
     (("-json",), "json"),
     (("-oneline",), "oneline"),
     (("-brief",), "brief"),

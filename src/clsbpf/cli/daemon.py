@@ -1,0 +1,47 @@
+"""`clsbpf daemon`: an engine that answers on a socket until it is told to end."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import ExitStack
+
+import click
+
+
+@click.command()
+@click.option("--dev", "devices", metavar="NAME", multiple=True, help="A device that there is; repeatable.")
+@click.option("--socket", metavar="PATH", help="Where to answer; by default CLSBPF_SOCKET or the user's own.")
+@click.option(
+    "--profile",
+    metavar="KERNEL",
+    default="current",
+    show_default=True,
+    help="Whose behaviour: current, 4.13.",
+)
+def daemon(devices: tuple[str, ...], socket: str | None, profile: str) -> None:
+    """Run an engine that answers on a socket: rtnetlink and bpf(2)-like calls, for `clsbpf tc` and others.
+
+    \b
+    clsbpf daemon --dev lab0 --dev lab1 &
+    clsbpf tc qdisc add dev lab0 clsact
+    """
+    from ..daemon.address import socket_path
+    from ..daemon.server import Server, listening
+
+    path = socket_path(socket)
+    with ExitStack() as stack:
+        listener = stack.enter_context(listening(path))
+        from ..daemon.host import Host
+        from ..profile import profile_by_name
+
+        host = Host(profile_by_name(profile))
+        for name in devices:
+            if host.network.device(name) is None:
+                host.network.add_device(name)
+        server = Server(host, listener)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                stack.callback(signal.signal, number, signal.getsignal(number))
+                signal.signal(number, lambda number, frame: server.stop())
+        click.echo(f"clsbpf daemon: answering on {path}", err=True)
+        server.serve()

@@ -1,0 +1,46 @@
+"""Programs that a tc line names by an object or a pin, loaded where they shall run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from ..daemon.client import Connection
+from ..errors import ObjectError
+from ..kernel.calls import KERNEL, Calls
+from ..tccmd.request import ObjectSource
+
+BPFFS = "/sys/fs/bpf"
+
+
+def load_into_daemon(connection: Connection, source: ObjectSource) -> int:
+    """A descriptor of the connection's."""
+    return _load(connection, source, connection.close_fd)
+
+
+def load_into_kernel(source: ObjectSource) -> int:
+    """A descriptor of this process's, the caller's to close."""
+    return _load(KERNEL, source, os.close)
+
+
+def _load(calls: Calls, source: ObjectSource, close: Callable[[int], None]) -> int:
+    if source.pinned:
+        return calls.obj_get(_pin(source.path))
+    from ..engine.objects import section_program
+    from ..kernel.loader import load
+    from ..objfile import read_object
+    from ..vm.helpers import KFUNCS
+
+    spec = read_object(source.path, kfuncs=KFUNCS if calls is not KERNEL else None)
+    program = section_program(spec, source.section, source.program)
+    if program.name not in spec.programs:
+        raise ObjectError(f"{source.path}: no program {program.name!r}")
+    loaded = load(spec, [program.name], calls=calls, pin=True)
+    fd = loaded.programs.pop(program.name)
+    loaded.close()
+    return fd
+
+
+def _pin(path: str) -> str:
+    """`m:PATH` is tc's for one relative to the BPF file system."""
+    return f"{BPFFS}/{path[2:].lstrip('/')}" if path.startswith("m:") else path

@@ -1,0 +1,173 @@
+"""The engine that a daemon shares out, and a process that asks it.
+
+`Host` is a network namespace with its programs, maps and pins: what a kernel has once.  `Process` is what a
+kernel has for each asking process: descriptors, a netlink socket's address and options, and the groups that
+it listens to.  `Process.handle` takes a datagram and gives the datagrams that answer it; no input makes it
+raise.  Sockets are the server's.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import logging
+import weakref
+from collections.abc import Callable, Iterator
+
+from ..endpoint import Endpoint
+from ..engine.devices import Network
+from ..engine.pins import Pins
+from ..engine.programs import Files, ProgramTable
+from ..errors import ClsbpfError, VerifierError
+from ..netlink import attr as nla
+from ..netlink.attr import encode_attrs, iter_attrs
+from ..netlink.message import NLM_F_REQUEST, NLMSG_MIN_TYPE, Message, acknowledge, iter_messages
+from ..profile import CURRENT, KernelProfile
+from ..vm.maps.map import Map
+from . import bpf
+from .wire import Arg, Args, Assembler, Call, Option, Own, encode_call, malformed
+
+_log = logging.getLogger("clsbpf")
+
+MESSAGE_BYTES = 60_000
+LOG_BYTES = 1 << 20
+RTNLGRP_MAX = 0xFF
+"""Numbers of groups that are taken; most have nothing to say here."""
+_OWN_PORTIDS = itertools.count(0xF0000001)
+
+
+class Host:
+    """struct net and what else a kernel has once: programs, maps, pins."""
+
+    def __init__(self, profile: KernelProfile = CURRENT) -> None:
+        self.programs = ProgramTable(profile=profile)
+        self.network = Network(profile=profile, programs=self.programs)
+        self.pins = Pins()
+        self.maps: weakref.WeakValueDictionary[int, Map] = weakref.WeakValueDictionary()
+        """By id."""
+        self.portids: set[int] = set()
+        self.on_change: Callable[[], None] = lambda: None
+        """Is told, under the network's lock, that something other than the network's own state changed."""
+
+    def changed_map(self, map: Map) -> None:
+        """A map's contents were changed from outside."""
+        self.on_change()
+
+    def changed_pins(self) -> None:
+        """A pin came or went."""
+        self.on_change()
+
+    def take_portid(self, pid: int) -> int:
+        """netlink_autobind(): the process's id, for its first socket; a number of its own for a further."""
+        with self.network.lock:
+            portid = pid if pid > 0 and pid not in self.portids else next(_OWN_PORTIDS)
+            self.portids.add(portid)
+            return portid
+
+
+class Process:
+    """A connection: struct files_struct and struct netlink_sock.
+
+    `deliver` gets the datagrams that the process's groups hear, from any thread, under the network's lock.
+    """
+
+    def __init__(self, host: Host, pid: int, deliver: Callable[[bytes], None]) -> None:
+        self.host = host
+        self.files: Files = {}
+        self.portid = host.take_portid(pid)
+        self._endpoint = Endpoint(host.network, ext_ack=False)
+        self._assembler = Assembler()
+        self._deliver = deliver
+        self._groups: dict[int, Callable[[], None]] = {}
+
+    def handle(self, datagram: bytes) -> list[bytes]:
+        """The datagrams that answer a datagram, in order."""
+        replies: list[bytes] = []
+        for message in iter_messages(datagram):
+            try:
+                replies += self._answer(message)
+            except ClsbpfError as error:  # what no handler foresaw is refused as a whole
+                replies.append(self._refused(message, error.errno or errno.EINVAL))
+            except MemoryError:
+                replies.append(self._refused(message, errno.ENOMEM))
+            except Exception:  # a mistake of ours must not take the other processes with it
+                _log.exception("request of type %d failed", message.type)
+                replies.append(self._refused(message, errno.EIO))
+        return replies
+
+    def _refused(self, message: Message, code: int) -> bytes:
+        return acknowledge(message, code, portid=self.portid).encode()
+
+    def _answer(self, message: Message) -> Iterator[bytes] | list[bytes]:
+        own = message.flags & NLM_F_REQUEST and message.type >= NLMSG_MIN_TYPE
+        if own and message.type == Own.SOCKET:
+            return self._set_options(message)
+        if own and message.type == Own.BPF:
+            return self._call(message)
+        with self.host.network.lock, self.host.programs.files_of(self.files):
+            return self._endpoint.handle(message.encode(), self.portid)
+
+    # the socket's options
+
+    def _set_options(self, message: Message) -> list[bytes]:
+        """netlink_setsockopt()."""
+        for attr in iter_attrs(message.payload):
+            match attr.type:
+                case Option.ADD_MEMBERSHIP:
+                    self._join(attr.u32)
+                case Option.DROP_MEMBERSHIP:
+                    self._leave(attr.u32)
+                case Option.EXT_ACK:
+                    self._endpoint.ext_ack = bool(attr.u32)
+                case Option.CAP_ACK:
+                    self._endpoint.cap_ack = bool(attr.u32)
+        payload = encode_attrs([nla.u32(Option.PORTID, self.portid)])
+        return [Message(Own.SOCKET, 0, message.seq, self.portid, payload).encode()]
+
+    def _join(self, group: int) -> None:
+        if not 0 < group <= RTNLGRP_MAX:
+            raise malformed(f"no multicast group {group}; groups are 1 to {RTNLGRP_MAX}")
+        with self.host.network.lock:
+            if group not in self._groups:
+                self._groups[group] = self.host.network.multicast.subscribe(
+                    [group], self._deliver, self.portid
+                )
+
+    def _leave(self, group: int) -> None:
+        with self.host.network.lock:
+            cancel = self._groups.pop(group, None)
+            if cancel is not None:
+                cancel()
+
+    # bpf(2)
+
+    def _call(self, message: Message) -> list[bytes]:
+        call: Call | None = None
+        try:
+            call = self._assembler.take(message)
+            if call is None:
+                return []
+            args = bpf.carry_out(self, call)
+        except ClsbpfError as error:
+            args = refusal(error)
+        command = call.command if call is not None else 0
+        return list(encode_call(command, args, seq=message.seq, portid=self.portid, flags=0))
+
+    def close(self) -> None:
+        """The process ends: descriptors and memberships go."""
+        for group in tuple(self._groups):
+            self._leave(group)
+        with self.host.network.lock:
+            self.files.clear()
+            self.host.portids.discard(self.portid)
+
+
+def refusal(error: ClsbpfError) -> Args:
+    """An error as the attributes of an answer."""
+    args: dict[int, int | bytes] = {
+        Arg.ERRNO: error.errno or errno.EINVAL,
+        Arg.MESSAGE: str(error).encode("utf-8", "surrogateescape")[:MESSAGE_BYTES],
+    }
+    if isinstance(error, VerifierError) and error.log:
+        args[Arg.LOG] = error.log.encode("utf-8", "surrogateescape")[-LOG_BYTES:]
+    return args

@@ -1,0 +1,252 @@
+"""The socket's end that answers: a listener, and a thread for each connection.
+
+A connection is read only when all that it has asked for was taken: who asks and does not read waits for
+himself.  What it hears of others' changes is put by, up to a bound; one that reads too slowly loses the
+rest and is told so (NLMSG_OVERRUN), as the kernel says ENOBUFS.  Only a connection's own thread touches its
+socket; others wake it.
+
+One daemon listens on a path: a lock beside the socket (flock, which no dead process holds) tells a daemon
+that lives from a socket that one left behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import select
+import selectors
+import socket
+import stat
+import threading
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import ClsbpfError
+from ..netlink.message import NLMSG_OVERRUN, Message
+from .address import check_length, peer_of, prepare_directory
+from .host import Host, Process
+
+_log = logging.getLogger("clsbpf")
+
+RECEIVE_BYTES = 1 << 18
+"""A datagram's size, at most: what is longer is cut, and the message that does not fit is not answered."""
+SEND_BYTES = 1 << 20
+"""What the socket itself may hold: as far as the system allows."""
+WAITING_BYTES = 4 << 20
+"""Notifications that wait for a slow reader, at most."""
+MAX_CONNECTIONS = 256
+_BACKLOG = 64
+
+
+@contextlib.contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Hold `path` as the only process that does; ClsbpfError when another one has it, with its id."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            who = os.read(descriptor, 32).decode("ascii", "replace").strip()
+            raise ClsbpfError(
+                f"{what}: a daemon has it already" + (f" (process {who})" * bool(who))
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def lock_path(path: Path) -> Path:
+    """The lock beside a socket."""
+    return path.with_name(path.name + ".lock")
+
+
+@contextlib.contextmanager
+def listening(path: Path) -> Iterator[socket.socket]:
+    """A listening socket at `path`, mode 0600, while the body runs; ClsbpfError says why there is none."""
+    check_length(path)
+    prepare_directory(path)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(lock_path(path), str(path)))
+            listener = stack.enter_context(_bound(path))
+        except OSError as error:
+            raise ClsbpfError(f"{path}: no socket can be made there: {error.strerror}") from None
+        yield listener
+
+
+@contextlib.contextmanager
+def _bound(path: Path) -> Iterator[socket.socket]:
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise ClsbpfError(f"{path}: there is something else than a socket")
+        path.unlink()  # its daemon is dead: we have the lock
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        mask = os.umask(0o177)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(mask)
+        made = os.lstat(path)
+        try:
+            listener.listen(_BACKLOG)
+            listener.setblocking(False)
+            yield listener
+        finally:
+            with contextlib.suppress(OSError):
+                here = os.lstat(path)
+                if (here.st_dev, here.st_ino) == (made.st_dev, made.st_ino):
+                    path.unlink()
+
+
+class Server:
+    """Takes connections until it is stopped."""
+
+    def __init__(self, host: Host, listener: socket.socket) -> None:
+        self._host = host
+        self._listener = listener
+        self._connections: set[Connection] = set()
+        self._wake, self._woken = socket.socketpair()
+        for end in (self._wake, self._woken):
+            end.setblocking(False)
+
+    @property
+    def wakeup_fd(self) -> int:
+        """For signal.set_wakeup_fd(): whatever is written there stops the server."""
+        return self._wake.fileno()
+
+    def stop(self) -> None:
+        """From any thread."""
+        with contextlib.suppress(OSError):
+            self._wake.send(b"\0")
+
+    def serve(self) -> None:
+        """Until `stop`; then every connection is closed, after the request that it is at."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._listener, selectors.EVENT_READ)
+            selector.register(self._woken, selectors.EVENT_READ)
+            try:
+                while True:
+                    ready = {key.fileobj for key, _ in selector.select()}
+                    if self._woken in ready:
+                        return
+                    self._accept()
+            finally:
+                for each in tuple(self._connections):
+                    each.stop()
+                for each in tuple(self._connections):
+                    each.thread.join()
+                self._wake.close()
+                self._woken.close()
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                select.select([], [], [], 0.05)  # it will still be there when there is room
+            return
+        peer = peer_of(connection)
+        if peer.uid != os.geteuid() or len(self._connections) >= MAX_CONNECTIONS:
+            _log.warning("connection of process %d (user %d) refused", peer.pid, peer.uid)
+            connection.close()
+            return
+        self._connections = {each for each in self._connections if each.thread.is_alive()}
+        made = Connection(self._host, connection, peer.pid)
+        self._connections.add(made)
+        made.thread.start()
+
+
+class Connection:
+    """A process's socket, and the thread that answers it."""
+
+    def __init__(self, host: Host, connection: socket.socket, pid: int) -> None:
+        connection.setblocking(False)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
+        self._socket = connection
+        self._process = Process(host, pid, self._deliver)
+        self._out: deque[tuple[bytes, int]] = deque()
+        """Datagrams, each with what it adds to `_waiting`: a reply nothing."""
+        self._waiting = 0
+        self._lost = False
+        self._guard = threading.Lock()
+        """Guards what waits to go out."""
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._stopping = False
+        self.thread = threading.Thread(target=self._run, name=f"clsbpf connection of {pid}", daemon=True)
+
+    def stop(self) -> None:
+        """From another thread: answer no more."""
+        self._stopping = True
+        self._awake()
+
+    def _awake(self) -> None:
+        with self._guard, contextlib.suppress(OSError):
+            os.eventfd_write(self._wake, 1)
+
+    def _deliver(self, datagram: bytes) -> None:
+        """A notification: from any thread, under the network's lock."""
+        with self._guard:
+            if self._lost or self._waiting + len(datagram) > WAITING_BYTES:
+                self._lost = True
+            else:
+                self._out.append((datagram, len(datagram)))
+                self._waiting += len(datagram)
+        self._awake()
+
+    def _run(self) -> None:
+        try:
+            poll = select.poll()
+            poll.register(self._wake, select.POLLIN)
+            while not self._stopping:
+                poll.register(self._socket, select.POLLOUT if self._out or self._lost else select.POLLIN)
+                ready = dict(poll.poll())
+                if self._wake in ready:
+                    os.eventfd_read(self._wake)
+                if ready.get(self._socket.fileno(), 0) and not self._attend():
+                    return
+        except OSError as error:
+            _log.debug("connection ended: %s", error)
+        finally:
+            self._process.close()
+            with self._guard:
+                self._socket.close()
+                os.close(self._wake)
+                self._wake = -1
+
+    def _attend(self) -> bool:
+        """Send what waits, or else answer a datagram; no more when the other end is gone."""
+        if self._out or self._lost:
+            self._flush()
+            return True
+        try:
+            datagram = self._socket.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return True
+        if not datagram:
+            return False
+        replies = self._process.handle(datagram)
+        with self._guard:
+            self._out.extend((reply, 0) for reply in replies)
+        self._flush()
+        return True
+
+    def _flush(self) -> None:
+        with self._guard:
+            while self._out:
+                datagram, counted = self._out[0]
+                try:
+                    self._socket.send(datagram)
+                except BlockingIOError:
+                    return
+                self._out.popleft()
+                self._waiting -= counted
+            if self._lost:
+                with contextlib.suppress(BlockingIOError):
+                    self._socket.send(Message(NLMSG_OVERRUN).encode())
+                    self._lost = False
