@@ -125,7 +125,7 @@ def test_a_wrong_command_line(words: list[str], message: str, monkeypatch: pytes
             "clsbpf: interrupted after 12,345 packets (5.0 MB of 20.0 MB of big.pcap)\n",
         ),
         (MemoryError(), 1, "clsbpf: out of memory\n"),
-        (OSError(errno.EMFILE, "Too many open files"), 1, "clsbpf: [Errno 24] Too many open files\n"),
+        (OSError(errno.EMFILE, "Too many open files"), 1, "clsbpf: Too many open files\n"),
     ],
 )
 def test_what_goes_wrong_is_one_message_and_leaves_nothing(

@@ -10,6 +10,7 @@ interrupted run, 128 and more a run that another signal ended.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -27,6 +28,8 @@ from .prog_run import run_program
 from .run import run
 from .tc import tc
 from .verify import verify_programs
+
+_TAKES_NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class Main(click.Group):
@@ -53,9 +56,10 @@ class Main(click.Group):
             _forget_stdout()  # the reader has seen enough
             raise click.exceptions.Exit(0) from None
         except OSError as error:
-            # Who opens a file tells its name; standard output has none to tell.
-            where = error.filename if error.filename is not None else "standard output"
-            raise _failure(f"clsbpf: {where}: {error.strerror or error}", 1) from None
+            # Who opens a file tells its name; standard output, which takes no more, has none to tell.
+            is_output = error.filename is None and error.errno in _TAKES_NO_MORE
+            where = "standard output: " if is_output else f"{error.filename}: " if error.filename else ""
+            raise _failure(f"clsbpf: {where}{error.strerror or error}", 1) from None
         except MemoryError:
             raise _failure("clsbpf: out of memory", 1) from None
 
