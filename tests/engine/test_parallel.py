@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -10,12 +11,27 @@ import pytest
 
 from clsbpf.capture.pcap import parse_header
 from clsbpf.engine import parallel
+from clsbpf.engine.formats import PcapFormat
 from clsbpf.engine.plans import Setup
 from clsbpf.engine.programs import ProgramTable
 from clsbpf.engine.results import Batch
 from clsbpf.engine.run import IncompleteRun, run
 from clsbpf.tc.chain import Block
-from run_cases import IP, LENGTH, add, counts, pcap, random_packets
+from run_cases import (
+    IP,
+    LENGTH,
+    add,
+    block_of,
+    counts,
+    enhanced,
+    interface,
+    obsolete,
+    pcap,
+    pcapng,
+    random_packets,
+    section,
+    simple,
+)
 
 RANDOM_NUMBER = "2,32 0 0 4294963256,22 0 0 0"
 Packets = list[tuple[int, bytes, int]]
@@ -75,6 +91,64 @@ def test_workers_agree_with_one(kind: str, order: str, tmp_path: Path) -> None:
         assert outcome(path, jobs, rows=False)[0] == one[0]
 
 
+PCAPNG_KINDS: dict[str, Callable[[Random, str], bytes]] = {
+    "one interface": lambda random, order: blocks(random, order, plain(random), [1]),
+    "interfaces of several link types": lambda random, order: blocks(
+        random, order, plain(random), [1, 101, 1, 113]
+    ),
+    "blocks of all sorts in between": lambda random, order: blocks(
+        random, order, plain(random), [1, 1], other=0.3
+    ),
+    "an interface more on the way": lambda random, order: blocks(
+        random, order, plain(random), [1, 101], more=True
+    ),
+    "sections": lambda random, order: pcapng(random, random_packets(random, 200)) * 2,
+    "captures in captures": lambda random, order: blocks(
+        random,
+        order,
+        [(n, blocks(random, order, random_packets(random, 20), [1]), 60_000) for n in range(30)],
+        [1],
+    ),
+    "huge": lambda random, order: blocks(random, order, huge(random), [1]),
+}
+
+
+def blocks(
+    random: Random, order: str, packets: Packets, links: list[int], *, other: float = 0, more: bool = False
+) -> bytes:
+    """A section with an interface for each link type, and the packets on any of them."""
+    sign = "<" if order == "little" else ">"
+    parts = [section(sign), *(interface(sign, link) for link in links)]
+    for number, (time, data, length) in enumerate(packets):
+        if random.random() < other:
+            parts.append(
+                block_of(sign, random.choice((4, 5, 10, 0xBAD)), random.randbytes(random.randrange(40)))
+            )
+        if more and number == len(packets) // 2:
+            parts.append(interface(sign, 113))
+            links = [*links, 113]
+        if random.random() < 0.1:
+            parts.append(simple(sign, data))
+        else:
+            write = random.choice((enhanced, enhanced, obsolete))
+            parts.append(write(sign, random.randrange(len(links)), time // 1000, data, length))
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize("kind", PCAPNG_KINDS)
+def test_workers_agree_with_one_about_pcapng(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "split.pcapng"
+    data = PCAPNG_KINDS[kind](Random(kind), "big" if kind == "huge" else "little")
+    path.write_bytes(data)
+    one = outcome(path, 1)
+    assert one[0][0][0] >= 30
+    assert outcome(path, 2) == one
+    assert outcome(path, 5, rows=False)[0] == one[0]
+    for broken in (data[:-7], data[: len(data) * 2 // 3 & ~3] + bytes(99)):
+        path.write_bytes(broken)
+        assert outcome(path, 3) == outcome(path, 1)
+
+
 def test_damage_in_any_piece_is_told_as_by_one(tmp_path: Path) -> None:
     path = tmp_path / "damaged.pcap"
     whole = pcap(plain(Random(1)))
@@ -88,7 +162,10 @@ def test_damage_in_any_piece_is_told_as_by_one(tmp_path: Path) -> None:
         assert outcome(path, 3) == damaged
 
 
-def test_guesses_are_made_and_mostly_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["pcap", "pcapng"])
+def test_guesses_are_made_and_mostly_right(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     guessed: list[bool] = []
     plainly = parallel.guess_begin
 
@@ -99,7 +176,8 @@ def test_guesses_are_made_and_mostly_right(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(parallel, "guess_begin", look)
     path = tmp_path / "split.pcap"
-    path.write_bytes(pcap(plain(Random(2))))
+    packets = plain(Random(2))
+    path.write_bytes(pcap(packets) if kind == "pcap" else blocks(Random(2), "little", packets, [1, 101]))
     outcome(path, 2)
     assert sum(guessed) > len(guessed) / 2 > 3
 
@@ -113,9 +191,9 @@ def test_a_place_in_the_middle_is_found() -> None:
         begins.append(begins[-1] + 16 + len(each))
     for index in range(100, 700, 50):
         from_the_middle_before = data[begins[index] - 7 : begins[index] + 20_000]
-        assert parallel.guess_record(from_the_middle_before, header) == 7
-    assert parallel.guess_record(data[:200], header) is None
-    assert parallel.guess_record(b"", header) is None
+        assert PcapFormat(header).guess(from_the_middle_before) == 7
+    assert PcapFormat(header).guess(data[:200]) is None
+    assert PcapFormat(header).guess(b"") is None
 
 
 @pytest.mark.parametrize(

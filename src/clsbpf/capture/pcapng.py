@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 
 from ..errors import CaptureError
@@ -139,6 +140,13 @@ class PcapngReader:
     def block_limit(self) -> int:
         """A block that claims to be larger than this is damaged."""
         return self._limit
+
+    def fork(self) -> PcapngReader:
+        """Another reader, which knows what this one knows so far."""
+        other = copy(self)
+        other.interfaces, other.numbers = list(self.interfaces), list(self.numbers)
+        other._known = dict(self._known)
+        return other
 
     def take(self, view: memoryview, at: int, offset: int) -> Block:
         """Take the block at `view[at]`, byte `offset` of the capture; CaptureError where it is damaged."""

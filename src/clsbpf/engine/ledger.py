@@ -107,7 +107,7 @@ class Ledger:
 
     def bind(self, plan: Plan) -> None:
         """Count for this plan from now on."""
-        self.settle()
+        self._settle_filters()
         self._plan = plan
         self.tally.expect(plan)
         self._filters = Counters((len(plan.filters) + 1) * FILTER_ENTRY // 8)
@@ -135,10 +135,16 @@ class Ledger:
 
     def settle(self) -> None:
         """Hand out all rows and counts."""
+        self._settle_filters()
+        if self.state[State.CLASSES_USED]:
+            self.settle_classes()
+
+    def _settle_filters(self) -> None:
+        """Hand out all rows, and the counts that go by the plan's numbers."""
         if self._plan is None:
             return
         self.flush_rows()
-        self.tally.drain(self._plan, self.state, self._filters, self._verdicts, self._classes)
+        self.tally.drain(self._plan, self.state, self._filters, self._verdicts)
 
     def take_over(self, tally: Tally, batches: Iterable[Batch]) -> None:
         """Count and hand out what another ledger has of the packets that come next."""
@@ -150,7 +156,7 @@ class Ledger:
         self._packets += tally.packets
 
     def settle_classes(self) -> None:
-        """Empty the class table, which is full."""
+        """Hand out the counts of classes, and empty their table."""
         self.tally.drain_classes(self.state, self._classes)
 
     def flush_rows(self) -> None:

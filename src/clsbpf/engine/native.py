@@ -105,6 +105,8 @@ class PcapngRun:
         self.ledger = ledger
         self.plan: Plan | None = None
         self._ports = Cells(Port, 0)
+        if reader.section is not None:  # several workers have begun
+            self._take_over_interfaces()
 
     def window(self, window: Window) -> int:
         """Walk one window; returns how many bytes must be seen to get on."""
@@ -140,18 +142,24 @@ class PcapngRun:
 
     def _take_over_interfaces(self) -> None:
         """Let the walk know what the reader knows: the section's byte order and interfaces."""
-        reader, state = self.reader, self.ledger.state
-        interfaces = [reader.interfaces[number] for number in reader.numbers]
-        self._ports = Cells(Port, len(interfaces))
-        for number, interface in enumerate(interfaces):
-            write_port(self._ports, number, interface)
-        assert reader.section is not None
-        state[State.SWAPPED] = reader.section.byte_order != "little"
-        state[State.PORTS] = self._ports.address
-        state[State.PORT_COUNT] = len(interfaces)
-        state[State.BLOCK_LIMIT] = reader.block_limit
-        if self.plan is None and interfaces:
-            self._bind(interfaces[0].link_type)
+        reader = self.reader
+        self._ports = configure_pcapng(self.ledger.state, reader)
+        if self.plan is None and reader.numbers:
+            self._bind(reader.interfaces[reader.numbers[0]].link_type)
+
+
+def configure_pcapng(state: Cells, reader: PcapngReader) -> Cells:
+    """Let the walk know the section's byte order and interfaces; the cells of the latter, which it reads."""
+    assert reader.section is not None
+    interfaces = [reader.interfaces[number] for number in reader.numbers]
+    ports = Cells(Port, len(interfaces))
+    for number, interface in enumerate(interfaces):
+        write_port(ports, number, interface)
+    state[State.SWAPPED] = reader.section.byte_order != "little"
+    state[State.PORTS] = ports.address
+    state[State.PORT_COUNT] = len(interfaces)
+    state[State.BLOCK_LIMIT] = reader.block_limit
+    return ports
 
 
 def make_room(ledger: Ledger, stop: int) -> None:

@@ -1,9 +1,9 @@
 """One capture, several workers: `--jobs N`.
 
 Records lie one behind the other, so where the next one begins is known only to whoever read this one.
-A worker that is to begin in the middle of a file has to guess: it looks for a place from which a run of
-plausible records follows.  A guess is no more than that.  It counts only if the worker before arrives
-exactly there; otherwise that piece is walked again from where it really begins.
+A worker that is to begin in the middle of a file has to guess (`formats.py`).  A guess is no more than
+that.  It counts only if the worker before arrives exactly there; otherwise that piece is walked again from
+where it really begins.
 
     file   ├── piece 0 ──────┼── piece 1 ──────┼── piece 2 ──────┼ …
            walked from 0     guessed: here ↓
@@ -21,25 +21,20 @@ from __future__ import annotations
 import ctypes
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from ..capture import Capture
-from ..capture.pcap import LengthOrder, PcapHeader, PcapReader
 from ..link import link_layer
+from .formats import Format, PcapngFormat, format_of, guess_begin
 from .ledger import Ledger
-from .native import configure_pcap, make_room, run_native
+from .native import make_room, run_native
 from .plan import Plan
 from .plans import Plans
 from .results import Batch
 from .tally import Tally
 from .walk_state import State, Stop
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
 
 PIECE_BYTES = 256 << 20
 """A larger one saves little, and progress is told piece by piece."""
@@ -47,28 +42,32 @@ PIECE_BYTES_WITH_ROWS = 32 << 20
 """Rows wait in memory for their turn."""
 MIN_PIECE_BYTES = 1 << 20
 WINDOW_BYTES = 512 << 10
-GUESS_BYTES = (48 << 10, 1 << 20)
-"""So many bytes are searched for a piece's beginning; after the last it is left to the worker before."""
-GUESS_CHAIN = 12
-"""Records that must follow one another plausibly."""
-MAX_STEP_SECONDS = 7 * 86400
-"""Neighbouring records are not further apart than this, or one of them is none."""
 
 
 def obstacle_to_split(capture: Capture, plans: Plans, ledger: Ledger) -> str | None:
     """Why several workers cannot read a capture, or None where they can."""
-    if not isinstance(capture.reader, PcapReader):
-        return "it is not in pcap format"
     if capture.source.size is None or capture.source.is_compressed:
         return "it is not a plain file"
-    if capture.reader.header.length_order is not LengthOrder.CAPTURED_FIRST:
-        return "its version is an old one"
     if ledger.with_data:
         return "the packets themselves are wanted"
-    for planned in plans.plan(link_layer(capture.reader.header.link_type)).filters:
-        if planned.has_state:
-            return f"the program of filter {planned.filter.handle:#x} keeps state from packet to packet"
+    known = format_of(capture)
+    if isinstance(known, str):
+        return known
+    for plan in plans_for(known[0], plans).values():
+        for planned in plan.filters:
+            if planned.has_state:
+                return f"filter {planned.filter.handle:#x} keeps state from packet to packet"
+            if planned.has_actions:
+                return f"filter {planned.filter.handle:#x} has actions, which see packets in their order"
+    if plans.clock is not None:
+        return "there are actions, whose clock the packets advance in their order"
     return None
+
+
+def plans_for(kind: Format, plans: Plans) -> dict[int, Plan]:
+    """The plans for the link types that packets may have, as things are now."""
+    numbers = dict.fromkeys(interface.link_type for interface in kind.interfaces)
+    return {number: plans.plan(link_layer(number)) for number in numbers}
 
 
 @dataclass(slots=True)
@@ -87,28 +86,30 @@ class Piece:
 
 def run_split(capture: Capture, plans: Plans, ledger: Ledger, jobs: int) -> Iterator[int]:
     """Classify the capture's packets with `jobs` workers; yields the bytes done after each piece."""
-    reader, size = capture.reader, capture.source.size
-    assert isinstance(reader, PcapReader)
+    size, known = capture.source.size, format_of(capture)
     assert size is not None
-    link = link_layer(reader.header.link_type)
-    done = capture.source.offset
+    assert not isinstance(known, str)
+    kind, done = known
     descriptor = capture.source.fileno()
+    if isinstance(kind, PcapngFormat):
+        capture.reader = kind.reader.fork()
+    reader = capture.reader
 
     length = PIECE_BYTES_WITH_ROWS if ledger.keeps_rows else PIECE_BYTES
-    length = max(min(length, size // jobs), MIN_PIECE_BYTES)
+    length = max(min(length, size // jobs), MIN_PIECE_BYTES) & ~3
     last = size // length * length
 
     def walk(begin: int, *, guess: bool) -> Piece | None:
-        plan = plans.plan(link)
         limit = (begin // length + 1) * length
         if guess:
-            found = guess_begin(descriptor, begin, reader.header)
+            found = guess_begin(descriptor, begin, kind)
             if found is None:
                 return None
             begin = found
-        return Worker(descriptor, reader.header, plan, rows=ledger.keeps_rows).walk(Piece(begin, limit))
+        worker = Worker(descriptor, kind, plans_for(kind, plans), rows=ledger.keeps_rows)
+        return worker.walk(Piece(begin, limit))
 
-    plans.timed(lambda: plans.plan(link).pcap)
+    plans.timed(lambda: [kind.run(plan) for plan in plans_for(kind, plans).values()])
     with ThreadPoolExecutor(jobs, "clsbpf-walk") as pool:
         waiting: deque[Future[Piece | None]] = deque()
         following = (done // length + 1) * length
@@ -138,21 +139,19 @@ def run_split(capture: Capture, plans: Plans, ledger: Ledger, jobs: int) -> Iter
 
 
 class Worker:
-    """Walks pieces of a file through a buffer of its own."""
+    """Walks pieces of a file through a buffer of its own; `plans` are those for the link types there are."""
 
-    def __init__(self, descriptor: int, header: PcapHeader, plan: Plan, *, rows: bool) -> None:
+    def __init__(self, descriptor: int, kind: Format, plans: dict[int, Plan], *, rows: bool) -> None:
         self.descriptor = descriptor
-        self.header = header
-        self.plan = plan
+        self.kind = kind
+        self.plans = plans
         self.rows = rows
 
     def walk(self, piece: Piece) -> Piece:
         """Fill in the piece."""
-        on_batch = piece.batches.append if self.rows else None
-        ledger = Ledger(piece.tally, on_batch=on_batch)
-        ledger.bind(self.plan)
-        configure_pcap(ledger.state, self.header)
-        run = self.plan.pcap.run
+        self.ledger = Ledger(piece.tally, on_batch=piece.batches.append if self.rows else None)
+        self._bind(next(iter(self.plans)))
+        held = self.kind.configure(self.ledger.state)
         buffer = (ctypes.c_char * WINDOW_BYTES)()
         view, address = memoryview(buffer).cast("B"), ctypes.addressof(buffer)
         position = piece.begin
@@ -160,78 +159,37 @@ class Worker:
             count = os.preadv(self.descriptor, [view], position)
             # Records that begin behind the limit are the next piece's, so the window ends there; the one
             # that reaches over it is then shown alone.
-            shown = min(count, piece.limit - position)
-            taken = self._walk_window(run, ledger, address, shown)
+            taken = self._walk_window(view[: min(count, piece.limit - position)], address)
             if not taken:
-                shown = self._record_size(view, count)
-                taken = self._walk_window(run, ledger, address, shown) if shown <= count else 0
+                shown = self.kind.record_size(view[:count])
+                taken = self._walk_window(view[:shown], address) if shown <= count else 0
             if not taken:
                 break
             position += taken
-        ledger.settle()
+        self.ledger.settle()
+        del held
         piece.end = position
         piece.complete = position >= piece.limit
         return piece
 
-    def _walk_window(self, run: Callable[[int], int], ledger: Ledger, address: int, length: int) -> int:
+    def _bind(self, link_type: int) -> None:
+        plan = self.plans[link_type]
+        self.ledger.bind(plan)
+        self.run = self.kind.run(plan)
+
+    def _walk_window(self, shown: memoryview, address: int) -> int:
         """Walk what is in the buffer; how many bytes were taken."""
-        state = ledger.state
+        state = self.ledger.state
         state[State.CURSOR] = address
-        state[State.END] = address + length
-        while (stop := run(state.address)) not in (Stop.MORE, Stop.PYTHON):
-            make_room(ledger, stop)
+        state[State.END] = address + len(shown)
+        while (stop := self.run(state.address)) != Stop.MORE:
+            if stop == Stop.LINK_CHANGE:
+                self._bind(state[State.NEXT_LINK_TYPE])
+            elif stop == Stop.PYTHON:
+                size = self.kind.passed_over(shown[state[State.CURSOR] - address :])
+                if not size:
+                    break
+                state[State.CURSOR] += size
+            else:
+                make_room(self.ledger, stop)
         return state[State.CURSOR] - address
-
-    def _record_size(self, view: memoryview, count: int) -> int:
-        """The size of the record at the beginning of the buffer, or more than is there."""
-        if count < self.header.record_header:
-            return count + 1
-        captured = int.from_bytes(view[8:12], self.header.byte_order)
-        return self.header.record_header + captured
-
-
-def guess_begin(descriptor: int, begin: int, header: PcapHeader) -> int | None:
-    """Where the first record at or behind `begin` begins, as far as one can tell, or None."""
-    for count in GUESS_BYTES:
-        found = guess_record(os.pread(descriptor, count, begin), header)
-        if found is not None:
-            return begin + found
-    return None
-
-
-def guess_record(data: bytes, header: PcapHeader) -> int | None:
-    """Where in `data` a record begins, as far as one can tell, or None.
-
-    A place is plausible whose lengths are possible and whose fraction of a second is one, and from which
-    `GUESS_CHAIN` such places follow, none far from its neighbour in time.
-    """
-    import numpy as np
-
-    words = max(len(data) - 15, 0)
-    if not words:
-        return None
-
-    def field_at(offset: int) -> npt.NDArray[np.uint32]:
-        order = "<u4" if header.byte_order == "little" else ">u4"
-        unaligned = np.ndarray((words,), order, data, offset, (1,))
-        return unaligned.astype(np.uint32)
-
-    seconds, fraction, captured, length = (field_at(4 * number) for number in range(4))
-    plausible = (
-        (captured <= header.record_limit)
-        & (captured <= length)
-        & (length <= max(header.record_limit, 1 << 20))
-        & (fraction < header.interface.ticks_per_second)
-    )
-    for candidate in np.flatnonzero(plausible):
-        at, before = int(candidate), None
-        for _ in range(GUESS_CHAIN):
-            if at >= words or not plausible[at]:
-                break
-            now = int(seconds[at])
-            if before is not None and abs(now - before) > MAX_STEP_SECONDS:
-                break
-            at, before = at + header.record_header + int(captured[at]), now
-        else:
-            return int(candidate)
-    return None

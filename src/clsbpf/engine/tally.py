@@ -71,9 +71,7 @@ class Tally:
             self.filters.setdefault(key_of(planned), Count())
             self.described[key_of(planned)] = planned.filter
 
-    def drain(
-        self, plan: Plan, state: Cells, filters: Counters, verdicts: Counters, classes: Counters
-    ) -> None:
+    def drain(self, plan: Plan, state: Cells, filters: Counters, verdicts: Counters) -> None:
         """Take over what a walk counted, and set its counters to 0."""
         if state[State.PACKETS]:
             self.links.setdefault(plan.view.link.number, plan.view.link)
@@ -93,8 +91,6 @@ class Tally:
                 self.verdicts[verdict] = self.verdicts.get(verdict, 0) + packets
         filters.clear()
         verdicts.clear()
-        if plan.counts_classes:
-            self.drain_classes(state, classes)
 
     def merge(self, other: Tally) -> None:
         """Add what another walk counted."""
