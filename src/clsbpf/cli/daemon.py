@@ -26,12 +26,13 @@ def daemon(devices: tuple[str, ...], socket: str | None, profile: str) -> None:
     clsbpf tc qdisc add dev lab0 clsact
     """
     from ..daemon.address import socket_path
-    from ..daemon.server import Server, listening
+    from ..daemon.listener import listening
 
     path = socket_path(socket)
     with ExitStack() as stack:
         listener = stack.enter_context(listening(path))
         from ..daemon.host import Host
+        from ..daemon.server import Server
         from ..profile import profile_by_name
 
         host = Host(profile_by_name(profile))

@@ -5,6 +5,7 @@
 - `client`: a connection: requests and calls out, replies and notifications in
 - `host`: the engine, and what one process may ask of it
 - `bpf`: the bpf(2)-like calls, carried out
+- `listener`: a listening socket, and the lock that says whose it is
 - `server`: the socket's other end: a thread a connection
 
 A client imports `address`, `wire` and `client` only, which are light.

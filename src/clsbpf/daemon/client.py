@@ -28,7 +28,7 @@ from .address import ENVIRONMENT, check_length, check_socket, peer_of
 from .wire import Arg, Args, Assembler, Bpf, Call, Option, Own, encode_call
 
 RECEIVE_BYTES = 1 << 20
-PATIENCE = 0.5
+PATIENCE = 1.0
 """Seconds that a daemon which is being started has until it answers."""
 _RETRY = 0.02
 _SEQ = struct.Struct("=I")
@@ -86,6 +86,10 @@ class Connection:
         self._sequence = itertools.count(1)
         self._waiting: dict[int, deque[bytes]] = {}
         """By sequence number, of requests whose answers are being read: what has come."""
+        self._heard: deque[bytes] = deque()
+        """Notifications that came while an answer was awaited."""
+        self.portid = 0
+        """The address that the daemon knows it by (nl_pid)."""
         (answer,) = self._options([nla.u32(Option.EXT_ACK, 1)])
         self.portid = next((attr.u32 for attr in iter_attrs(answer.payload) if attr.type == Option.PORTID), 0)
         """The address that the daemon knows it by (nl_pid)."""
@@ -109,7 +113,10 @@ class Connection:
             raise self._gone(error) from None
 
     def receive(self) -> bytes:
-        """The next datagram; ClsbpfError when the daemon has gone."""
+        """The next notification; ClsbpfError when the daemon has gone."""
+        return self._heard.popleft() if self._heard else self._receive()
+
+    def _receive(self) -> bytes:
         try:
             datagram = self.socket.recv(RECEIVE_BYTES)
         except OSError as error:
@@ -141,10 +148,12 @@ class Connection:
             while True:
                 while mine:
                     yield mine.popleft()
-                datagram = self.receive()
+                datagram = self._receive()
                 first = next(iter_messages(datagram), None)
-                if first is not None and first.seq in self._waiting:
+                if first is not None and self.portid in (0, first.pid) and first.seq in self._waiting:
                     self._waiting[first.seq].append(datagram)
+                elif first is not None and first.pid != self.portid:
+                    self._heard.append(datagram)
         finally:
             del self._waiting[number]
 
