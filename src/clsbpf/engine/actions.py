@@ -241,6 +241,8 @@ class NetActions:
     ) -> Callable[[], None]:
         """What changes the action that exists already."""
         if not request.replace:
+            if kind.exists is not None:
+                raise NetlinkError(errno.EEXIST, kind.exists)
             raise refusal(errno.EEXIST, f"{kind.name} {old.index} exists")
         control = given.generic.control
         goto = check_control(control, request.block)

@@ -140,13 +140,13 @@ def test_police_lets_a_burst_through_and_then_the_rate() -> None:
 
 def test_police_refuses_what_is_longer_than_the_mtu() -> None:
     action = police(World(), mtu=100, result=TcAct.PIPE)
-    assert [act(action, udp(size)) for size in (72, 73)] == [TcAct.PIPE, TcAct.SHOT]
+    assert [act(action, udp(size)) for size in (58, 59)] == [TcAct.PIPE, TcAct.SHOT]
 
 
 def test_police_peak_rate_spaces_packets() -> None:
-    """At a peak of 10000 bytes a second and an mtu of 100 a packet is let through every 10 ms."""
+    """At a peak of 10000 bytes a second a packet of 100 (114 for the mtu) is let through every 10 ms."""
     world = World()
-    action = police(world, rate=Rate(5000), burst=SEC, peak=Rate(10000), mtu=100)
+    action = police(world, rate=Rate(5000), burst=SEC, peak=Rate(10000), mtu=114)
     passed = []
     for tick in range(30):
         world.clock.time = tick * 5 * MS

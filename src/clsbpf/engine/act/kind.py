@@ -63,6 +63,9 @@ class Kind(Generic[P]):
     no_parms: str | None = None
     """What is said when they have no PARMS."""
 
+    exists: str | None = None
+    """What is said when there is such an action, and it may not be replaced; None: nothing."""
+
     def parse(self, options: Attr | None) -> Given:
         """The options, by their policy; NetlinkError where the kernel's `init` refuses before all else."""
         if options is None:

@@ -36,7 +36,8 @@ def _tbf(payload: bytes) -> tuple[int, int, bytes, bytes]:
 
 def _rate64(given: Given, spec: bytes, number: int) -> int:
     found = given.attrs.get(number)
-    return found.u64 if found is not None else int(wire.RATESPEC.unpack(spec)[5])
+    rate = int(wire.RATESPEC.unpack(spec)[5])
+    return max(rate, found.u64) if found is not None else rate
 
 
 def _rate(given: Given, spec: bytes, table: int, rate64: int) -> Rate | None:

@@ -37,7 +37,10 @@ class SampleKind(Kind[SampleParams]):
             raise NetlinkError(errno.EINVAL, "sample rate and group are required")
         if not one_in:
             raise NetlinkError(errno.EINVAL, "invalid sample rate")
-        return SampleParams(one_in, group, given.u32(TcaSample.TRUNC_SIZE))
+        truncate = given.u32(TcaSample.TRUNC_SIZE)
+        if truncate is None and old is not None:
+            truncate = old.params.truncate  # a replacement that names none leaves the old one
+        return SampleParams(one_in, group, truncate)
 
     def dump(self, action: Action[SampleParams], generic: bytes, net: NetActions) -> list[Attr]:
         params = action.params

@@ -39,7 +39,7 @@ class SkbeditKind(Kind[SkbeditParams]):
             raise NetlinkError(errno.EINVAL)
         if self._flags(given) & SKBEDIT_F_TXQ_SKBHASH:
             if not {TcaSkbedit.QUEUE_MAPPING, TcaSkbedit.QUEUE_MAPPING_MAX} <= attrs.keys():
-                raise self.refuse("Missing required attributes.")
+                raise self.refuse("Missing required range of queue_mapping.")
             if attrs[TcaSkbedit.QUEUE_MAPPING_MAX].u16 < attrs[TcaSkbedit.QUEUE_MAPPING].u16:
                 raise self.refuse("The range of queue_mapping is invalid, max < min.")
         return given

@@ -10,8 +10,8 @@ from ...errors import NetlinkError
 from ...netlink import act as wire
 from ...netlink import attr as nla
 from ...netlink.act import TUNNEL_KEY_RELEASE, TUNNEL_KEY_SET, TcaTunnelKey
-from ...netlink.attr import Attr, iter_attrs
-from ...netlink.policy import PolicyError
+from ...netlink.attr import NLA_HDRLEN, Attr, leftover
+from ...netlink.policy import Nla, Policy, PolicyError, Rule, parse_attrs
 from ...tc.actions.action import Action
 from ...tc.actions.tunnel_key import Tunnel, TunnelKey, TunnelKeyParams
 from .kind import Given, Kind
@@ -36,6 +36,7 @@ class TunnelKeyKind(Kind[TunnelKeyParams]):
     parms = TcaTunnelKey.PARMS
     tm = TcaTunnelKey.TM
     explains = True
+    exists = "TC IDR already exists"
 
     def parse(self, options: Attr | None) -> Given:
         if options is None:
@@ -67,6 +68,8 @@ class TunnelKeyKind(Kind[TunnelKeyParams]):
         def payload(number: int, size: int) -> bytes:
             return attrs[number].payload[:size]
 
+        nest = attrs.get(TcaTunnelKey.ENC_OPTS)
+        kind, options, told = _options(nest) if nest is not None else (0, b"", b"")
         if {TcaTunnelKey.ENC_IPV4_SRC, TcaTunnelKey.ENC_IPV4_DST} <= attrs.keys():
             src, dst = payload(TcaTunnelKey.ENC_IPV4_SRC, 4), payload(TcaTunnelKey.ENC_IPV4_DST, 4)
         elif {TcaTunnelKey.ENC_IPV6_SRC, TcaTunnelKey.ENC_IPV6_DST} <= attrs.keys():
@@ -74,8 +77,6 @@ class TunnelKeyKind(Kind[TunnelKeyParams]):
         else:
             raise NetlinkError(errno.EINVAL, "Missing either ipv4 or ipv6 src and dst")
         key_id, port = TcaTunnelKey.ENC_KEY_ID, TcaTunnelKey.ENC_DST_PORT
-        nest = attrs.get(TcaTunnelKey.ENC_OPTS)
-        kind, options, told = _options(nest) if nest is not None else (0, b"", b"")
         return Tunnel(
             src,
             dst,
@@ -117,58 +118,72 @@ class TunnelKeyKind(Kind[TunnelKeyParams]):
 def _options(nest: Attr) -> tuple[int, bytes, bytes]:
     """tunnel_key_copy_opts(): the kind, what the tunnel's header has, and how a reply tells it.
 
-    Only geneve may have several; kinds do not mix.
+    Only geneve may have several; kinds do not mix, and unknown ones are passed over.
     """
     kinds = nest.attrs()
-    if not kinds or len({each.type for each in kinds}) > 1 or kinds[0].type not in _FLAGS:
-        raise NetlinkError(errno.EINVAL, "Unknown tunnel option type" if kinds else None)
-    kind = kinds[0].type
-    if kind != GENEVE and len(kinds) > 1:
-        raise NetlinkError(errno.EINVAL, "Duplicate type for tunnel options")
-    options, told = b"", []
+    kind, options, told = 0, b"", []
     for each in kinds:
-        made, attrs = _OPTIONS[kind](list(iter_attrs(each.payload)))
-        options += made
+        if each.type not in _OPTIONS:
+            continue
+        name, parse = _OPTIONS[each.type]
+        if kind and (kind != each.type or kind != GENEVE):
+            raise NetlinkError(errno.EINVAL, f"Duplicate type for {name} options")
+        made, attrs = parse(each)
+        kind, options = each.type, options + made
         told += attrs
-    if len(options) > OPTIONS_MAX:
-        raise NetlinkError(errno.EINVAL, "Tunnel options exceeds max size")
+        if len(options) > OPTIONS_MAX:
+            raise NetlinkError(errno.EINVAL, "Tunnel options exceeds max size")
+    if not options:
+        raise NetlinkError(errno.EINVAL, "Empty list of tunnel options")
+    if leftover(nest.payload) > 0:
+        raise NetlinkError(errno.EINVAL, "Trailing data after parsing tunnel key options attributes")
+    if kinds[0].type != kind:
+        raise NetlinkError(errno.EINVAL, "Cannot set tunnel options for unknown tunnel type")
     return kind, options, nla.encode_attrs([nla.nest(kind, told)])
 
 
-def _geneve(attrs: list[Attr]) -> tuple[bytes, list[Attr]]:
+def _parsed(nest: Attr, policy: Policy) -> dict[int, Attr]:
+    return parse_attrs(nest.payload, policy, max(policy), offset=nest.offset + NLA_HDRLEN).attrs
+
+
+_GENEVE_OPT: Policy = {1: Rule(Nla.U16), 2: Rule(Nla.U8), 3: Rule(Nla.BINARY, 127)}
+_VXLAN_OPT: Policy = {1: Rule(Nla.U32)}
+_ERSPAN_OPT: Policy = {1: Rule(Nla.U8), 2: Rule(Nla.U32), 3: Rule(Nla.U8), 4: Rule(Nla.U8)}
+"""geneve_opt_policy, vxlan_opt_policy and erspan_opt_policy."""
+
+
+def _geneve(nest: Attr) -> tuple[bytes, list[Attr]]:
     """tunnel_key_copy_geneve_opt(): struct geneve_opt."""
-    found = {attr.type: attr for attr in attrs}
+    found = _parsed(nest, _GENEVE_OPT)
     if not {1, 2, 3} <= found.keys():
         raise NetlinkError(errno.EINVAL, "Missing tunnel key geneve option class, type or data")
     data = found[3].payload
-    if not 4 <= len(data) <= 127:
+    if len(data) < 4:
         raise NetlinkError(errno.ERANGE, "Tunnel key geneve option data is less than 4 bytes long")
     if len(data) % 4:
         raise NetlinkError(errno.ERANGE, "Tunnel key geneve option data is not a multiple of 4 bytes long")
-    if len(found[1].payload) < 2 or not found[2].payload:
-        raise NetlinkError(errno.ERANGE)
     header = found[1].payload[:2] + bytes((found[2].u8, len(data) // 4))
     told = [nla.binary(1, found[1].payload[:2]), nla.u8(2, found[2].u8), nla.binary(3, data)]
     return header + data, told
 
 
-def _vxlan(attrs: list[Attr]) -> tuple[bytes, list[Attr]]:
+def _vxlan(nest: Attr) -> tuple[bytes, list[Attr]]:
     """tunnel_key_copy_vxlan_opt(): struct vxlan_metadata."""
-    found = {attr.type: attr for attr in attrs}
-    if 1 not in found or len(found[1].payload) < 4:
+    found = _parsed(nest, _VXLAN_OPT)
+    if 1 not in found:
         raise NetlinkError(errno.EINVAL, "Missing tunnel key vxlan option gbp")
     gbp = found[1].u32 & 0x00FFFFFF
     return struct.pack("=I", gbp), [nla.u32(1, gbp)]
 
 
-def _erspan(attrs: list[Attr]) -> tuple[bytes, list[Attr]]:
+def _erspan(nest: Attr) -> tuple[bytes, list[Attr]]:
     """tunnel_key_copy_erspan_opt(): struct erspan_metadata."""
-    found = {attr.type: attr for attr in attrs if attr.payload}
+    found = _parsed(nest, _ERSPAN_OPT)
     if 1 not in found:
         raise NetlinkError(errno.EINVAL, "Missing tunnel key erspan option ver")
     version = found[1].u8
     if version == 1:
-        if 2 not in found or len(found[2].payload) < 4:
+        if 2 not in found:
             raise NetlinkError(errno.EINVAL, "Missing tunnel key erspan option index")
         index = found[2].payload[:4]
         return struct.pack("=i", 1) + index + bytes(4), [nla.u8(1, 1), nla.binary(2, index)]
@@ -182,7 +197,7 @@ def _erspan(attrs: list[Attr]) -> tuple[bytes, list[Attr]]:
     return struct.pack("=i", 2) + words, told
 
 
-_OPTIONS = {GENEVE: _geneve, VXLAN: _vxlan, ERSPAN: _erspan}
+_OPTIONS = {GENEVE: ("geneve", _geneve), VXLAN: ("vxlan", _vxlan), ERSPAN: ("erspan", _erspan)}
 
 
 TUNNEL_KEY = TunnelKeyKind()

@@ -55,12 +55,11 @@ class VlanKind(Kind[VlanParams]):
     ) -> VlanParams:
         what, attrs = VlanWhat(wire.VLAN_PARMS.unpack_from(given.parms)[-1]), given.attrs
         if what in _TAGGING:
-            prio = attrs.get(TcaVlan.PUSH_VLAN_PRIORITY)
+            said = attrs.get(TcaVlan.PUSH_VLAN_PRIORITY)
+            # A tag that is pushed has a priority, also where none was said.
+            prio = said.u8 if said is not None else 0 if what is VlanWhat.PUSH else None
             return VlanParams(
-                what,
-                vid=attrs[TcaVlan.PUSH_VLAN_ID].u16,
-                protocol=self._protocol(given),
-                prio=prio.u8 & 7 if prio is not None else None,
+                what, vid=attrs[TcaVlan.PUSH_VLAN_ID].u16, protocol=self._protocol(given), prio=prio
             )
         if what is VlanWhat.PUSH_ETH:
             return VlanParams(

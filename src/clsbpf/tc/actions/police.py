@@ -133,7 +133,7 @@ class Police(Action[PoliceParams]):
         self.used(skb)
         params = self.params
         too_fast = params.average and (rates is None or rates[0] >= params.average)
-        if not too_fast and self._conforms(params, skb.wire_len):
+        if not too_fast and self._conforms(params, skb.wire_len, skb.mac_len if skb.at_ingress else 0):
             if params.result == TcAct.SHOT:
                 self.dropped()
             return params.result
@@ -142,9 +142,12 @@ class Police(Action[PoliceParams]):
             self.dropped()
         return self.control
 
-    def _conforms(self, params: PoliceParams, length: int) -> bool:
-        """Take the packet's tokens, if there are enough in every bucket."""
-        if length > params.mtu:
+    def _conforms(self, params: PoliceParams, length: int, link_layer: int) -> bool:
+        """Take the packet's tokens, if there are enough in every bucket.
+
+        Only for the mtu does the link-layer header count at ingress, too (tcf_police_mtu_check).
+        """
+        if length + link_layer > params.mtu:
             return False
         if params.rate is None and not params.packets:
             return True

@@ -8,11 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...skb import Skb
+from ..act import TcAct
 from ..result import ClassifyResult
 from . import headers
 from .action import Action
 
-NO_QUEUE_MAPPING = 0xFFFF
+_HEADER_BYTES = {headers.ETH_P_IP: 20, headers.ETH_P_IPV6: 40}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +38,20 @@ class Skbedit(Action[SkbeditParams]):
     kind = "skbedit"
 
     def act(self, skb: Skb, result: ClassifyResult) -> int:
-        """tcf_skbedit_act()."""
+        """tcf_skbedit_act(): SHOT for a packet that shall give its DS field and has no whole IP header."""
         self.used(skb)
         params = self.params
         if params.priority is not None:
             skb.priority = params.priority
         if params.inherit_dsfield:
-            dsfield = headers.dsfield(skb)
-            if dsfield is not None:
+            protocol, offset = headers.inner_protocol(skb)
+            size = _HEADER_BYTES.get(protocol)
+            if size is not None:
+                if headers.read(skb, offset, size) is None:
+                    self.dropped()
+                    return TcAct.SHOT
+                dsfield = headers.dsfield(skb)
+                assert dsfield is not None
                 skb.priority = dsfield >> 2
         if params.queue is not None:
             queue = params.queue

@@ -14,6 +14,7 @@ from . import headers
 from .action import Action
 
 ETH_HLEN = 14
+ARPHRD_ETHER = 1
 CE = 3
 """INET_ECN_CE."""
 
@@ -36,18 +37,20 @@ class Skbmod(Action[SkbmodParams]):
     kind = "skbmod"
 
     def act(self, skb: Skb, result: ClassifyResult) -> int:
-        """tcf_skbmod_act(): a packet whose addresses are not there is dropped."""
+        """tcf_skbmod_act(): a packet whose addresses are not there is dropped, as an overlimit."""
         self.used(skb)
         if self.control == TcAct.SHOT:
-            self.dropped()
+            self.overlimit()
             return TcAct.SHOT
         if self.params.ecn:
             _mark_congestion(skb)
             return self.control
+        if skb.hatype != ARPHRD_ETHER:
+            return self.control
         start = skb.mac_header - skb.data
         header = headers.read(skb, start, ETH_HLEN)
         if header is None:
-            self.dropped()
+            self.overlimit()
             return TcAct.SHOT
         params = self.params
         dst, src = params.dst or header[:6], params.src or header[6:12]

@@ -91,7 +91,7 @@ def _push(skb: Skb, params: VlanParams) -> bool:
         if not _insert_tag(skb, skb.vlan_proto, skb.vlan_tci):
             return False
         skb.protocol = skb.vlan_proto
-    _set_tag(skb, (params.protocol, params.vid | (params.prio or 0) << PRIO_SHIFT))
+    _set_tag(skb, (params.protocol, params.vid | (params.prio or 0) << PRIO_SHIFT & 0xFFFF))
     return True
 
 
@@ -108,7 +108,7 @@ def _modify(skb: Skb, params: VlanParams) -> bool:
         return True
     tci = tci & ~VID_MASK | params.vid
     if params.prio is not None:
-        tci = tci & ~PRIO_MASK | params.prio << PRIO_SHIFT
+        tci = tci & ~PRIO_MASK | params.prio << PRIO_SHIFT & 0xFFFF
     _set_tag(skb, (params.protocol, tci))
     return True
 
