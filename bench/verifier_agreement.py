@@ -47,11 +47,12 @@ class Tally:
         self.visited = 0
         self.refusals: collections.Counter[str] = collections.Counter()
 
-    def judge(self, spec: ProgramSpec, maps: dict[str, int], btf_fd: int, btf: object) -> None:
+    def judge(self, spec: ProgramSpec, loaded: loader.LoadedObject, btf: object) -> None:
         begin = time.perf_counter()
         kernel = ""
         try:
-            os.close(loader._load_program(spec, maps, btf_fd))
+            btf_fd = loaded._others[0] if loaded._others else 0
+            os.close(loader._load_program(spec, loaded.maps, btf_fd, loaded.calls))
         except VerifierError as error:
             kernel = _last(error.log) or f"errno {error.errno}"
         self.kernels += time.perf_counter() - begin
@@ -124,7 +125,7 @@ def main() -> None:
         with loader.load(spec, []) as loaded:
             for _ in range(options.random):
                 program = ProgramSpec("random", insns=grammar_program(random), license="GPL", maps=MAPS)
-                tally.judge(program, loaded.maps, 0, None)
+                tally.judge(program, loaded, None)
         print("grammar:")
         tally.print()
         if options.words:
@@ -145,7 +146,6 @@ def main() -> None:
         for path, spec in objects:
             try:
                 with loader.load(spec, []) as loaded:
-                    btf_fd = loaded._others[0] if loaded._others else 0
                     for name, program in spec.programs.items():
                         if program.type not in ("sched_cls", "sched_act"):
                             continue
@@ -153,12 +153,11 @@ def main() -> None:
                             program, name=f"{path.parent.name}/{path.stem}:{name}"[-60:]
                         )
                         if options.real:
-                            real.judge(named, loaded.maps, btf_fd, spec.btf)
+                            real.judge(named, loaded, spec.btf)
                         for _ in range(share // len(spec.programs) + 1 if options.mutated else 0):
                             changed.judge(
                                 dataclasses.replace(named, insns=mutated(program.insns, random)),
-                                loaded.maps,
-                                btf_fd,
+                                loaded,
                                 spec.btf,
                             )
             except ClsbpfError as error:

@@ -39,6 +39,7 @@ LAYERS: dict[str, int] = {
 }
 
 SAME_LAYER = {
+    ("verifier", "objfile"),  # what the kernel's structures hold is in its BTF
     ("profile", "errors"),  # an unknown profile's name is an error
     ("skb", "link"),  # a packet's link layer
     ("capture", "link"),

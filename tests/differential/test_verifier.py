@@ -36,7 +36,7 @@ def ours(spec: ProgramSpec, btf: object = None) -> str:
 def kernels(spec: ProgramSpec, loaded: LoadedObject) -> str:
     """The kernel's log where it refuses; empty where it accepts."""
     try:
-        os.close(loader._load_program(spec, loaded.maps, loaded._others[0] if loaded._others else 0))
+        os.close(loader._load_program(spec, loaded.maps, loaded._others[0] if loaded._others else 0, loaded.calls))
     except VerifierError as error:
         return error.log or f"errno {error.errno}"
     return ""

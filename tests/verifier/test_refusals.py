@@ -51,7 +51,7 @@ def test_the_reason_is_the_rule(what: str, kind: str, text: str) -> None:
 @pytest.mark.parametrize(("what", "kind", "text"), REFUSED, ids=[what for what, *_ in REFUSED])
 def test_the_kernel_refuses_it_too(what: str, kind: str, text: str, kernel_maps: LoadedObject) -> None:
     with pytest.raises(VerifierError):
-        loader._load_program(spec_of(text), kernel_maps.maps, 0)
+        loader._load_program(spec_of(text), kernel_maps.maps, 0, kernel_maps.calls)
 
 
 def test_the_four_parts() -> None:

@@ -14,10 +14,12 @@ from ..bpf import context
 from ..bpf.maps import MapFlag
 from ..bpf.spec import SOCKET_FILTER, MapSpec
 from . import tnum
-from .fields import special_fields
+from .fields import KPTRS, SpecialField, special_fields
 from .ranges import S64_MIN
 from .refusal import Refused
+from .types import Struct, at_offset, btf_of, kernel_struct
 from .values import (
+    ALLOC,
     BTF,
     CTX,
     KIND_NAMES,
@@ -26,15 +28,22 @@ from .values import (
     MAP_VALUE,
     MAYBE_NULL,
     MEM,
+    NON_OWNING,
     PACKET,
     PACKET_META,
     PACKETS,
+    PERCPU,
+    RCU,
     RDONLY,
+    RINGBUF,
     SCALAR,
     SOCK_COMMON,
     SOCKET,
     STACK,
     TCP_SOCK,
+    TRUSTED,
+    UNTRUSTED,
+    USER,
     Reg,
 )
 
@@ -47,10 +56,22 @@ MAX_STACK = 512
 
 
 def kind_name(reg: Reg) -> str:
-    """reg_type_str: `map_value_or_null`."""
-    prefix = "rdonly_" if reg.flags & RDONLY else "ringbuf_" if reg.flags & 4 else ""
-    suffix = "_or_null" if reg.flags & MAYBE_NULL else ""
-    return prefix + KIND_NAMES[reg.kind] + suffix
+    """reg_type_str: `map_value_or_null`, `trusted_ptr_sk_buff`."""
+    flags = reg.flags
+    if not flags and reg.kind != BTF:
+        return KIND_NAMES[reg.kind]
+    prefix = "".join(word for bit, word in _PREFIXES if flags & bit)
+    name = KIND_NAMES[reg.kind] + (str(reg.obj) if reg.kind == BTF else "")
+    if flags & MAYBE_NULL:
+        name = f"{KIND_NAMES[reg.kind]}or_null_{reg.obj}" if reg.kind == BTF else f"{name}_or_null"
+    return prefix + name
+
+
+_PREFIXES = (
+    (RDONLY, "rdonly_"), (RINGBUF, "ringbuf_"), (USER, "user_"), (PERCPU, "percpu_"),
+    (UNTRUSTED, "untrusted_"), (ALLOC, ""), (NON_OWNING, "non_own_ref_"), (RCU, "rcu_"),
+    (TRUSTED, "trusted_"),
+)  # fmt: skip
 
 
 def check_within(
@@ -169,13 +190,25 @@ def check_map_value(
     for field in special_fields(spec):
         low, high = reg.var.smin + off, reg.var.umax + off + size
         if low < field.offset + field.size and field.offset < high:
-            raise Refused(
-                "special-field",
-                f"{field.name} cannot be accessed "
-                + ("indirectly by helper" if helper else "directly by load/store"),
-                regno,
-                field=field.name,
-            )
+            _check_field(reg, regno, off, size, field, helper)
+
+
+def _check_field(reg: Reg, regno: int, off: int, size: int, field: SpecialField, helper: bool) -> None:
+    """Of the fields of a value, only a kernel pointer may be loaded or stored, whole."""
+    if field.name not in KPTRS:
+        how = "indirectly by helper" if helper else "directly by load/store"
+        raise Refused("special-field", f"{field.name} cannot be accessed {how}", regno, field=field.name)
+    problem = ""
+    if helper:
+        problem = "kptr cannot be accessed indirectly by helper"
+    elif reg.var.mask:
+        problem = "kptr access cannot have variable offset"
+    elif field.offset != off + reg.var.value:
+        problem = f"kptr access misaligned expected={field.offset} off={off + reg.var.value}"
+    elif size != 8:
+        problem = "kptr access size must be BPF_DW"
+    if problem:
+        raise Refused("special-field", problem, regno, field="kptr")
 
 
 def check_stack_bounds(
@@ -303,6 +336,8 @@ def _access_map_key(v: Walk, reg: Reg, regno: int, off: int, size: int, write: b
 def _access_mem(v: Walk, reg: Reg, regno: int, off: int, size: int, write: bool) -> None:
     if write and reg.flags & RDONLY:
         raise Refused("read-only", f"R{regno} cannot write into {kind_name(reg)}", regno, map="the memory")
+    if reg.flags & RDONLY and reg.flags & UNTRUSTED:
+        return  # loads that cannot fault
     check_region(reg, regno, off, size, reg.size, "memory, mem")
 
 
@@ -334,12 +369,56 @@ def _access_socket(v: Walk, reg: Reg, regno: int, off: int, size: int, write: bo
 
 
 def _access_btf(v: Walk, reg: Reg, regno: int, off: int, size: int, write: bool) -> None:
-    """check_ptr_to_btf_access, without the kernel's types: what a structure holds is not known here."""
-    raise Refused(
-        "not-covered",
-        f"R{regno} access to struct {reg.obj}: the layout of kernel structures is not known here",
-        regno,
-    )
+    """check_ptr_to_btf_access."""
+    struct: Struct = reg.obj
+    if not v.gpl_compatible and not struct.local:
+        raise Refused(
+            "licence",
+            f"Cannot access kernel 'struct {struct.name}' from non-GPL compatible program",
+            regno,
+            errno=22,
+            helper=f"struct {struct.name}",
+        )
+    problem = ""
+    if off < 0:
+        problem = f"R{regno} is ptr_{struct.name} invalid negative access: off={off}"
+    elif reg.var.mask or reg.var.value:
+        place = f"off={off}, var_off={tnum.text(reg.var.tnum)}"
+        problem = f"R{regno} is ptr_{struct.name} invalid variable offset: {place}"
+    elif reg.flags & (USER | PERCPU):
+        what = "user" if reg.flags & USER else "percpu"
+        problem = f"R{regno} is ptr_{struct.name} access {what} memory: off={off}"
+    if problem:
+        raise Refused("type-access", problem, regno, off=off, size=size)
+    if write and not (reg.flags & ALLOC and not reg.flags & (UNTRUSTED | PERCPU)):
+        if struct.name == "nf_conn" and not struct.local:
+            _write_conntrack(v, regno, struct, off, size)
+            return
+        if struct.name == "nf_conn___init" and not struct.local:
+            _write_conntrack(v, regno, struct, off, size)
+            return
+        raise Refused("read-only", "only read is supported", regno, map=f"struct {struct.name}")
+    if reg.flags & ALLOC:
+        for field in v.struct_fields(struct.id) if struct.local else ():
+            if off < field.offset + field.size and field.offset < off + size:
+                raise Refused(
+                    "special-field", f"direct access to {field.name} is disallowed", regno, field=field.name
+                )
+    at_offset(btf_of(v, struct), struct.id, off, size)
+
+
+def _write_conntrack(v: Walk, regno: int, struct: Struct, off: int, size: int) -> None:
+    """_nf_conntrack_btf_struct_access: the mark, and nothing else."""
+    btf = btf_of(v, kernel_struct("nf_conn"))
+    members = btf[kernel_struct("nf_conn").id].members
+    mark = next((member.bit_offset // 8 for member in members if member.name == "mark"), None)
+    if mark is None or off != mark:
+        raise Refused("read-only", "no write support to nf_conn at off", regno, map="struct nf_conn")
+    if off + size > mark + 4:
+        raise Refused(
+            "type-access", f"write access at off {off} with size {size} beyond the member of nf_conn ended at"
+            f" {mark + 4}", regno, off=off, size=size,
+        )  # fmt: skip
 
 
 _RULES: dict[int, Callable[[Walk, Reg, int, int, int, bool], None]] = {

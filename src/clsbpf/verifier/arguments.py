@@ -15,13 +15,25 @@ from ..bpf.helpers import BY_NUMBER
 from ..bpf.maps import MapFlag, MapType
 from ..bpf.spec import MapSpec
 from . import values
-from .access import check_fixed, check_map_value, check_packet, check_region, check_stack_bounds, kind_name
-from .fields import field_named
-from .memory import check_initialised, destroy_dynptr, frame_of
+from .access import (
+    check_access,
+    check_fixed,
+    check_map_value,
+    check_packet,
+    check_region,
+    check_stack_bounds,
+    kind_name,
+)
+from .fields import KPTRS, SpecialField, field_named, fields_of
+from .locks import spin_lock
+from .memory import check_initialised, frame_of
 from .prototypes import Proto
 from .refusal import Refused
-from .state import DYNPTR_BYTES, EMPTY, SPILL, ZERO, Slot
+from .stack_objects import check_new_dynptr, dynptr_at, use_dynptr
+from .state import EMPTY, LOCK, SPILL, ZERO
+from .types import Struct, is_or_begins_with, kernel_struct
 from .values import (
+    ALLOC,
     BTF,
     CTX,
     DYNPTR,
@@ -35,6 +47,8 @@ from .values import (
     PACKET,
     PACKET_META,
     PACKETS,
+    PERCPU,
+    RCU,
     RDONLY,
     RINGBUF,
     SCALAR,
@@ -43,6 +57,7 @@ from .values import (
     STACK,
     TCP_SOCK,
     TRUSTED,
+    UNTRUSTED,
     Reg,
     mark_precise,
 )
@@ -51,7 +66,7 @@ if TYPE_CHECKING:
     from .walk import Walk
 
 MAX_VAR_SIZE = 1 << 29
-TIMER_INIT = 169
+SPIN_LOCK, TIMER_INIT, KPTR_XCHG, DYNPTR_WRITE = 93, 169, 194, 202
 
 
 @dataclass(slots=True)
@@ -74,7 +89,8 @@ class Call:
     key: int | None = None
     """The key, where it is a number known now."""
     dynptr: Reg | None = None
-    new_dynptr: tuple[Reg, int] | None = None
+    new_dynptr: Reg | None = None
+    kptr: SpecialField | None = None
     mem_reg: Reg | None = None
 
     @property
@@ -84,11 +100,14 @@ class Call:
         return f"{helper.symbol}#{self.number}" if helper is not None else "a function"
 
 
+ANY_CALL = Call(0, Proto((), "int", True, False, False, False))
+"""Of memory that is not a helper's argument: a global function's, a kernel function's."""
+
 _MEMORY = frozenset({STACK, PACKET, PACKET_META, MAP_KEY, MAP_VALUE})
 _EXPECTED: dict[str, frozenset[int]] = {
     "key": _MEMORY,
     "value": _MEMORY,
-    "mem": _MEMORY | {MEM},
+    "mem": _MEMORY | {MEM, BTF},
     "size": frozenset({SCALAR}),
     "ctx": frozenset({CTX}),
     "map": frozenset({MAP_PTR}),
@@ -96,12 +115,15 @@ _EXPECTED: dict[str, frozenset[int]] = {
     "sk_common": frozenset({SOCK_COMMON, SOCKET, TCP_SOCK}),
     "func": frozenset({FUNC}),
     "stack": frozenset({STACK}),
-    "lock": frozenset({MAP_VALUE}),
+    "lock": frozenset({MAP_VALUE, BTF}),
+    "kptr": frozenset({MAP_VALUE, BTF}),
+    "exchanged": frozenset({BTF}),
     "timer": frozenset({MAP_VALUE}),
     "string": frozenset({MAP_VALUE}),
     "record": frozenset({MEM}),
     "dynptr": frozenset({STACK, DYNPTR}),
     "task": frozenset({BTF}),
+    "cgroup": frozenset({BTF}),
 }
 
 
@@ -137,7 +159,7 @@ def _check_argument(v: Walk, call: Call, regno: int, word: str) -> None:
         if reg.kind == MEM:
             allowed_flags = {RINGBUF} if base == "record" else {0, RINGBUF}
         if reg.kind == BTF:
-            allowed_flags = {0, TRUSTED}
+            allowed_flags = _BTF_FLAGS.get(base, {0, TRUSTED, RCU})
         if reg.kind not in expected or flags not in allowed_flags:
             names = ", ".join(KIND_NAMES[k] for k in sorted(expected))
             raise Refused(
@@ -161,7 +183,10 @@ def _check_argument(v: Walk, call: Call, regno: int, word: str) -> None:
             )
         if base == "record":
             check_fixed(reg, regno)
-    if call.proto.releases and regno == 1 and not reg.ref:
+        if reg.kind == BTF and base in _STRUCTS:
+            _check_struct(v, call, regno, reg, kernel_struct(_STRUCTS[base]))
+    releases = call.proto.releases and regno == (2 if call.number == KPTR_XCHG else 1)
+    if releases and not reg.ref and not (nullable and reg.is_null):
         raise Refused(
             "release",
             f"R{regno} must be referenced when passed to release function",
@@ -169,7 +194,7 @@ def _check_argument(v: Walk, call: Call, regno: int, word: str) -> None:
             errno=22,
             helper=call.name,
         )
-    if reg.ref:
+    if reg.ref and base != "kptr":
         if call.ref:
             raise Refused(
                 "release", f"more than one arg with ref_obj_id R{regno} {reg.ref} {call.ref}", regno
@@ -178,6 +203,28 @@ def _check_argument(v: Walk, call: Call, regno: int, word: str) -> None:
     rule = _RULES.get(word)
     if rule is not None:
         rule(v, call, regno, reg)
+
+
+_BTF_FLAGS = {
+    "lock": {ALLOC},
+    "kptr": {ALLOC},
+    "mem": {TRUSTED},
+    "exchanged": {0, TRUSTED, RCU, ALLOC, ALLOC | PERCPU},
+}
+_STRUCTS = {"sock": "sock_common", "task": "task_struct", "cgroup": "cgroup"}
+
+
+def _check_struct(v: Walk, call: Call, regno: int, reg: Reg, wanted: Struct) -> None:
+    """check_reg_type, of a pointer to a structure: it is the one that is wanted, or begins with it."""
+    if not is_or_begins_with(v, reg.obj, reg.off, wanted, strict=False):
+        raise Refused(
+            "argument-kind",
+            f"R{regno} is of type {reg.obj.name} but {wanted.name} is expected",
+            regno,
+            of=f"a pointer to struct {reg.obj.name}",
+            expected=f"a pointer to struct {wanted.name}",
+            helper=call.name,
+        )
 
 
 _ANY_OFFSET = _MEMORY | {MEM, SCALAR}
@@ -216,6 +263,8 @@ def helper_access(v: Walk, call: Call, regno: int, size: int, *, write: bool, ze
                     "read-only", f"R{regno} cannot write into {kind_name(reg)}", regno, map="the memory"
                 )
             check_region(reg, regno, reg.off, size, reg.size, "memory, mem", zero=zero)
+        case values.BTF:
+            check_access(v, reg, regno, 0, size, write=write)
         case values.STACK:
             _stack_argument(v, call, regno, reg, size, write=write, zero=zero, raw=raw)
         case _:
@@ -340,62 +389,106 @@ def _function(v: Walk, call: Call, regno: int, reg: Reg) -> None:
     call.function = reg.obj
 
 
-def _special(name: str) -> Callable[[Walk, Call, int, Reg], None]:
-    def rule(v: Walk, call: Call, regno: int, reg: Reg) -> None:
-        """process_spin_lock, process_timer_func: a pointer to just that member."""
-        spec: MapSpec = reg.obj
-        if reg.var.mask:
-            raise Refused(
-                "constant",
-                f"R{regno} doesn't have constant offset. {name} has to be at the constant offset",
-                regno,
-                errno=22,
-            )
-        place = field_named(spec, name)
-        if place is None:
-            if spec.value_type is None:
-                raise Refused(
-                    "special-field",
-                    f"map '{spec.name}' has to have BTF in order to use {name}",
-                    regno,
-                    field=name,
-                    errno=22,
-                )
-            raise Refused(
-                "special-field", f"map '{spec.name}' has no valid {name}", regno, field=name, errno=22
-            )
-        at = reg.off + reg.var.smin
-        if place.offset != at:
+def _timer(v: Walk, call: Call, regno: int, reg: Reg) -> None:
+    """check_map_field_pointer: a pointer to just that member."""
+    spec: MapSpec = reg.obj
+    name = "bpf_timer"
+    if reg.var.mask:
+        raise Refused(
+            "constant",
+            f"R{regno} doesn't have constant offset. {name} has to be at the constant offset",
+            regno,
+            errno=22,
+        )
+    place = field_named(v, reg, name)
+    if place is None:
+        if spec.value_type is None:
             raise Refused(
                 "special-field",
-                f"off {at} doesn't point to 'struct {name}' that is at {place.offset}",
+                f"map '{spec.name}' has to have BTF in order to use {name}",
                 regno,
                 field=name,
                 errno=22,
             )
-        if name == "bpf_timer":
-            call.map, call.map_uid = spec, reg.uid
-        else:
-            _lock(v, call, reg)
-
-    return rule
-
-
-def _lock(v: Walk, call: Call, reg: Reg) -> None:
-    state = v.state
-    if call.number == 93:
-        if state.lock is not None:
-            raise Refused("lock", "Locking two bpf_spin_locks are not allowed", 1, errno=22)
-        state.lock = (reg.id, reg.obj)
-        return
-    if state.lock is None:
-        raise Refused("lock", "bpf_spin_unlock without taking a lock", 1, errno=22)
-    if state.lock[0] != reg.id or state.lock[1] is not reg.obj:
-        raise Refused("lock", "bpf_spin_unlock of different lock", 1, errno=22)
-    state.lock = None
+        raise Refused("special-field", f"map '{spec.name}' has no valid {name}", regno, field=name, errno=22)
+    at = reg.off + reg.var.smin
+    if place.offset != at:
+        raise Refused(
+            "special-field",
+            f"off {at} doesn't point to 'struct {name}' that is at {place.offset}",
+            regno,
+            field=name,
+            errno=22,
+        )
+    call.map, call.map_uid = spec, reg.uid
 
 
-def _string(v: Walk, call: Call, regno: int, reg: Reg) -> None:
+def _lock(v: Walk, call: Call, regno: int, reg: Reg) -> None:
+    if v.frame.callback == "bpf_rbtree_add_impl" and v.state.locked:
+        raise Refused("callback", "can't spin_{lock,unlock} in rbtree cb", regno)
+    spin_lock(v, regno, reg, LOCK, take=call.number == SPIN_LOCK)
+
+
+def _kptr(v: Walk, call: Call, regno: int, reg: Reg) -> None:
+    """process_kptr_func."""
+    if reg.kind == MAP_VALUE and reg.obj.value_type is None:
+        raise Refused(
+            "special-field",
+            f"map '{reg.obj.name}' has to have BTF in order to use bpf_kptr_xchg",
+            regno,
+            field="kptr",
+            errno=22,
+        )
+    if reg.var.mask:
+        raise Refused(
+            "constant",
+            f"R{regno} doesn't have constant offset. kptr has to be at the constant offset",
+            regno,
+            errno=22,
+        )
+    fields = [field for field in fields_of(v, reg) if field.name in KPTRS]
+    if not fields:
+        raise Refused("special-field", f"R{regno} has no valid kptr", regno, field="kptr", errno=22)
+    at = reg.off + reg.var.smin
+    found = next((field for field in fields if field.offset == at), None)
+    if found is None:
+        raise Refused("special-field", f"off={at} doesn't point to kptr", regno, field="kptr")
+    if found.name not in ("kptr_ref", "kptr_percpu"):
+        raise Refused("special-field", f"off={at} kptr isn't referenced kptr", regno, field="kptr")
+    call.kptr = found
+
+
+def _exchanged(v: Walk, call: Call, regno: int, reg: Reg) -> None:
+    assert call.kptr is not None
+    if not reg.is_null:
+        check_kptr_type(v, regno, reg, call.kptr)
+
+
+def check_kptr_type(v: Walk, regno: int, reg: Reg, field: SpecialField) -> None:
+    """map_kptr_match_type: may this pointer be put where the map keeps one?"""
+    target = field.target
+    assert target is not None
+    allowed = MAYBE_NULL | (ALLOC if target.local else TRUSTED | RCU)
+    if field.name == "kptr_percpu":
+        allowed |= PERCPU
+    if field.name == "kptr_unref":
+        allowed |= UNTRUSTED
+    right = reg.kind == BTF and not reg.flags & ~allowed
+    if right:
+        check_fixed(reg, regno, offset_ok=True)
+        right = is_or_begins_with(v, reg.obj, reg.off, target, strict=field.name != "kptr_unref")
+    if not right:
+        raise Refused(
+            "argument-kind",
+            f"invalid kptr access, R{regno} type={kind_name(reg)} expected=ptr_{target.name}",
+            regno,
+            of=kind_name(reg),
+            expected=f"a pointer to struct {target.name}",
+            helper="bpf_kptr_xchg",
+        )
+
+
+def check_constant_string(regno: int, reg: Reg) -> None:
     """check_reg_const_str."""
     spec: MapSpec = reg.obj
     if not (spec.frozen and spec.flags & MapFlag.RDONLY_PROG):
@@ -409,54 +502,27 @@ def _string(v: Walk, call: Call, regno: int, reg: Reg) -> None:
         raise Refused("constant", "string is not zero-terminated", regno, errno=22)
 
 
-def _dynptr_slot(v: Walk, regno: int, reg: Reg) -> Slot:
-    if reg.kind == DYNPTR:
-        return Slot(bytes([DYNPTR_BYTES]) * 8, reg)
-    if reg.var.mask or (reg.off + reg.var.smin) % 8:
-        raise Refused("dynptr", "dynptr has to be at a constant offset", regno, errno=22)
-    at = reg.off + reg.var.smin
-    if not -512 <= at <= -16:
-        raise Refused("dynptr", f"cannot pass in dynptr at an offset={at}", regno, errno=22)
-    number = -at // 8 - 1
-    slot = frame_of(v, reg).stack.get(number, EMPTY)
-    below = frame_of(v, reg).stack.get(number - 1, EMPTY)
-    v.state.mark_read(reg.size, 3 << number - 1)
-    if DYNPTR_BYTES not in slot.kinds or below.reg.id != slot.reg.id or slot.reg.size != 1:
-        raise Refused("dynptr", f"Expected an initialized dynptr as arg #{regno - 1}", regno, errno=22)
-    return slot
+def _string(v: Walk, call: Call, regno: int, reg: Reg) -> None:
+    check_constant_string(regno, reg)
 
 
 def _dynptr(v: Walk, call: Call, regno: int, reg: Reg) -> None:
-    slot = _dynptr_slot(v, regno, reg)
-    call.dynptr = slot.reg
-    if call.proto.arguments[regno - 1] == "dynptr-r":
-        if not slot.reg.ref:
-            raise Refused("dynptr", "arg 1 is an unacquired reference", regno, errno=22)
-        call.ref = slot.reg.ref
+    call.dynptr = use_dynptr(v, regno, reg, constant=call.number != DYNPTR_WRITE)
+
+
+def _released_dynptr(v: Walk, call: Call, regno: int, reg: Reg) -> None:
+    if reg.kind == DYNPTR:
+        raise Refused("dynptr", "cannot release unowned const bpf_dynptr", regno, errno=22)
+    held = dynptr_at(v, regno, reg)
+    if held is None or not held.ref:
+        raise Refused("dynptr", f"arg {regno} is an unacquired reference", regno, errno=22)
+    call.dynptr = use_dynptr(v, regno, reg, expected="ringbuf")
+    call.ref = held.ref
 
 
 def _new_dynptr(v: Walk, call: Call, regno: int, reg: Reg) -> None:
-    if reg.kind != STACK or reg.var.mask or (reg.off + reg.var.smin) % 8:
-        raise Refused(
-            "dynptr",
-            "cannot pass in dynptr at an offset"
-            if reg.kind == STACK
-            else "Dynptr has to be an uninitialized dynptr",
-            regno,
-            errno=22,
-        )
-    at = reg.off + reg.var.smin
-    check_stack_bounds(reg, regno, reg.off, 16, write=True, direct=False)
-    number = -at // 8 - 1
-    frame = frame_of(v, reg)
-    for n in (number, number - 1):
-        slot = frame.stack.get(n, EMPTY)
-        if DYNPTR_BYTES in slot.kinds:
-            if slot.reg.ref:
-                raise Refused("dynptr", "Dynptr has to be an uninitialized dynptr", regno, errno=22)
-            destroy_dynptr(v, frame, n)
-    call.new_dynptr = (reg, number)
-    call.raw.append((reg, regno, 16))
+    check_new_dynptr(v, regno, reg)
+    call.new_dynptr = reg
 
 
 _RULES: dict[str, Callable[[Walk, Call, int, Reg], None]] = {
@@ -468,14 +534,16 @@ _RULES: dict[str, Callable[[Walk, Call, int, Reg], None]] = {
     "size0": _size(True),
     "alloc": _constant,
     "func": _function,
-    "lock": _special("bpf_spin_lock"),
-    "timer": _special("bpf_timer"),
+    "lock": _lock,
+    "timer": _timer,
+    "kptr": _kptr,
+    "exchanged": _exchanged,
     "string": _string,
     "fix-w4": _fixed(4, write=True, raw=False),
     "fix-u8": _fixed(8, write=True, raw=True),
     "fix-r20": _fixed(20, write=False, raw=False),
     "fix-r40": _fixed(40, write=False, raw=False),
     "dynptr": _dynptr,
-    "dynptr-r": _dynptr,
+    "dynptr-r": _released_dynptr,
     "dynptr-u": _new_dynptr,
 }

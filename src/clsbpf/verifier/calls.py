@@ -14,25 +14,29 @@ from typing import TYPE_CHECKING
 
 from ..bpf.helpers import BY_NUMBER
 from ..bpf.maps import MapFlag, MapType
-from .arguments import Call, check_arguments
+from .arguments import DYNPTR_WRITE, Call, check_arguments
 from .cfg import SYNC_CALLBACKS, TIMER_SET_CALLBACK
-from .checks import check_no_reference
-from .fields import field_named
+from .fields import has_field
+from .locks import acquire, check_nothing_held, release
 from .memory import frame_of, overwrite
 from .prototypes import ACQUIRES, CASTS, HELPER_ACCEPTS, ITERABLE, MAP_ACCEPTS, SLEEPS, proto_of
 from .ranges import UNKNOWN, between, synced
 from .refusal import Refused
-from .state import ALL_SLOTS, DYNPTR_BYTES, Frame, Reference, Slot, State
+from .stack_objects import PACKET_DYNPTRS, make_dynptr, release_dynptr
+from .state import ALL_SLOTS, Frame, Slot, State
 from .tnum import U32, U64
+from .types import kernel_struct
 from .values import (
+    ALLOC,
     BTF,
     MAP_KEY,
     MAP_PTR,
     MAP_VALUE,
     MAYBE_NULL,
     MEM,
-    NOT_INIT,
+    PACKET_SLICE,
     PACKETS_ANY,
+    PERCPU,
     RINGBUF,
     SCALAR,
     SOCK_COMMON,
@@ -51,6 +55,8 @@ if TYPE_CHECKING:
 
 MAX_FRAMES = 8
 _TAIL_CALL = 12
+_DYNPTR_ENDS = frozenset({199, 200})
+RINGBUF_RESERVE_DYNPTR = 198
 _MAP_WRITERS = frozenset({2, 3, 87, 88})
 
 
@@ -74,14 +80,12 @@ def helper_call(v: Walk, number: int) -> int:
     _check_map(v, call)
     for pointer, _, size in call.raw:
         overwrite(v, frame_of(v, pointer), pointer.off + pointer.var.smin, size)
-    if proto.releases or number in (199, 200):
+    if number in _DYNPTR_ENDS and call.dynptr is not None:
+        release_dynptr(v, call.dynptr)
+    elif proto.releases:
         release(v, call.ref)
-        if number in (199, 200):
-            _forget_dynptr(v, call.ref)
     if number == _TAIL_CALL:
-        check_no_reference(v, "tail_call", exit=False)
-        if v.state.lock is not None:
-            raise Refused("lock", "tail_call cannot be used inside bpf_spin_lock-ed region", errno=22)
+        check_nothing_held(v, "tail_call")
         v.tail_calls.add(v.frame.subprogram)
         mark_precise(v.regs[3])
     if number in SYNC_CALLBACKS or number == TIMER_SET_CALLBACK:
@@ -91,7 +95,9 @@ def helper_call(v: Walk, number: int) -> int:
     regs = v.regs
     regs[0] = result
     regs[1] = regs[2] = regs[3] = regs[4] = regs[5] = UNWRITTEN
-    if proto.changes_packet:
+    if proto.changes_packet or (
+        number == DYNPTR_WRITE and call.dynptr is not None and call.dynptr.obj in PACKET_DYNPTRS
+    ):
         forget_packet(v)
     return v.pc + 1
 
@@ -127,12 +133,12 @@ def _map_value(v: Walk, call: Call) -> Reg:
     assert call.map is not None
     sure = call.key is not None and call.key < call.map.max_entries
     result = Reg(MAP_VALUE, obj=call.map, flags=0 if sure else MAYBE_NULL, uid=call.map_uid)
-    if not sure or field_named(call.map, "bpf_spin_lock") is not None:
+    if not sure or has_field(call.map, "bpf_spin_lock") or has_field(call.map, "bpf_res_spin_lock"):
         v.ids += 1
         result.id = v.ids
     if call.map.type in (MapType.SOCKMAP, MapType.SOCKHASH) and call.number == 1:
         result.kind, result.obj = SOCK_COMMON, None
-        result.ref = _acquire(v, result.id)
+        result.ref = acquire(v, result.id)
     elif call.map.inner is not None and sure:
         result = Reg(MAP_PTR, obj=call.map.inner, uid=0)
     return result
@@ -143,7 +149,7 @@ def _owned(kind: int) -> Callable[[Walk, Call], Reg]:
         v.ids += 1
         result = Reg(kind, flags=MAYBE_NULL, id=v.ids)
         if call.number in ACQUIRES:
-            result.ref = _acquire(v, v.ids)
+            result.ref = acquire(v, v.ids)
         elif call.number in CASTS:
             result.ref = call.ref
         if kind == MEM:
@@ -160,7 +166,11 @@ def _btf(v: Walk, call: Call) -> Reg:
     maybe = word.endswith("?")
     flags = MAYBE_NULL if maybe else TRUSTED
     return Reg(
-        BTF, flags=flags, id=v.ids if maybe else 0, obj=name, ref=call.ref if call.number in CASTS else 0
+        BTF,
+        flags=flags,
+        id=v.ids if maybe else 0,
+        obj=kernel_struct(name),
+        ref=call.ref if call.number in CASTS else 0,
     )
 
 
@@ -193,6 +203,16 @@ def _dynptr_memory(v: Walk, call: Call) -> Reg:
     )
 
 
+def _exchanged_kptr(v: Walk, call: Call) -> Reg:
+    assert call.kptr is not None
+    assert call.kptr.target is not None
+    flags = MAYBE_NULL
+    if call.kptr.target.local:
+        flags |= ALLOC | (PERCPU if call.kptr.name == "kptr_percpu" else 0)
+    v.ids += 1
+    return Reg(BTF, obj=call.kptr.target, flags=flags, id=v.ids, ref=acquire(v, v.ids))
+
+
 def _not_covered(v: Walk, call: Call) -> Reg:
     raise Refused("not-covered", f"what {call.name} returns is not known here", 0)
 
@@ -210,6 +230,7 @@ _RESULTS: dict[str, Callable[[Walk, Call], Reg]] = {
     "length": _length,
     "cpu": _cpu,
     "dynptr_mem?": _dynptr_memory,
+    "kptr?": _exchanged_kptr,
     "unknown": _not_covered,
 }
 
@@ -217,61 +238,21 @@ _RESULTS: dict[str, Callable[[Walk, Call], Reg]] = {
 # What is owed ----------------------------------------------------------------------------------------
 
 
-def _acquire(v: Walk, id: int) -> int:
-    v.state.refs = (*v.state.refs, Reference(id, v.pc))
-    return id
-
-
-def release(v: Walk, ref: int, *, keep: bool = False) -> None:
-    """release_reference: it is given back, and what points to it is worth nothing now."""
-    v.state.refs = tuple(r for r in v.state.refs if r.id != ref)
-    if keep:
-        return
-    for frame in v.state.frames:
-        for number, reg in enumerate(frame.regs):
-            if reg.ref == ref and ref:
-                frame.regs[number] = UNWRITTEN
-        for number, slot in list(frame.stack.items()):
-            if slot.reg.ref == ref and ref and DYNPTR_BYTES not in slot.kinds:
-                frame.stack[number] = Slot(slot.kinds, _worthless(slot))
-
-
-def _worthless(slot: Slot) -> Reg:
-    return unknown() if slot.kinds[0] == 1 else UNWRITTEN
-
-
 def forget_packet(v: Walk) -> None:
     """clear_all_pkt_pointers: the packet may be elsewhere now."""
     for frame in v.state.frames:
         for number, reg in enumerate(frame.regs):
-            if reg.kind in PACKETS_ANY:
+            if reg.kind in PACKETS_ANY or reg.flags & PACKET_SLICE:
                 frame.regs[number] = UNWRITTEN
                 v.forgotten[number] = v.pc
         for number, slot in list(frame.stack.items()):
-            if slot.reg.kind in PACKETS_ANY:
+            if slot.reg.kind in PACKETS_ANY or slot.reg.flags & PACKET_SLICE:
                 frame.stack[number] = Slot(slot.kinds, unknown())
 
 
 def _make_dynptr(v: Walk, call: Call) -> None:
-    if call.new_dynptr is None:
-        return
-    pointer, number = call.new_dynptr
-    frame = frame_of(v, pointer)
-    v.ids += 1
-    ref = 0
-    if call.number == 198:
-        ref = _acquire(v, v.ids)
-    for n, first in ((number, 1), (number - 1, 0)):
-        frame.stack[n] = Slot(
-            bytes([DYNPTR_BYTES]) * 8, Reg(NOT_INIT, id=v.ids, ref=ref, size=first, obj="dynptr")
-        )
-
-
-def _forget_dynptr(v: Walk, ref: int) -> None:
-    for frame in v.state.frames:
-        for number, slot in list(frame.stack.items()):
-            if DYNPTR_BYTES in slot.kinds and slot.reg.ref == ref:
-                del frame.stack[number]
+    if call.new_dynptr is not None:
+        make_dynptr(v, call.new_dynptr, "ringbuf" if call.number == RINGBUF_RESERVE_DYNPTR else "local")
 
 
 # Functions of the program ----------------------------------------------------------------------------
@@ -302,7 +283,7 @@ def enter(v: Walk, callee: Frame) -> None:
 
 def _global_call(v: Walk, subprogram: int) -> int:
     """btf_check_subprog_call: a function that is judged alone: its arguments fit, r0 is any number."""
-    if v.state.lock is not None:
+    if v.state.locked:
         raise Refused("lock", "global function calls are not allowed while holding a lock", errno=22)
     v.check_global_arguments(subprogram)
     v.globals_called.add(subprogram)
@@ -328,11 +309,11 @@ def function_exit(v: Walk) -> int:
         return -1
     before = v.find_entry(state.parent, callee.callsite)
     if before is not None:
-        _widen(before, state)
+        widen(before, state)
     return callee.callsite
 
 
-def _widen(before: State, now: State) -> None:
+def widen(before: State, now: State) -> None:
     """widen_imprecise_scalars: numbers that changed and never mattered may be anything next time."""
     for old, new in zip(before.frames, now.frames, strict=False):
         for number, reg in enumerate(new.regs):
@@ -397,7 +378,7 @@ def _map_elem_arguments(v: Walk, call: Call, regs: list[Reg]) -> tuple[Reg, ...]
 
 
 def _vma_arguments(v: Walk, call: Call, regs: list[Reg]) -> tuple[Reg, ...]:
-    return (regs[1], Reg(BTF, obj="vm_area_struct"), regs[4])
+    return (regs[1], Reg(BTF, obj=kernel_struct("vm_area_struct"), flags=TRUSTED), regs[4])
 
 
 def _ringbuf_arguments(v: Walk, call: Call, regs: list[Reg]) -> tuple[Reg, ...]:

@@ -13,7 +13,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..bpf.insn import Insn
-from ..bpf.isa import PSEUDO_CALL, Alu, Atomic, Class, Jmp, Mode, Pseudo, class_of, mode_of, op_of, src_of
+from ..bpf.isa import (
+    PSEUDO_CALL,
+    PSEUDO_KFUNC_CALL,
+    Alu,
+    Atomic,
+    Class,
+    Jmp,
+    Mode,
+    Pseudo,
+    class_of,
+    mode_of,
+    op_of,
+    src_of,
+)
+from ..bpf.kfuncs import kfuncs as kfunc_table
 from .prototypes import proto_of
 from .refusal import Refused
 
@@ -22,6 +36,10 @@ EXIT = Class.JMP | Jmp.EXIT
 SYNC_CALLBACKS = {164: 1, 180: 2, 181: 1, 209: 1}
 """Helpers that call a function of the program's before they return: number → index of that argument."""
 TIMER_SET_CALLBACK = 170
+KFUNC_CALLBACKS = frozenset({
+    "bpf_rbtree_add_impl", "bpf_wq_set_callback_impl", "bpf_task_work_schedule_signal_impl",
+    "bpf_task_work_schedule_resume_impl",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +79,24 @@ def is_function_pointer(insn: Insn) -> bool:
     return insn.is_ld_imm64 and insn.src == Pseudo.FUNC
 
 
-def analyse(insns: Sequence[Insn]) -> Flow:
+def calls_back(insn: Insn, kfuncs: Sequence[str]) -> bool:
+    """Does it call a helper, or a kernel function, that calls a function of the program?"""
+    if insn.code != CALL or insn.src == PSEUDO_CALL:
+        return False
+    if insn.src == PSEUDO_KFUNC_CALL:
+        return 0 <= insn.imm < len(kfuncs) and kfuncs[insn.imm] in KFUNC_CALLBACKS
+    return insn.imm in SYNC_CALLBACKS or insn.imm == TIMER_SET_CALLBACK
+
+
+def iterator_asked(insn: Insn, kfuncs: Sequence[str]) -> str | None:
+    """The kernel function that asks an iterator for what is next, if the instruction calls one."""
+    if insn.code != CALL or insn.src != PSEUDO_KFUNC_CALL or not 0 <= insn.imm < len(kfuncs):
+        return None
+    name = kfuncs[insn.imm]
+    return name if name.startswith("bpf_iter_") and name.endswith("_next") else None
+
+
+def analyse(insns: Sequence[Insn], kfuncs: Sequence[str] = ()) -> Flow:
     """check_subprogs and check_cfg; Refused where the kernel refuses."""
     starts = {0}
     for at, insn in enumerate(insns):
@@ -75,8 +110,8 @@ def analyse(insns: Sequence[Insn]) -> Flow:
     at_start = {sub.start: index for index, sub in enumerate(subprograms)}
     for sub in subprograms:
         _check_jumps(insns, sub)
-    prune = _check_reachable(insns, at_start)
-    return Flow(subprograms, at_start, prune, _live_registers(insns))
+    prune = _check_reachable(insns, at_start, kfuncs)
+    return Flow(subprograms, at_start, prune, _live_registers(insns, kfuncs))
 
 
 def jump_target(insn: Insn, at: int) -> int | None:
@@ -115,7 +150,9 @@ def successors(insns: Sequence[Insn], at: int) -> tuple[int, ...]:
     return (at + 1, target)
 
 
-def _check_reachable(insns: Sequence[Insn], at_start: Mapping[int, int]) -> frozenset[int]:
+def _check_reachable(
+    insns: Sequence[Insn], at_start: Mapping[int, int], kfuncs: Sequence[str]
+) -> frozenset[int]:
     prune: set[int] = set()
     seen: set[int] = set()
     todo = [0]
@@ -134,9 +171,7 @@ def _check_reachable(insns: Sequence[Insn], at_start: Mapping[int, int]) -> froz
             todo.append(at + insn.imm + 1)
         if insn.code == CALL:
             prune.add(at + 1)
-            if (insn.src == 0 and insn.imm in SYNC_CALLBACKS) or (
-                insn.src == 0 and insn.imm == TIMER_SET_CALLBACK
-            ):
+            if calls_back(insn, kfuncs) or iterator_asked(insn, kfuncs) is not None:
                 prune.add(at)
         elif cls in (Class.JMP, Class.JMP32) and op != Jmp.EXIT:
             target = jump_target(insn, at)
@@ -154,7 +189,7 @@ def _check_reachable(insns: Sequence[Insn], at_start: Mapping[int, int]) -> froz
     return frozenset(prune)
 
 
-def uses_and_defines(insn: Insn) -> tuple[int, int]:
+def uses_and_defines(insn: Insn, kfuncs: Sequence[str] = ()) -> tuple[int, int]:
     """compute_insn_live_regs: the registers (bits) that are read, and those that are overwritten."""
     cls, op = class_of(insn.code), op_of(insn.code)
     dst, src = 1 << insn.dst, 1 << insn.src
@@ -189,15 +224,18 @@ def uses_and_defines(insn: Insn) -> tuple[int, int]:
     if insn.code == CALL:
         proto = proto_of(insn.imm) if insn.src == 0 else None
         used = (2 << len(proto.arguments)) - 2 if proto is not None else 0b111110
+        if insn.src == PSEUDO_KFUNC_CALL and 0 <= insn.imm < len(kfuncs):
+            kfunc = kfunc_table().get(kfuncs[insn.imm])
+            used = (2 << len(kfunc.params)) - 2 if kfunc is not None else used
         return used, 0b111111
     if op == Jmp.JA or op == Jmp.JCOND:
         return 0, 0
     return (dst | src if from_register else dst), 0
 
 
-def _live_registers(insns: Sequence[Insn]) -> tuple[int, ...]:
+def _live_registers(insns: Sequence[Insn], kfuncs: Sequence[str]) -> tuple[int, ...]:
     live = [0] * (len(insns) + 1)
-    effects = [uses_and_defines(insn) for insn in insns]
+    effects = [uses_and_defines(insn, kfuncs) for insn in insns]
     following = [
         successors(insns, at) if insns[at].code or at == 0 or not insns[at - 1].is_ld_imm64 else ()
         for at in range(len(insns))

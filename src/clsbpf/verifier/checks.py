@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from . import tnum
 from .access import check_access, check_fixed, kind_name
+from .locks import check_nothing_held
 from .refusal import Refused
 from .requirements import Access, Atomically, MayCall, MayEnd, Never, PacketLoad, Readable, Requirement, Whole
 from .values import (
@@ -113,42 +114,27 @@ def check_packet_load(v: Walk) -> None:
     if len(v.state.frames) > 1 and not v.flow_allows_ld_abs:
         raise Refused("ld-abs", "BPF_LD_[ABS|IND] instructions not allowed for this program type", errno=22)
     reg = v.regs[6]
-    check_no_reference(v, "BPF_LD_[ABS|IND]", exit=False)
-    if v.state.lock is not None:
-        raise Refused("lock", "BPF_LD_[ABS|IND] cannot be used inside bpf_spin_lock-ed region", errno=22)
+    check_nothing_held(v, "BPF_LD_[ABS|IND]")
     if reg.kind != CTX:
         raise Refused("ld-abs", "at the time of BPF_LD_ABS|IND R6 != pointer to skb", 6, errno=22)
     check_fixed(reg, 6)
 
 
-def check_no_reference(v: Walk, what: str, *, exit: bool) -> None:
-    """check_reference_leak: all that was acquired is released."""
-    if exit and len(v.state.frames) > 1 and v.frame.callback is None:
-        return
-    for ref in v.state.refs:
-        if v.frame.callback is not None and exit and ref.id in v.frame_refs():
-            continue
-        raise Refused(
-            "leak",
-            f"Unreleased reference id={ref.id} alloc_insn={ref.insn}",
-            acquired=ref.insn,
-            what=what,
-            errno=22,
-        )
+_UNDER_LOCK = (
+    "bpf_list_", "bpf_rbtree_", "bpf_iter_num_", "bpf_res_spin_", "bpf_stream_",
+)  # fmt: skip
+
+
+def allowed_under_lock(names: Sequence[str], number: int) -> bool:
+    """kfunc_spin_allowed."""
+    return 0 <= number < len(names) and names[number].startswith(_UNDER_LOCK)
 
 
 def check_end(v: Walk) -> None:
     """BPF_EXIT in do_check: locks and references first, then what is returned."""
     state = v.state
     main = len(state.frames) == 1 and v.frame.callback is None
-    if main or v.frame.callback is not None:
-        if state.lock is not None:
-            raise Refused(
-                "lock",
-                "BPF_EXIT instruction in main prog cannot be used inside bpf_spin_lock-ed region",
-                errno=22,
-            )
-        check_no_reference(v, "BPF_EXIT", exit=True)
+    check_nothing_held(v, "BPF_EXIT instruction in main prog", locks=len(state.frames) == 1)
     reg = v.regs[0]
     if not main:
         if reg.kind == STACK:
@@ -169,23 +155,31 @@ def check_end(v: Walk) -> None:
                     errno=22,
                 )
         return
+    check_return(v, 0)
+
+
+def check_return(v: Walk, register: int) -> None:
+    """check_return_code, of a program or of a global function."""
+    reg = v.regs[register]
     if reg.kind == NOT_INIT:
-        raise Refused("unwritten", "R0 !read_ok", 0)
+        raise Refused("unwritten", f"R{register} !read_ok", register)
     if v.frame.subprogram and reg.kind != SCALAR:
         raise Refused(
             "return",
-            f"At subprogram exit the register R0 is not a scalar value ({kind_name(reg)})",
-            0,
+            f"At subprogram exit the register R{register} is not a scalar value ({kind_name(reg)})",
+            register,
             errno=22,
         )
 
 
 def check_call_allowed(v: Walk, helper: int | None) -> None:
     """do_check, before a call: a lock region contains nothing but its end."""
-    if v.state.lock is None:
+    if not v.state.locked:
         return
     if helper is None:
         insn = v.insns[v.pc]
+        if insn.src == 2 and allowed_under_lock(v.spec.kfuncs, insn.imm):
+            return
         if insn.src == 1:
             return  # a static function is part of the region; a global one is refused when it is called
     if helper not in (SPIN_UNLOCK, KPTR_XCHG):

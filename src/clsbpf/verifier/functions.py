@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..bpf.spec import ProgramSpec
 from .access import check_fixed, kind_name
-from .arguments import Call, helper_access
-from .prototypes import Proto
+from .arguments import ANY_CALL, helper_access
 from .ranges import UNKNOWN
 from .refusal import Refused
 from .values import CTX, MAYBE_NULL, MEM, SCALAR, Reg
@@ -22,7 +21,6 @@ from .values import CTX, MAYBE_NULL, MEM, SCALAR, Reg
 if TYPE_CHECKING:
     from .walk import Walk
 
-_ANY_CALL = Call(0, Proto((), "int", True, False, False, False))
 _GLOBAL = 1
 
 
@@ -104,7 +102,7 @@ class GlobalFunction:
         v.regs[regno] = known
         try:
             for write in (False, True):
-                helper_access(v, _ANY_CALL, regno, argument.size, write=write, zero=True, raw=False)
+                helper_access(v, ANY_CALL, regno, argument.size, write=write, zero=True, raw=False)
         finally:
             v.regs[regno] = reg
 

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 
 from ..bpf.disasm import format_insn
 from .ranges import S32_MAX, S32_MIN, S64_MAX, S64_MIN, Range
-from .state import DYNPTR_BYTES, INVALID, MISC, SPILL, Frame, State
+from .state import DYNPTR_BYTES, INVALID, IRQ_BYTES, ITER_BYTES, MISC, SPILL, Frame, State
 from .state import ZERO as ZERO_BYTE
 from .tnum import U32, U64
 from .values import (
     ADD_CONST,
-    BTF,
     MAP_KEY,
     MAP_PTR,
     MAP_VALUE,
@@ -96,8 +95,6 @@ def register_text(reg: Reg) -> str:
         parts.append(f"ks={reg.obj.key_size},vs={reg.obj.value_size}")
     if reg.kind == MEM:
         parts.append(f"sz={reg.size}")
-    if reg.kind == BTF:
-        name += str(reg.obj)
     if reg.kind == SCALAR or reg.var.mask:
         parts.extend(range_fields(reg.var))
     elif reg.var.value:
@@ -117,7 +114,15 @@ def state_text(v: Walk, state: State) -> str:
     return " ".join(parts)
 
 
-_BYTES = {INVALID: "?", MISC: "m", ZERO_BYTE: "0", SPILL: "r", DYNPTR_BYTES: "d"}
+_BYTES = {
+    INVALID: "?",
+    MISC: "m",
+    ZERO_BYTE: "0",
+    SPILL: "r",
+    DYNPTR_BYTES: "d",
+    ITER_BYTES: "i",
+    IRQ_BYTES: "f",
+}
 
 
 def _stack_text(frame: Frame) -> Iterator[str]:

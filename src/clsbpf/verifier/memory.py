@@ -11,22 +11,43 @@ from typing import TYPE_CHECKING
 from ..bpf import context
 from ..bpf.maps import MapFlag, MapType
 from . import arithmetic
+from .fields import KPTRS, SpecialField, special_fields
 from .ranges import LOADED, UNKNOWN, ZERO
 from .refusal import Refused
-from .state import DYNPTR_BYTES, EMPTY, MISC, NOTHING, SPILL, SPILLED, Frame, Slot
+from .state import (
+    DYNPTR_BYTES,
+    EMPTY,
+    IRQ_BYTES,
+    ITER_BYTES,
+    MISC,
+    NOTHING,
+    SPECIAL,
+    SPILL,
+    SPILLED,
+    Frame,
+    Slot,
+)
 from .state import INVALID as INVALID_BYTE
 from .state import ZERO as ZERO_BYTE
+from .types import Struct, at_offset, btf_of, inherited_flags
 from .values import (
     ADD_CONST,
+    ALLOC,
+    BTF,
     CTX,
     MAP_VALUE,
     MAYBE_NULL,
+    MEM,
     PACKET,
     PACKET_END,
     PACKET_META,
+    PERCPU,
+    RCU,
+    RDONLY,
     SCALAR,
     SOCK_COMMON,
     STACK,
+    UNTRUSTED,
     UNWRITTEN,
     Reg,
     clone,
@@ -63,6 +84,10 @@ def load(v: Walk, reg: Reg, off: int, size: int, signed: bool, dst: int) -> None
     elif reg.kind == CTX:
         field = context.field_at(off)
         result = _context_load(v, field.name if field else "", size)
+    elif reg.kind == BTF:
+        result = _through_type(v, reg, off + reg.off, size, signed)
+    elif reg.kind == MAP_VALUE and (kptr := _kernel_pointer_at(reg, off)) is not None:
+        result = _loaded_kptr(v, kptr, regs, signed)
     elif reg.kind == MAP_VALUE:
         result = _constant_load(reg, off + reg.off, size) or Reg(SCALAR, UNKNOWN if signed else LOADED[size])
     else:
@@ -87,6 +112,69 @@ def _context_load(v: Walk, name: str, size: int) -> Reg:
         v.ids += 1
         return Reg(SOCK_COMMON, flags=MAYBE_NULL, id=v.ids)
     return Reg(SCALAR, LOADED[size])
+
+
+def _through_type(v: Walk, reg: Reg, off: int, size: int, signed: bool) -> Reg:
+    """btf_struct_access and mark_btf_ld_reg: a member that is a pointer gives a pointer."""
+    struct: Struct = reg.obj
+    btf = btf_of(v, struct)
+    found = at_offset(btf, struct.id, off, size)
+    if found.kind == "address" and not reg.flags & ALLOC:
+        return Reg(MEM, flags=RDONLY | UNTRUSTED)
+    if found.kind != "pointer" or reg.flags & ALLOC:
+        return Reg(SCALAR, UNKNOWN if signed else LOADED[size])
+    flags = inherited_flags(struct, reg.flags, found)
+    target = Struct(btf[found.target].name, found.target, struct.local)
+    if flags & MAYBE_NULL:
+        v.ids += 1
+    return Reg(BTF, obj=target, flags=flags, id=v.ids if flags & MAYBE_NULL else 0)
+
+
+def _kernel_pointer_at(reg: Reg, off: int) -> SpecialField | None:
+    if reg.var.mask or reg.obj.value_type is None:
+        return None
+    at = off + reg.off + reg.var.smin
+    return next((f for f in special_fields(reg.obj) if f.name in KPTRS and f.offset == at), None)
+
+
+def _loaded_kptr(v: Walk, field: SpecialField, regs: list[Reg], signed: bool) -> Reg:
+    """btf_ld_kptr_type: what a map keeps for the kernel may go at any time, unless RCU keeps it."""
+    if signed:
+        raise Refused(
+            "special-field", "kptr in map can only be accessed using BPF_MEM instruction mode", field="kptr"
+        )
+    target = field.target
+    assert target is not None
+    flags = MAYBE_NULL
+    if field.name == "kptr_percpu":
+        flags |= RCU | PERCPU
+    elif field.name == "kptr_ref" and (target.local or target.name in _RCU_PROTECTED):
+        flags |= RCU | (ALLOC if target.local else 0)
+    else:
+        flags |= UNTRUSTED
+    v.ids += 1
+    return Reg(BTF, obj=target, flags=flags, id=v.ids)
+
+
+_RCU_PROTECTED = frozenset({"prog_test_ref_kfunc", "cgroup", "bpf_cpumask", "task_struct", "bpf_crypto_ctx"})
+"""rcu_protected_types."""
+
+
+def check_kptr_store(v: Walk, pointer: Reg, off: int, value: Reg, regno: int | None) -> None:
+    """check_map_kptr_access of a store: only 0, or the right pointer where it is not a counted one."""
+    field = _kernel_pointer_at(pointer, off)
+    if field is None:
+        return
+    if field.name != "kptr_unref":
+        raise Refused("special-field", "store to referenced kptr disallowed", field="kptr")
+    if value.is_null:
+        return
+    if regno is None:
+        at = off + pointer.off
+        raise Refused("special-field", f"BPF_ST imm must be 0 when storing to kptr at off={at}", field="kptr")
+    from .arguments import check_kptr_type
+
+    check_kptr_type(v, regno, value, field)
 
 
 def _constant_load(reg: Reg, off: int, size: int) -> Reg | None:
@@ -164,7 +252,7 @@ def stack_load(v: Walk, reg: Reg, off: int, size: int) -> Reg:
                 filled = held
             return filled
         wanted = kinds[at : at + size]
-        if DYNPTR_BYTES in wanted:
+        if not SPECIAL.isdisjoint(wanted):
             raise _unreadable(off, size)
         if all(k == SPILL for k in wanted) and held.var is ZERO:
             return Reg(SCALAR, ZERO, src=(held,))
@@ -172,7 +260,7 @@ def stack_load(v: Walk, reg: Reg, off: int, size: int) -> Reg:
             return Reg(SCALAR, ZERO)
         return Reg(SCALAR, UNKNOWN)
     wanted = kinds[at : at + size]
-    if DYNPTR_BYTES in wanted:
+    if not SPECIAL.isdisjoint(wanted):
         raise _unreadable(off, size)
     return Reg(SCALAR, ZERO if all(k == ZERO_BYTE for k in wanted) else UNKNOWN)
 
@@ -233,8 +321,12 @@ def stack_store(v: Walk, pointer: Reg, off: int, size: int, value: Reg | None, r
     if value is not None and value.var is ZERO:
         mark_precise(value)
         fill = ZERO_BYTE
-    kinds = bytes(MISC if k == SPILL else k for k in old.kinds)
+    kinds = bytes(MISC if k in _SCRUBBED else k for k in old.kinds)
     frame.stack[number] = Slot(kinds[:at] + bytes([fill]) * size + kinds[at + size :])
+
+
+_SCRUBBED = frozenset({SPILL, ITER_BYTES, IRQ_BYTES})
+"""What is nothing any more when one of its bytes is written over (scrub_spilled_slot)."""
 
 
 def _vague_store(v: Walk, frame: Frame, low: int, high: int, value: Reg | None) -> None:
@@ -252,7 +344,7 @@ def _vague_store(v: Walk, frame: Frame, low: int, high: int, value: Reg | None) 
             used = True
             continue
         for i in range(8):
-            if kinds[i] == SPILL:
+            if kinds[i] in _SCRUBBED:
                 kinds[i] = MISC
             if low <= -8 * (number + 1) + i < high:
                 if zero and kinds[i] == ZERO_BYTE:
@@ -274,7 +366,7 @@ def check_initialised(v: Walk, frame: Frame, reg: Reg, low: int, size: int, *, c
         bottom = -8 * (number + 1)
         first, last = max(low - bottom, 0), min(low + size - bottom, 8)
         kinds = slot.kinds
-        if DYNPTR_BYTES in kinds[first:last]:
+        if not SPECIAL.isdisjoint(kinds[first:last]):
             raise Refused(
                 "stack-slot", f"invalid read from stack off {low}+0 size {size}", None, size=size, off=low
             )
@@ -300,7 +392,8 @@ def overwrite(v: Walk, frame: Frame, low: int, size: int) -> None:
             frame.written |= 1 << number
         frame.stack[number] = Slot(
             bytes(
-                MISC if low <= bottom + i < low + size or k == SPILL else k for i, k in enumerate(old.kinds)
+                MISC if low <= bottom + i < low + size or k in _SCRUBBED else k
+                for i, k in enumerate(old.kinds)
             )
         )
 

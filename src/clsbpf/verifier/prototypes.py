@@ -156,7 +156,7 @@ loop: any func stack? any -> int
 strncmp: mem size string -> int
 copy_from_user_task: mem-u size0 any task any -> int gpl sleeps
 skb_set_tstamp: ctx any any -> int
-kptr_xchg: kptr any -> unknown
+kptr_xchg: kptr exchanged? -> kptr? release
 map_lookup_percpu_elem: map key any -> value? pkt
 skc_to_mptcp_sock: sock -> btf?:mptcp_sock cast
 dynptr_from_mem: mem-w size0 any dynptr-u -> int

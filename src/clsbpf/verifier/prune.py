@@ -14,7 +14,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .refusal import Refused
-from .state import EMPTY, INVALID, MISC, SPILL, Frame, Slot, State
+from .stack_objects import ACTIVE, depths_differ
+from .state import EMPTY, INVALID, MISC, SPECIAL, SPILL, Frame, Slot, State
 from .state import ZERO as ZERO_BYTE
 from .values import (
     ADD_CONST,
@@ -139,10 +140,23 @@ def _as_number(slot: Slot) -> Reg | None:
 _ANYTHING = unknown()
 
 
+def _same_object(old: Reg, new: Reg, ids: _Ids) -> bool:
+    """stacksafe of dynptrs, iterators (in the same state; how far they are does not matter) and flags."""
+    return (
+        old.obj == new.obj
+        and old.size == new.size
+        and old.uid == new.uid
+        and old.flags == new.flags
+        and ids.alike(old.ref, new.ref)
+    )
+
+
 def _same_slot(old: Slot, new: Slot, ids: _Ids, exact: int) -> bool:
     """stacksafe, one slot."""
     if old is new and (old.reg.kind in (NOT_INIT, SCALAR)) and exact != EXACT and not old.reg.id:
         return True
+    if not SPECIAL.isdisjoint(old.kinds):
+        return old.kinds == new.kinds and _same_object(old.reg, new.reg, ids)
     if exact == EXACT:
         return old.kinds == new.kinds and _identical(old.reg, new.reg, ids)
     if all(k in (INVALID, MISC) for k in old.kinds) and old.reg.kind == NOT_INIT:
@@ -184,7 +198,7 @@ def live_registers(v: Walk, state: State, index: int) -> int:
 
 def states_equal(v: Walk, old: State, new: State, exact: int) -> bool:
     """states_equal: may the new state do no more than the old one could?"""
-    if len(old.frames) != len(new.frames) or (old.lock is None) != (new.lock is None):
+    if len(old.frames) != len(new.frames) or old.rcu != new.rcu or old.preempt != new.preempt:
         return False
     if len(old.refs) != len(new.refs):
         return False
@@ -201,14 +215,8 @@ def states_equal(v: Walk, old: State, new: State, exact: int) -> bool:
                 return False
     ids = _Ids()
     for was, now in zip(old.refs, new.refs, strict=True):
-        if not ids.alike(was.id, now.id):
+        if was.kind != now.kind or was.owner is not now.owner or not ids.alike(was.id, now.id):
             return False
-    if (
-        old.lock is not None
-        and new.lock is not None
-        and (old.lock[1] is not new.lock[1] or not ids.alike(old.lock[0], new.lock[0]))
-    ):
-        return False
     for index, (before, after) in enumerate(zip(old.frames, new.frames, strict=True)):
         held = after.regs
         for number, reg in old.live[index]:
@@ -323,24 +331,24 @@ def visited(v: Walk, at: int) -> bool:
     hit: State | None = None
     for candidate in stored:
         if candidate.branches:
-            if at in v.callback_calls and _same_depth(candidate, state):
-                if states_equal(v, candidate, state, RANGE_WITHIN):
+            if at in v.iterator_calls or at in v.callback_calls:
+                again = at in v.callback_calls or _goes_on(v, state)
+                if states_equal(v, candidate, state, RANGE_WITHIN) and again:
                     converged(candidate, state)
                     return True
-                kept.append(candidate)
-                continue
-            if at in v.may_gotos:
-                further = candidate.may_goto_depth != state.may_goto_depth
-                if further and states_equal(v, candidate, state, RANGE_WITHIN):
-                    converged(candidate, state)
-                    return True
-            elif (
-                _same_live(v, candidate, state)
-                and candidate.may_goto_depth == state.may_goto_depth
-                and candidate.callback_unroll_depth == state.callback_unroll_depth
-                and states_equal(v, candidate, state, EXACT)
-            ):
-                raise Refused("infinite-loop", f"infinite loop detected at insn {at}", insn=at, errno=22)
+            else:
+                if at in v.may_gotos and candidate.may_goto_depth != state.may_goto_depth:
+                    if states_equal(v, candidate, state, RANGE_WITHIN):
+                        converged(candidate, state)
+                        return True
+                elif (
+                    _same_live(v, candidate, state)
+                    and candidate.may_goto_depth == state.may_goto_depth
+                    and candidate.callback_unroll_depth == state.callback_unroll_depth
+                    and states_equal(v, candidate, state, EXACT)
+                    and not depths_differ(candidate, state)
+                ):
+                    raise Refused("infinite-loop", f"infinite loop detected at insn {at}", insn=at, errno=22)
             if not force and v.jumps - v.jumps_before < 20 and v.count - v.count_before < 100:
                 add = False
         elif candidate.waits_for is not None and candidate.waits_for.branches:
@@ -380,8 +388,13 @@ def visited(v: Walk, at: int) -> bool:
     return False
 
 
-def _same_depth(old: State, new: State) -> bool:
-    return len(old.frames) == len(new.frames)
+def _goes_on(v: Walk, state: State) -> bool:
+    """Is the iterator in r1 active, so that it is asked again?"""
+    reg = state.frames[-1].regs[1]
+    if reg.kind != STACK or reg.var.mask:
+        return False
+    slot = state.frames[reg.size].stack.get((-(reg.off + reg.var.smin) - 1) // 8, EMPTY)
+    return slot.reg.uid == ACTIVE
 
 
 def _same_live(v: Walk, old: State, new: State) -> bool:

@@ -25,6 +25,7 @@ from ..bpf.isa import (
     mode_of,
     op_of,
 )
+from ..bpf.kfuncs import Kfunc
 from ..bpf.spec import SOCKET_FILTER
 from ..profile import KernelProfile
 from .prototypes import proto_of
@@ -84,6 +85,10 @@ class Rules:
             return "4.13" in BY_NUMBER[number].sched_cls
         known = max((top for release, top in _HELPERS_BY_RELEASE if release <= self.release), default=0)
         return number <= known and _LATER_FOR_TC.get(number, (0, 0)) <= self.release
+
+    def has_kfunc(self, kfunc: Kfunc) -> bool:
+        """May a program of this type call this function of the kernel's?"""
+        return self.program_type != SOCKET_FILTER or "tc" not in kfunc.flags
 
     def has_field(self, offset: int) -> bool:
         """Does struct __sk_buff reach so far, and may it be accessed there?"""

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 
 from .values import UNWRITTEN, Reg
 
-INVALID, SPILL, MISC, ZERO, DYNPTR_BYTES = range(5)
+INVALID, SPILL, MISC, ZERO, DYNPTR_BYTES, ITER_BYTES, IRQ_BYTES = range(7)
 """enum bpf_stack_slot_type: what a byte of the stack holds."""
 
+SPECIAL = frozenset({DYNPTR_BYTES, ITER_BYTES, IRQ_BYTES})
+"""Bytes of what only calls may touch (is_stack_slot_special)."""
 SPILLED = bytes([SPILL]) * 8
 NOTHING = bytes(8)
 ALL_SLOTS = (1 << 64) - 1
@@ -36,10 +38,21 @@ EMPTY = Slot(NOTHING)
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """struct bpf_reference_state: `id` must be released; `insn` is where it was acquired."""
+    """struct bpf_reference_state: `id` must be released; `insn` is where it was acquired.
+
+    `kind` is one of OBJECT, LOCK, RES_LOCK, RES_LOCK_IRQ, IRQ, IRQ_OF_LOCK; `owner` of a lock the map or
+    type that it is in.
+    """
 
     id: int
     insn: int
+    kind: int = 0
+    owner: object = None
+
+
+OBJECT, LOCK, RES_LOCK, RES_LOCK_IRQ, IRQ, IRQ_OF_LOCK = range(6)
+"""enum ref_state_type (and, of an IRQ, its kfunc class)."""
+LOCKS = frozenset({LOCK, RES_LOCK, RES_LOCK_IRQ})
 
 
 class Frame:
@@ -87,7 +100,8 @@ class Frame:
 class State:
     """struct bpf_verifier_state.
 
-    `lock` is (id, map) of the spin lock that is held; `refs` what is to be released; `branches` how many
+    `refs` is what is to be released, locks among it; `rcu` and `preempt` count the regions under way;
+    `branches` how many
     paths that went through this (stored) state are not walked to their end; `read` which stack slots, by
     frame, a later instruction reads.  `trail` is the path: (trail before, instruction, branch taken?).
     """
@@ -100,11 +114,12 @@ class State:
         "hits",
         "insn",
         "live",
-        "lock",
         "loops",
         "may_goto_depth",
         "misses",
         "parent",
+        "preempt",
+        "rcu",
         "read",
         "refs",
         "trail",
@@ -114,7 +129,8 @@ class State:
     def __init__(self) -> None:
         self.frames: list[Frame] = []
         self.refs: tuple[Reference, ...] = ()
-        self.lock: tuple[int, object] | None = None
+        self.rcu = 0
+        self.preempt = 0
         self.parent: State | None = None
         self.branches = 1
         self.insn = 0
@@ -135,7 +151,8 @@ class State:
         new = State.__new__(State)
         new.frames = [frame.copy() for frame in self.frames]
         new.refs = self.refs
-        new.lock = self.lock
+        new.rcu = self.rcu
+        new.preempt = self.preempt
         new.parent = self.parent
         new.branches = 1
         new.insn = self.insn
@@ -149,6 +166,11 @@ class State:
         new.live = ()
         new.waits_for = None
         return new
+
+    @property
+    def locked(self) -> bool:
+        """Is a lock held (active_locks)?"""
+        return any(ref.kind in LOCKS for ref in self.refs)
 
     def wait_with(self, other: State) -> None:
         """The states before this one, back to `other`, are not known wholly before it is."""

@@ -35,7 +35,9 @@ from . import arithmetic, branches, memory
 from .access import MAX_VAR_OFF, kind_name
 from .branches import FLIPPED
 from .calls import function_call, function_exit, helper_call
-from .fields import field_named
+from .fields import has_field
+from .kfuncs import kfunc_call
+from .locks import may_point_to_lock
 from .ranges import S64_MIN, UNKNOWN, WIDTH_32, ZERO, Range, const
 from .refusal import Refused
 from .requirements import fetches
@@ -318,6 +320,8 @@ def _store(v: Walk, at: int, insn: Insn) -> Step:
             pointer = v.regs[dst]
             if pointer.kind == STACK:
                 memory.stack_store(v, pointer, off + pointer.off, size, constant, None)
+            elif pointer.kind == MAP_VALUE and pointer.obj.value_type is not None:
+                memory.check_kptr_store(v, pointer, off, constant, None)
             return after
 
         return store_constant
@@ -327,6 +331,8 @@ def _store(v: Walk, at: int, insn: Insn) -> Step:
         pointer = regs[dst]
         if pointer.kind == STACK:
             memory.stack_store(v, pointer, off + pointer.off, size, regs[src], src)
+        elif pointer.kind == MAP_VALUE and pointer.obj.value_type is not None:
+            memory.check_kptr_store(v, pointer, off, regs[src], src)
         return after
 
     return store
@@ -581,34 +587,30 @@ def _linked(reg: Reg, known: Reg) -> Reg:
 def _settle_null(v: Walk, state: State, pointer: Reg, *, is_null: bool) -> None:
     """mark_ptr_or_null_regs: every copy of the pointer is 0, or is not."""
     if is_null and pointer.ref and pointer.ref == pointer.id:
-        state.refs = tuple(r for r in state.refs if r.id != pointer.id)
+        state.refs = tuple(r for r in state.refs if r.id != pointer.id or r.kind)
     for frame in state.frames:
         for number, reg in enumerate(frame.regs):
             if reg.id == pointer.id and reg.flags & MAYBE_NULL:
-                frame.regs[number] = _settled(reg, is_null)
+                frame.regs[number] = _settled(v, reg, is_null)
         for number, slot in frame.stack.items():
             if slot.reg.id == pointer.id and slot.reg.flags & MAYBE_NULL:
-                frame.stack[number] = type(slot)(slot.kinds, _settled(slot.reg, is_null))
+                frame.stack[number] = type(slot)(slot.kinds, _settled(v, slot.reg, is_null))
 
 
-def _settled(reg: Reg, is_null: bool) -> Reg:
+def _settled(v: Walk, reg: Reg, is_null: bool) -> Reg:
     if is_null:
         return Reg(SCALAR, ZERO)
     if reg.kind == MAP_VALUE and reg.obj.inner is not None:
         return Reg(MAP_PTR, obj=reg.obj.inner, uid=reg.id if _has_timer(reg.obj.inner) else 0)
     new = clone(reg)
     new.flags &= ~MAYBE_NULL
-    if not (reg.kind == MAP_VALUE and _has_lock(reg.obj)):
+    if not may_point_to_lock(v, new):
         new.id = 0
     return new
 
 
 def _has_timer(spec: MapSpec) -> bool:
-    return field_named(spec, "bpf_timer") is not None
-
-
-def _has_lock(spec: MapSpec) -> bool:
-    return field_named(spec, "bpf_spin_lock") is not None
+    return has_field(spec, "bpf_timer") or has_field(spec, "bpf_wq") or has_field(spec, "bpf_task_work")
 
 
 def _equal_pointers(v: Walk, state: State, a: Reg, b: Reg) -> None:
@@ -681,14 +683,7 @@ def _call(v: Walk, at: int, insn: Insn) -> Step:
         if insn.src == PSEUDO_CALL:
             return function_call(v, at + insn.imm + 1)
         if insn.src == PSEUDO_KFUNC_CALL:
-            return _kfunc(v, insn)
+            return kfunc_call(v, insn.imm)
         return helper_call(v, insn.imm)
 
     return call
-
-
-def _kfunc(v: Walk, insn: Insn) -> int:
-    name = v.spec.kfuncs[insn.imm] if 0 <= insn.imm < len(v.spec.kfuncs) else f"#{insn.imm}"
-    raise Refused(
-        "not-covered", f"calls of kernel functions ({name}) are not covered yet", errno=22, helper=name
-    )

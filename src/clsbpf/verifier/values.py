@@ -65,6 +65,12 @@ TRUSTED = 8
 RCU = 16
 UNTRUSTED = 32
 PERCPU = 64
+ALLOC = 128
+"""MEM_ALLOC: of bpf_obj_new, or a kernel pointer to such."""
+NON_OWNING = 256
+USER = 512
+PACKET_SLICE = 1024
+"""DYNPTR_TYPE_SKB on memory: a slice of the packet, worthless when the packet moves."""
 
 PACKETS = frozenset({PACKET, PACKET_META})
 PACKETS_ANY = frozenset({PACKET, PACKET_META, PACKET_END})

@@ -62,11 +62,11 @@ def verify(
     walk: Walk | None = None
     try:
         _check_text(spec, rules)
-        flow = analyse(spec.insns)
+        flow = analyse(spec.insns, spec.kfuncs)
         _check_release(spec, flow, rules)
         _check_abnormal_return(spec, flow)
         functions = global_functions(spec, btf, flow.subprogram_at)
-        walk = Walk(spec, flow, rules, cpus=cpus, verbose=verbose, functions=functions)
+        walk = Walk(spec, flow, rules, cpus=cpus, verbose=verbose, functions=functions, btf=btf)
         with _without_collector():
             walk.function(0, [Reg(CTX)])
             _check_globals(walk)

@@ -11,13 +11,23 @@ this path known (at prune points), do the requirements hold, what changes.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from ..bpf.spec import ProgramSpec
 from . import prune
 from .arguments import Call
-from .cfg import CALL, SYNC_CALLBACKS, TIMER_SET_CALLBACK, Flow, is_function_pointer, is_pseudo_call
+from .cfg import (
+    CALL,
+    Flow,
+    calls_back,
+    is_function_pointer,
+    is_pseudo_call,
+    iterator_asked,
+)
 from .checks import checker
+from .fields import SpecialField, struct_fields
 from .functions import GlobalFunction
+from .kfunc_arguments import KfuncCall
 from .log import Log
 from .prototypes import proto_of
 from .refusal import Refused
@@ -25,7 +35,7 @@ from .requirements import requirements_of
 from .rules import Rules
 from .state import Frame, State
 from .transfer import END_OF_PATH, step_of
-from .values import MAP_VALUE, STACK, Reg
+from .values import ALLOC, BTF, MAP_KEY, MAP_PTR, MAP_VALUE, NON_OWNING, STACK, Reg
 
 MAX_PENDING = 8192
 """BPF_COMPLEXITY_LIMIT_JMP_SEQ: branches that wait to be walked."""
@@ -50,6 +60,7 @@ class Walk:
         cpus: int,
         verbose: bool,
         functions: Mapping[int, GlobalFunction],
+        btf: Any = None,
     ) -> None:
         self.spec = spec
         self.insns = spec.insns
@@ -58,6 +69,9 @@ class Walk:
         self.cpus = cpus
         self.gpl_compatible = spec.license in _GPL
         self.log = Log(self, verbose=verbose)
+        self.btf = btf
+        self.exception_callback: int | None = None
+        self._struct_fields: dict[int, tuple[SpecialField, ...]] = {}
         self.functions = functions
         """The functions that are judged alone, by subprogram."""
         self.ids = 0
@@ -78,13 +92,12 @@ class Walk:
         self._changes: dict[int, bool] = {}
         self.flow_allows_ld_abs = True
         insns = self.insns
-        self.callback_calls = frozenset(
-            at
-            for at, i in enumerate(insns)
-            if i.code == CALL and not i.src and (i.imm in SYNC_CALLBACKS or i.imm == TIMER_SET_CALLBACK)
-        )
+        self.callback_calls = frozenset(at for at, i in enumerate(insns) if calls_back(i, spec.kfuncs))
         self.may_gotos = frozenset(at for at, i in enumerate(insns) if i.code == MAY_GOTO_CODE)
-        self.forced_checkpoints = self.callback_calls | self.may_gotos
+        self.iterator_calls = frozenset(
+            at for at, i in enumerate(insns) if iterator_asked(i, spec.kfuncs) is not None
+        )
+        self.forced_checkpoints = self.callback_calls | self.may_gotos | self.iterator_calls
         second = {at + 1 for at, i in enumerate(insns) if i.is_ld_imm64}
         self.state = State()
         self.frame = Frame(0, 0, -1)
@@ -186,6 +199,41 @@ class Walk:
         other.trail = self.state.trail
         self.pending.append(other)
 
+    def push_kfunc_callback(self, call: KfuncCall) -> None:
+        """push_callback_call, of a kernel function: at once, or some time later."""
+        assert call.function is not None
+        name = call.kfunc.name
+        if self.is_global(call.function):
+            raise Refused("callback", "callback function has to be static", errno=22)
+        start = self.flow.subprograms[call.function].start
+        if name == "bpf_rbtree_add_impl":
+            node = graph_node(call)
+            other = self.push(start)
+            other.callback_unroll_depth += 1
+            other.frames[-1].callback_depth += 1
+            frame = Frame(len(other.frames), call.function, self.pc)
+            frame.regs[1], frame.regs[2] = node, node
+        else:
+            other = State()
+            other.trail = self.state.trail
+            other.insn = start
+            self.pending.append(other)
+            frame = Frame(0, call.function, self.pc)
+            assert call.map is not None
+            frame.regs[1] = Reg(MAP_PTR, obj=call.map)
+            frame.regs[2] = Reg(MAP_KEY, obj=call.map) if call.map.key_size else Reg(0)
+            frame.regs[3] = Reg(MAP_VALUE, obj=call.map)
+        frame.callback = name
+        frame.regs[10] = Reg(STACK, size=frame.number)
+        other.frames.append(frame)
+
+    def struct_fields(self, id: int) -> tuple[SpecialField, ...]:
+        """The special fields of a structure of the program's."""
+        found = self._struct_fields.get(id)
+        if found is None:
+            found = self._struct_fields[id] = struct_fields(self.btf, id) if self.btf is not None else ()
+        return found
+
     def find_entry(self, state: State | None, at: int) -> State | None:
         """find_prev_entry: the stored state at a callback's call in which this round began."""
         while state is not None:
@@ -231,3 +279,9 @@ class Walk:
     def check_global_arguments(self, subprogram: int) -> None:
         """btf_check_func_arg_match."""
         self.functions[subprogram].check_call(self)
+
+
+def graph_node(call: KfuncCall) -> Reg:
+    """set_rbtree_add_callback_state: a node that is in the tree."""
+    assert call.graph is not None
+    return Reg(BTF, obj=call.graph.target, off=call.graph.node, flags=ALLOC | NON_OWNING)
