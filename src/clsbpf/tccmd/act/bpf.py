@@ -26,8 +26,8 @@ from .common import (
 )
 
 USAGE = """\
-bpf [run] bytecode 'N,CODE JT JF K,…' | bytecode-file FILE | object-file FILE [section NAME]
-    | object-pinned FILE  [CONTROL] [index N]"""
+Usage: ... bpf [run] bytecode 'N,CODE JT JF K,…' | bytecode-file FILE | object-file FILE [section NAME]
+               | object-pinned FILE  [CONTROL] [index N]"""
 
 DEFAULT_SECTION = "action"
 _SIZES: dict[int, int] = {TcaActBpf.PARMS: wire.GEN.size, TcaActBpf.TM: wire.TM.size, TcaActBpf.ID: 4}

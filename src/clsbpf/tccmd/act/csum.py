@@ -26,7 +26,7 @@ from .common import (
     show_tail,
 )
 
-USAGE = "csum iph|icmp|igmp|tcp|udp|udplite|sctp [and|or|+ …] [CONTROL] [index N]"
+USAGE = "Usage: ... csum iph|icmp|igmp|tcp|udp|udplite|sctp [and|or|+ …] [CONTROL] [index N]"
 
 _TARGETS = (
     (("iph", "ip4h", "ipv4h"), CsumFlag.IPV4HDR),

@@ -34,8 +34,8 @@ _SIZES: dict[int, int] = {
 }
 
 USAGE = """\
-gact CONTROL [random netrand|determ CONTROL 0..10000] [index N]
-CONTROL: continue | drop | pass | reclassify | pipe | trap | goto chain N | jump N"""
+Usage: ... gact CONTROL [random netrand|determ CONTROL 0..10000] [index N]
+           CONTROL: continue | drop | pass | reclassify | pipe | trap | goto chain N | jump N"""
 
 
 def parse(words: Words, lookups: Lookups) -> list[Attr]:

@@ -31,7 +31,7 @@ from .common import (
     show_tail,
 )
 
-USAGE = "mirred ingress|egress mirror|redirect [index N] dev NAME | blockid N [CONTROL]"
+USAGE = "Usage: ... mirred ingress|egress mirror|redirect [index N] dev NAME | blockid N [CONTROL]"
 
 _NAMES = {
     MirredAction.EGRESS_REDIR: ("Egress Redirect", "redirect", "egress"),

@@ -40,11 +40,11 @@ from .common import (
 )
 
 USAGE = """\
-pedit [ex] munge RAW|FIELD [munge …] [CONTROL] [index N]
-RAW:   offset N u8|u16|u32 [at N MASK SHIFT] CMD
-FIELD: eth src|dst|type, ip src|dst|tos|ttl|…, ip6 src|dst|hoplimit|…, tcp sport|dport|flags,
-       udp sport|dport  CMD
-CMD:   clear | invert | set N | add N | decrement | preserve  [retain MASK]"""
+Usage: ... pedit [ex] munge RAW|FIELD [munge …] [CONTROL] [index N]
+           RAW:   offset N u8|u16|u32 [at N MASK SHIFT] CMD
+           FIELD: eth src|dst|type, ip src|dst|tos|ttl|…, ip6 src|dst|hoplimit|…, tcp sport|dport|flags,
+                  udp sport|dport  CMD
+           CMD:   clear | invert | set N | add N | decrement | preserve  [retain MASK]"""
 
 MAX_OFFS = 128
 NETWORK, ETH, IP4, IP6, TCP, UDP = range(6)

@@ -34,9 +34,9 @@ from .common import (
 )
 
 USAGE = """\
-police [rate RATE burst SIZE[/CELL]] [pkts_rate N pkts_burst N] [mtu SIZE[/CELL]] [peakrate RATE]
-       [avrate RATE] [overhead N] [mpu SIZE] [linklayer TYPE] [index N]
-       [CONTROL | conform-exceed EXCEED[/CONFORM]]"""
+Usage: ... police [rate RATE burst SIZE[/CELL]] [pkts_rate N pkts_burst N] [mtu SIZE[/CELL]] [peakrate RATE]
+                  [avrate RATE] [overhead N] [mpu SIZE] [linklayer TYPE] [index N]
+                  [CONTROL | conform-exceed EXCEED[/CONFORM]]"""
 
 LINKLAYERS = {"ethernet": 1, "atm": 2, "adsl": 2}
 _LINKLAYER_NAMES = {0: "unspec", 1: "ethernet", 2: "atm"}

@@ -25,7 +25,7 @@ from .common import (
     show_tail,
 )
 
-USAGE = "sample rate N group N [trunc SIZE] [CONTROL] [index N]"
+USAGE = "Usage: ... sample rate N group N [trunc SIZE] [CONTROL] [index N]"
 
 _SIZES: dict[int, int] = {
     TcaSample.PARMS: wire.GEN.size,

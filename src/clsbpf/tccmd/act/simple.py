@@ -25,7 +25,7 @@ from .common import (
     show_times,
 )
 
-USAGE = "simple [sdata STRING] [CONTROL] [index N]"
+USAGE = "Usage: ... simple [sdata STRING] [CONTROL] [index N]"
 
 _SIZES: dict[int, int] = {TcaDef.PARMS: wire.GEN.size, TcaDef.TM: wire.TM.size}
 

@@ -28,8 +28,8 @@ from .common import (
 )
 
 USAGE = """\
-skbedit [queue_mapping N] [priority MAJ:MIN] [mark N[/MASK]] [inheritdsfield]
-        [ptype host|otherhost|broadcast|multicast] [CONTROL] [index N]"""
+Usage: ... skbedit [queue_mapping N] [priority MAJ:MIN] [mark N[/MASK]] [inheritdsfield]
+                   [ptype host|otherhost|broadcast|multicast] [CONTROL] [index N]"""
 
 _PTYPES = {"host": 0, "broadcast": 1, "multicast": 2, "otherhost": 3}
 _SIZES: dict[int, int] = {

@@ -31,7 +31,7 @@ from .common import (
     show_times,
 )
 
-USAGE = "skbmod set [dmac MAC] [smac MAC] [etype N] | swap mac | ecn  [CONTROL] [index N]"
+USAGE = "Usage: ... skbmod set [dmac MAC] [smac MAC] [etype N] | swap mac | ecn  [CONTROL] [index N]"
 
 _MAC = re.compile(":".join(["([0-9a-fA-F]{1,2})"] * 6))
 _SIZES: dict[int, int] = {TcaSkbmod.PARMS: SKBMOD_PARMS.size, TcaSkbmod.TM: wire.TM.size, TcaSkbmod.ETYPE: 2}

@@ -35,9 +35,10 @@ from .common import (
 )
 
 USAGE = """\
-tunnel_key unset | set src_ip IP dst_ip IP [id N] [dst_port N] [tos N] [ttl N] [csum|nocsum] [nofrag]
-           [geneve_opts CLASS:TYPE:DATA,… | vxlan_opts GBP | erspan_opts VERSION:INDEX:DIR:HWID]
-           [CONTROL] [index N]"""
+Usage: ... tunnel_key unset | set src_ip IP dst_ip IP [id N] [dst_port N] [tos N] [ttl N]
+                      [csum|nocsum] [nofrag]
+                      [geneve_opts CLASS:TYPE:DATA,… | vxlan_opts GBP | erspan_opts VERSION:INDEX:DIR:HWID]
+                      [CONTROL] [index N]"""
 
 GENEVE, VXLAN, ERSPAN = 1, 2, 3
 _SIZES: dict[int, int] = {

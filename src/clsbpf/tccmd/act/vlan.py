@@ -34,8 +34,8 @@ from .common import (
 )
 
 USAGE = """\
-vlan pop | push [protocol 802.1Q|802.1AD] id N [priority N] | modify [protocol P] id N [priority N]
-     | pop_eth | push_eth dst_mac LLADDR src_mac LLADDR  [CONTROL] [index N]"""
+Usage: ... vlan pop | push [protocol 802.1Q|802.1AD] id N [priority N] | modify [protocol P] id N [priority N]
+                | pop_eth | push_eth dst_mac LLADDR src_mac LLADDR  [CONTROL] [index N]"""
 
 _ACTIONS = {
     "pop": VlanAction.POP,
