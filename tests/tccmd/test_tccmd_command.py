@@ -228,7 +228,7 @@ def test_other_qdiscs_and_actions_are_told_by_kind() -> None:
         assert caught.value.what == "action"
 
 
-@pytest.mark.parametrize("object", ["class", "monitor", "exec"])
+@pytest.mark.parametrize("object", ["monitor", "exec"])
 def test_objects_that_come_later(object: str) -> None:
     with pytest.raises(CommandError, match=f'Object "{object}" is not supported here'):
         command(f"{object} show")

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from . import usage
 from .actions import parse_actions_command
+from .class_words import parse_class
 from .errors import CommandError
 from .filter import parse_chain, parse_filter
 from .options import NO_OPTIONS, Options
@@ -21,7 +22,7 @@ _Parser = Callable[[Words, Lookups, Options], Command]
 
 _OBJECTS: tuple[tuple[str, _Parser | None], ...] = (
     ("qdisc", parse_qdisc),
-    ("class", None),
+    ("class", parse_class),
     ("filter", parse_filter),
     ("chain", parse_chain),
     ("actions", parse_actions_command),

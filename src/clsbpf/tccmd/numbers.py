@@ -57,6 +57,15 @@ def unsigned(text: str, most: int = U32, base: int = 0) -> int | None:
     return None if text == "" or rest or value > most else value
 
 
+def integer(text: str, base: int = 0) -> int | None:
+    """get_integer(): the whole text as a signed number of 32 bits."""
+    value, rest = strtoul(text, base)
+    negative = text.lstrip(_SPACES).startswith("-")
+    # strtol(3) stops at the ends of its range, where strtoul wraps around.
+    number = value - (1 << 64) if negative and value >> 63 else value
+    return None if text == "" or rest or not -(1 << 31) <= number < 1 << 31 else number
+
+
 _DOUBLE = re.compile(
     r"[ \t\n\v\f\r]*([-+]?(?:0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)(?:[pP][-+]?[0-9]+)?"
     r"|[iI][nN][fF](?:[iI][nN][iI][tT][yY])?|[nN][aA][nN]"

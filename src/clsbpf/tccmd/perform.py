@@ -26,6 +26,7 @@ from ..netlink.message import (
 )
 from ..netlink.schema import Rtm, Tca
 from ..netlink.tcmsg import TCMSG_LEN
+from .class_graph import print_graph
 from .errors import CommandError
 from .printer import Printer, json_text
 from .render import NO_NAMES, Names, print_message
@@ -154,16 +155,23 @@ def _show(
 ) -> Outcome:
     """Render an answer, or a dump to its end."""
     out = Printer("\\" if view.options.oneline else "\n")
+    is_class = request.message.type == Rtm.GETTCLASS
+    graph: list[Message] = []
     for message in messages:
         if message.flags & NLM_F_DUMP_INTR and _INTERRUPTED not in remarks:
             remarks.append(_INTERRUPTED)
         if message.type in (NLMSG_DONE, NLMSG_ERROR):
             answer = read_acknowledgement(message)
             if answer.errno == 0:
-                return _outcome(out, view)
+                if graph:
+                    print_graph(out, graph, view, names)
+                return _outcome(out, view, is_class=is_class)
             if request.reply is not Reply.DUMP:
                 raise _refusal(answer, command.on_refusal, exit_code=command.refusal_exit)
             raise _dump_refusal(message, answer, _outcome(out, view).stdout)
+        if is_class and view.options.graph:
+            graph.append(message)
+            continue
         print_message(out, message, view, names)
         if request.reply is not Reply.DUMP:
             return _outcome(out, view)
@@ -173,9 +181,11 @@ def _show(
 _INTERRUPTED = "Dump was interrupted and may be inconsistent."
 
 
-def _outcome(out: Printer, view: View) -> Outcome:
+def _outcome(out: Printer, view: View, *, is_class: bool = False) -> Outcome:
+    """What is printed; tc 6.1 has no JSON for classes, and prints text."""
     options = view.options
-    stdout = json_text(out.rows, pretty=bool(options.pretty)) + "\n" if options.json else out.text
+    as_json = options.json and not is_class
+    stdout = json_text(out.rows, pretty=bool(options.pretty)) + "\n" if as_json else out.text
     return Outcome(stdout, out.rows)
 
 

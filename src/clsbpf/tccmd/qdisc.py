@@ -1,4 +1,4 @@
-"""`tc qdisc` for clsact and ingress: words to requests (tc/tc_qdisc.c, q_clsact.c, q_ingress.c).
+"""`tc qdisc`: words to requests (tc/tc_qdisc.c, q_clsact.c, q_ingress.c; other kinds: `qdiscs/`).
 
 The common words come before the kind; clsact and ingress set parent and handle themselves, so that
 either is an error after `root` or `parent`.  Their filters may live in blocks that devices share:
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ..netlink import attr as nla
 from ..netlink.attr import Attr
 from ..netlink.message import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE
+from ..netlink.qdisc import SizeSpec
 from ..netlink.schema import Rtm, Tca
 from ..netlink.tcmsg import TcMsg, tc_message
 from . import usage
@@ -21,17 +22,21 @@ from .filter import parse_estimator, rate_attr
 from .ids import CLSACT_HANDLE, TC_H_CLSACT, TC_H_INGRESS, TC_H_ROOT, parse_classid, parse_qdisc_handle
 from .numbers import unsigned
 from .options import Options
+from .qdiscs import KINDS
 from .request import DEVICE_NAME_BYTES, KIND_BYTES, Command, Lookups, Reply, Request, View, cut
+from .size_table_words import parse_stab, stab_attr
 from .words import Words, matches, matches_any
 
 OTHER_QDISCS = frozenset(
-    {"atm", "bfifo", "cake", "cbq", "cbs", "choke", "codel", "drr", "dsmark", "etf", "ets", "fifo", "fq"}
-    | {"fq_codel", "fq_pie", "gred", "hfsc", "hhf", "htb", "mqprio", "multiq", "netem", "pfifo", "pfifo_fast"}
-    | {"pfifo_head_drop", "pie", "plug", "prio", "qfq", "red", "rr", "sfb", "sfq", "skbprio", "taprio", "tbf"}
+    {"atm", "cake", "cbq", "cbs", "choke", "codel", "drr", "dsmark", "etf", "ets", "fifo", "fq", "fq_codel"}
+    | {"fq_pie", "gred", "hfsc", "hhf", "mqprio", "multiq", "netem", "pie", "plug", "qfq", "red", "rr"}
+    | {"sfb", "sfq", "skbprio", "taprio", "tbf"}
 )
-"""The kinds of tc 6.1 besides clsact and ingress (and noqueue, which has no options)."""
+"""The kinds of tc 6.1 that are not here (and not noqueue or mq, which have no options)."""
+CLASSFUL_ELSEWHERE = frozenset({"atm", "cbq", "drr", "dsmark", "ets", "hfsc", "qfq"})
+"""Those of them whose classes are made by requests."""
 
-_SUPPORTED = "clsact, ingress"
+_SUPPORTED = ", ".join(["clsact", "ingress", *KINDS])
 _SINGLETON = {"clsact": TC_H_CLSACT, "ingress": TC_H_INGRESS}
 
 
@@ -77,6 +82,7 @@ class _Selection:
     rate: tuple[int, int] | None = None
     ingress_block: int = 0
     egress_block: int = 0
+    stab: SizeSpec | None = None
     kind: str | None = None
 
 
@@ -90,7 +96,9 @@ def _modify(type: Rtm, flags: int, words: Words, lookups: Lookups) -> Command:
     if selection.rate:
         attrs.append(rate_attr(selection.rate))
     if selection.kind is not None:
-        _check_kind_options(selection.kind, words)
+        attrs += _kind_options(selection.kind, words)
+    if selection.stab is not None:
+        attrs.append(stab_attr(selection.stab))
     if selection.ingress_block:
         attrs.append(nla.u32(Tca.INGRESS_BLOCK, selection.ingress_block))
     if selection.egress_block:
@@ -126,7 +134,8 @@ def _parse_common(words: Words, selection: _Selection) -> None:
         elif matches(word, "estimator"):
             selection.rate = parse_estimator(words, selection.rate)
         elif matches(word, "stab"):
-            raise UnsupportedKind("qdisc", "stab", _SUPPORTED)
+            selection.stab = parse_stab(words)
+            continue
         elif matches(word, "ingress_block"):
             selection.ingress_block = _block(words, "invalid ingress block index value")
         elif matches(word, "egress_block"):
@@ -176,8 +185,8 @@ def _block(words: Words, complaint: str) -> int:
     return block
 
 
-def _check_kind_options(kind: str, words: Words) -> None:
-    """parse_qopt() of the kind; none that is supported has options."""
+def _kind_options(kind: str, words: Words) -> list[Attr]:
+    """parse_qopt() of the kind."""
     if kind in OTHER_QDISCS:
         raise UnsupportedKind("qdisc", kind, _SUPPORTED)
     if kind == "ingress":
@@ -185,11 +194,16 @@ def _check_kind_options(kind: str, words: Words) -> None:
         while words.at("handle"):
             words.next()
             words.skip()
+    known = KINDS.get(kind)
+    if known is not None and known.parse_qopt is not None:
+        return known.parse_qopt(kind, words)
     if not words:
-        return
+        return []
     word = words.current
     if kind in _SINGLETON:
         raise CommandError(f'What is "{word}"?', word=word, usage=usage.QDISC)
+    if known is not None:
+        raise CommandError(f"qdisc '{kind}' does not support option parsing", 255, word=word)
     raise CommandError(f'Unknown qdisc "{kind}", hence option "{word}" is unparsable', word=word)
 
 

@@ -1,7 +1,8 @@
-"""Replies to text and JSON: what `tc filter show`, `tc qdisc show` and `tc monitor` print.
+"""Replies to text and JSON: what `tc filter show` and `tc monitor` print.
 
-One function a kind of message (print_filter() of tc/tc_filter.c, print_qdisc() of tc/tc_qdisc.c), one
-a kind of options.  Trailing blanks are tc's.  What the command line selects is left out of the rows.
+One function a kind of message (print_filter() of tc/tc_filter.c; qdiscs: `qdisc_rows`, classes:
+`class_rows`), one a kind of options.  Trailing blanks are tc's.  What the command line selects is left
+out of the rows.
 """
 
 from __future__ import annotations
@@ -10,19 +11,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ..errors import ClsbpfError
-from ..netlink.attr import Attr, iter_attrs
-from ..netlink.message import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Message
+from ..netlink.attr import Attr
+from ..netlink.message import NLM_F_CREATE, NLM_F_EXCL, Message
 from ..netlink.schema import TCA_BPF_FLAG_ACT_DIRECT, ClsFlag, Rtm, Tca, TcaBpf
 from ..netlink.tcmsg import TCMSG_LEN, TcMsg
 from .act import police
 from .act.common import Names as ActionNames
+from .class_rows import print_class
 from .ids import CLSACT_EGRESS, CLSACT_INGRESS, TC_H_ROOT, format_classid, format_protocol
 from .options import Options
 from .printer import Printer
 from .program import show_ops
+from .qdisc_rows import print_qdisc
 from .render_actions import print_action_message, print_actions
 from .request import View
-from .stats import print_old_stats, print_stats2
+from .rows import attrs_of, print_change
+from .stats import print_stats
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,38 +101,26 @@ NO_NAMES = Names()
 
 _FILTERS = (Rtm.NEWTFILTER, Rtm.GETTFILTER, Rtm.DELTFILTER)
 _CHAINS = (Rtm.NEWCHAIN, Rtm.GETCHAIN, Rtm.DELCHAIN)
+_CLASSES = (Rtm.NEWTCLASS, Rtm.DELTCLASS)
 _QDISCS = (Rtm.NEWQDISC, Rtm.DELQDISC)
 _ACTIONS = (Rtm.NEWACTION, Rtm.GETACTION, Rtm.DELACTION)
 
 
 def print_message(out: Printer, message: Message, view: View, names: Names = NO_NAMES) -> None:
-    """One message of a reply, if it is a qdisc's, a filter's or a chain's and selected.
+    """One message of a reply, if it is a qdisc's, a class's, a filter's or a chain's and selected.
 
     ClsbpfError when it is cut or lacks what tc cannot do without.
     """
     if message.type in _FILTERS or message.type in _CHAINS:
         _print_filter(out, message, view, names)
     elif message.type in _QDISCS:
-        _print_qdisc(out, message, view, names)
+        print_qdisc(out, message, view, names)
+    elif message.type in _CLASSES:
+        print_class(out, message, view, names)
     elif message.type in _ACTIONS:
         print_action_message(out, message, view.options, names.of_actions())
     else:
         raise ClsbpfError(f"Not a filter(cmd {message.type})")
-
-
-def _attrs(data: bytes) -> dict[int, Attr]:
-    """parse_rtattr(): by type; of one that repeats, the first counts."""
-    found: dict[int, Attr] = {}
-    for attr in iter_attrs(data):
-        found.setdefault(attr.type, attr)
-    return found
-
-
-def _print_change(out: Printer, deleted: bool, replaced: bool, added: bool) -> None:
-    """What a notification says before the object itself."""
-    for word, applies in (("deleted", deleted), ("replaced", replaced), ("added", added)):
-        if applies:
-            out.both(word, f"{word} ", True)
 
 
 # -- Filters and chains
@@ -137,7 +129,7 @@ def _print_change(out: Printer, deleted: bool, replaced: bool, added: bool) -> N
 def _print_filter(out: Printer, message: Message, view: View, names: Names) -> None:
     """print_filter()."""
     header = TcMsg.decode(message.payload)
-    attrs = _attrs(message.payload[TCMSG_LEN:])
+    attrs = attrs_of(message.payload[TCMSG_LEN:])
     is_filter = message.type in _FILTERS
     kind = attrs.get(Tca.KIND)
     if is_filter and kind is None:
@@ -146,7 +138,7 @@ def _print_filter(out: Printer, message: Message, view: View, names: Names) -> N
         created = message.type in (Rtm.NEWTFILTER, Rtm.NEWCHAIN) and bool(message.flags & NLM_F_CREATE)
         exclusive = bool(message.flags & NLM_F_EXCL)
         deleted = message.type in (Rtm.DELTFILTER, Rtm.DELCHAIN)
-        _print_change(out, deleted, created and not exclusive, created and exclusive)
+        print_change(out, deleted, created and not exclusive, created and exclusive)
         out.say("filter " if is_filter else "chain ")
         _print_place(out, header, view, names)
         if is_filter:
@@ -165,7 +157,7 @@ def _print_filter(out: Printer, message: Message, view: View, names: Names) -> N
                     _print_unknown_options(out, attrs[Tca.OPTIONS], header.handle)
         out.end_line()
         if view.options.stats and (Tca.STATS in attrs or Tca.STATS2 in attrs):
-            _print_stats(out, attrs, view)
+            print_stats(out, attrs, " ", iec=bool(view.options.iec))
             out.end_line()
 
 
@@ -212,7 +204,7 @@ _BPF_FLAGS = ((ClsFlag.SKIP_HW, "skip_hw"), (ClsFlag.SKIP_SW, "skip_sw"))
 
 def _print_bpf(out: Printer, options: Attr, handle: int, view: View, names: Names) -> None:
     """bpf_print_opt() of tc/f_bpf.c."""
-    attrs = _attrs(options.payload)
+    attrs = attrs_of(options.payload)
     if handle:
         out.both("handle", f"handle {handle:#x} ", f"{handle:#x}")
     if TcaBpf.CLASSID in attrs:
@@ -243,64 +235,3 @@ def _print_bpf(out: Printer, options: Attr, handle: int, view: View, names: Name
         police.show(out, attrs[TcaBpf.POLICE], view.options, names.of_actions())
     if TcaBpf.ACT in attrs:
         print_actions(out, attrs[TcaBpf.ACT], view.options, names.of_actions())
-
-
-# -- Qdiscs
-
-
-def _print_qdisc(out: Printer, message: Message, view: View, names: Names) -> None:
-    """print_qdisc()."""
-    header = TcMsg.decode(message.payload)
-    selected = ((view.ifindex, header.ifindex), (view.handle, header.handle), (view.parent, header.parent))
-    if any(wanted and wanted != has for wanted, has in selected):
-        return
-    attrs = _attrs(message.payload[TCMSG_LEN:])
-    if Tca.KIND not in attrs:
-        raise ClsbpfError("print_qdisc: NULL kind")
-    kind = attrs[Tca.KIND].string
-    with out.object():
-        created = message.type == Rtm.NEWQDISC and bool(message.flags & NLM_F_CREATE)
-        replaced = created and bool(message.flags & NLM_F_REPLACE)
-        added = created and bool(message.flags & NLM_F_EXCL)
-        _print_change(out, message.type == Rtm.DELQDISC, replaced, added)
-        out.both("kind", f"qdisc {kind}", kind)
-        handle = f"{header.handle >> 16:x}:"
-        out.both("handle", f" {handle}", handle)
-        out.say(f"[{header.handle:08x}] " if view.options.raw else " ")
-        if view.ifindex == 0:
-            device = names.device_name(header.ifindex)
-            out.both("dev", f"dev {device} ", device)
-        if header.parent == TC_H_ROOT:
-            out.both("root", "root ", True)
-        elif header.parent:
-            parent = names.classid(header.parent)
-            out.both("parent", f"parent {parent} ", parent)
-        if header.info != 1:
-            out.both("refcnt", f"refcnt {header.info} ", header.info)
-        if Tca.HW_OFFLOAD in attrs and attrs[Tca.HW_OFFLOAD].u8:
-            out.both("offloaded", "offloaded ", True)
-        for number, word in ((Tca.INGRESS_BLOCK, "ingress_block"), (Tca.EGRESS_BLOCK, "egress_block")):
-            if number in attrs and attrs[number].u32:
-                out.both(word, f"{word} {attrs[number].u32} ", attrs[number].u32)
-        with out.object("options"):
-            if Tca.OPTIONS in attrs:
-                _print_qdisc_options(out, kind, attrs[Tca.OPTIONS])
-        out.end_line()
-        if view.options.stats and (Tca.STATS in attrs or Tca.STATS2 in attrs or Tca.XSTATS in attrs):
-            _print_stats(out, attrs, view)
-            out.end_line()
-
-
-def _print_qdisc_options(out: Printer, kind: str, options: Attr) -> None:
-    if kind == "ingress":
-        out.say("---------------- ")
-    elif kind != "clsact" and options.payload:
-        out.say(f"[Unknown qdisc, optlen={len(options.payload)}] ")
-
-
-def _print_stats(out: Printer, attrs: Mapping[int, Attr], view: View) -> None:
-    """print_tcstats_attr(): TCA_STATS2, or the older TCA_STATS."""
-    if Tca.STATS2 in attrs:
-        print_stats2(out, attrs[Tca.STATS2], " ", iec=bool(view.options.iec))
-    elif Tca.STATS in attrs:
-        print_old_stats(out, attrs[Tca.STATS], " ", iec=bool(view.options.iec))

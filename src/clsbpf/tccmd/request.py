@@ -54,9 +54,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How the messages of a reply are shown: print_filter() and print_qdisc().
+    """How the messages of a reply are shown: print_filter(), print_qdisc() and print_class().
 
-    What selects on the command line is left out of the rows; 0 and None do not select.
+    What selects on the command line is left out of the rows; 0 and None do not select.  Classes are
+    selected by their `qdisc` (a handle) and `classid`.
     """
 
     ifindex: int = 0
@@ -66,6 +67,8 @@ class View:
     protocol: int = 0
     chain: int | None = None
     block: int = 0
+    qdisc: int = 0
+    classid: int = 0
     options: Options = NO_OPTIONS
 
 

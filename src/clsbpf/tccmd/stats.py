@@ -7,9 +7,10 @@ an estimator the rate (struct gnet_stats_rate_est64).
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 
 from ..netlink.attr import Attr, iter_attrs
-from ..netlink.schema import TcaStats
+from ..netlink.schema import Tca, TcaStats
 from .printer import Printer
 
 _BASIC = struct.Struct("=QI")
@@ -21,6 +22,17 @@ _RATE_EST64 = struct.Struct("=QQ")
 def _unpack(layout: struct.Struct, payload: bytes) -> tuple[int, ...]:
     """The fields; what a shorter payload lacks is 0."""
     return layout.unpack(payload[: layout.size].ljust(layout.size, b"\0"))
+
+
+def print_stats(out: Printer, attrs: Mapping[int, Attr], prefix: str, *, iec: bool = False) -> Attr | None:
+    """print_tcstats_attr(): TCA_STATS2, or the older TCA_STATS; gives what only the object's kind counts."""
+    if Tca.STATS2 not in attrs:
+        if Tca.STATS in attrs:
+            print_old_stats(out, attrs[Tca.STATS], prefix, iec=iec)
+        return attrs.get(Tca.XSTATS)
+    print_stats2(out, attrs[Tca.STATS2], prefix, iec=iec)
+    inside = (attr for attr in iter_attrs(attrs[Tca.STATS2].payload) if attr.type == TcaStats.APP)
+    return next(inside, attrs.get(Tca.XSTATS))
 
 
 def print_stats2(out: Printer, stats: Attr, prefix: str, *, iec: bool = False) -> None:

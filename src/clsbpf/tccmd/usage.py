@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 TC = """\
-Usage: tc [OPTIONS] qdisc|filter|chain|actions COMMAND
+Usage: tc [OPTIONS] qdisc|class|filter|chain|actions COMMAND
        tc [OPTIONS] [-force] -batch FILE
        OPTIONS: -s[tats] -d[etails] -r[aw] -o[neline] -j[son] -p[retty] -br[ief] -N[umeric] -nm -cf FILE
                 -n[etns] NAME -f[orce] -b[atch] FILE -V[ersion] -h[elp]"""
@@ -29,9 +29,17 @@ Usage: tc chain add|delete|get|show dev NAME | block N
                 [root | ingress | egress | parent MAJ:MIN] [chain N]"""
 
 QDISC = """\
-Usage: tc qdisc add|delete|replace|change|link dev NAME [handle N:] [estimator INTERVAL TIME-CONSTANT]
-                [ingress_block N] [egress_block N] clsact | ingress
-       tc qdisc show [dev NAME] [root | ingress | clsact | parent MAJ:MIN | handle N:] [invisible]"""
+Usage: tc qdisc add|delete|replace|change|link dev NAME [root | parent MAJ:MIN] [handle N:]
+                [estimator INTERVAL TIME-CONSTANT] [stab OPTIONS] [ingress_block N] [egress_block N]
+                clsact | ingress | KIND OPTIONS
+       tc qdisc show [dev NAME] [root | ingress | clsact | parent MAJ:MIN | handle N:] [invisible]
+       KIND: htb, prio, pfifo, bfifo, pfifo_head_drop, pfifo_fast (try tc qdisc add htb help)"""
+
+CLASS = """\
+Usage: tc class add|delete|replace|change dev NAME [classid MAJ:MIN] [root | parent MAJ:MIN]
+                [estimator INTERVAL TIME-CONSTANT] KIND OPTIONS
+       tc class show [dev NAME] [root | parent MAJ:MIN] [qdisc N:] [classid MAJ:MIN]
+       KIND: htb (try tc class add htb help)"""
 
 BPF = """\
 Usage: ... bpf [run] PROGRAM [classid MAJ:MIN] [direct-action] [skip_hw | skip_sw] [action SPEC]
