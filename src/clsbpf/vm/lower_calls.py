@@ -68,9 +68,10 @@ class CallText(MemoryText):
         """
         environment = self.environment()
         map, index = self.wide(R2), self.wide(R3)
-        target = self.assign(
-            f"call i64 {self.symbol(record_of(tail_target))}(i64 {environment}, i64 {map}, i64 {index})"
-        )
+        record = record_of(tail_target)
+        if self.unit.symbols is not None:
+            record = self.unit.symbols.for_maps(record, [None, self.value(R2).known, None])
+        target = self.assign(f"call i64 {self.symbol(record)}(i64 {environment}, i64 {map}, i64 {index})")
         found, known, unknown, following = (self.fresh_label(kind) for kind in ("tc", "tc", "tc", "n"))
         none = self.assign(f"icmp eq i64 {target}, {NO_TARGET}")
         self.emit(f"br i1 {none}, label %{following}, label %{found}")

@@ -8,7 +8,6 @@ machine code raises what was kept (`raise_pending`) when it has returned: nothin
 from __future__ import annotations
 
 import ctypes
-import functools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -72,12 +71,9 @@ def raise_pending() -> None:
         raise error
 
 
-@functools.cache
 def calls_python(subset: Subset) -> bool:
     """Does the function, or one that it calls, run in Python?"""
-    if subset.is_external:
-        return subset.function not in _elsewhere
-    return any(calls_python(called) for called in subset.lowered.calls)
+    return any(each.function not in _elsewhere for each in subset.externals)
 
 
 @external

@@ -126,7 +126,14 @@ class Subset:
     @functools.cached_property
     def lowered(self) -> Lowered:
         """The function's IR and what it needs beside it."""
-        return _Lowering(self).run()
+        return Lowering(self).run()
+
+    @functools.cached_property
+    def externals(self) -> frozenset[Subset]:
+        """The external functions that it calls, or that what it calls does; itself, if it is one."""
+        if self.is_external:
+            return frozenset({self})
+        return frozenset().union(*(called.externals for called in self.lowered.calls))
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +224,7 @@ _COMPARE: dict[type[ast.cmpop], str] = {
 }
 
 
-class _Lowering:
+class Lowering:
     """One function's way from syntax tree to IR text.  Locals are stack slots; LLVM makes them registers."""
 
     def __init__(self, subset: Subset) -> None:
@@ -505,6 +512,8 @@ class _Lowering:
                 self.declares.add(primitive.declare)
             return result if "{r}" in primitive.lines[-1] else ""
         record = _RECORDS.get(function) if callable(function) else None
+        if record is not None:
+            record = self.callee(record, node)
         if record is None:
             raise self.wrong(node, f"{ast.unparse(node.func)} is neither native nor a primitive")
         if len(arguments) != len(record.parameters):
@@ -517,6 +526,10 @@ class _Lowering:
         result = self.fresh()
         self.emit(f'{result} = call i64 @"{record.symbol}"({text})')
         return result
+
+    def callee(self, record: Subset, node: ast.Call) -> Subset:
+        """What is called where the text calls a native function."""
+        return record
 
     def constant_object(self, node: ast.expr) -> object:
         match node:
