@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from contextlib import ExitStack
+from pathlib import Path
 
 import click
 
@@ -12,13 +13,18 @@ import click
 @click.option("--dev", "devices", metavar="NAME", multiple=True, help="A device that there is; repeatable.")
 @click.option("--socket", metavar="PATH", help="Where to answer; by default CLSBPF_SOCKET or the user's own.")
 @click.option(
+    "--state",
+    metavar="DIR",
+    help="Where what was done is kept for the next start; by default ~/.local/state/clsbpf; none: nowhere.",
+)
+@click.option(
     "--profile",
     metavar="KERNEL",
     default="current",
     show_default=True,
     help="Whose behaviour: current, 4.13.",
 )
-def daemon(devices: tuple[str, ...], socket: str | None, profile: str) -> None:
+def daemon(devices: tuple[str, ...], socket: str | None, state: str | None, profile: str) -> None:
     """Run an engine that answers on a socket: rtnetlink and bpf(2)-like calls, for `clsbpf tc` and others.
 
     \b
@@ -36,6 +42,10 @@ def daemon(devices: tuple[str, ...], socket: str | None, profile: str) -> None:
         from ..profile import profile_by_name
 
         host = Host(profile_by_name(profile))
+        if state != "none":
+            from ..daemon.state import default_directory, kept
+
+            stack.enter_context(kept(host, Path(state) if state else default_directory()))
         for name in devices:
             if host.network.device(name) is None:
                 host.network.add_device(name)

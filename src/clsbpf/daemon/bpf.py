@@ -13,8 +13,8 @@ from __future__ import annotations
 import errno
 import re
 import struct
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..bpf.insn import Insn, decode
@@ -35,6 +35,17 @@ if TYPE_CHECKING:
     from .host import Process
 
 NOTHING: Args = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a program was loaded of: the call, and what its descriptors stood for."""
+
+    args: Args
+    maps: Mapping[int, Map]
+    btf: Btf | None
+
+
 OBJ_NAME_BYTES = 15
 """BPF_OBJ_NAME_LEN without the NUL."""
 MAX_FILES = 4096
@@ -179,7 +190,7 @@ def _update(process: Process, call: Call) -> Args:
         map.put(key, _slot(process, map, _FD.unpack(value)[0]), flags)
     else:
         map.update(key, value, flags)
-    process.host.changed_map(map)
+    process.host.changed_maps += 1
     return NOTHING
 
 
@@ -198,7 +209,7 @@ def _slot(process: Process, map: Map, fd: int) -> LinkedProgram | Map:
 def _delete(process: Process, call: Call) -> Args:
     map = _map(process, call.number(Arg.FD))
     map.delete(call.bytes(Arg.KEY))
-    process.host.changed_map(map)
+    process.host.changed_maps += 1
     return NOTHING
 
 
@@ -212,7 +223,7 @@ def _next_key(process: Process, call: Call) -> Args:
 def _take(process: Process, call: Call) -> Args:
     map = _map(process, call.number(Arg.FD))
     value = map.lookup_and_delete(_key(call), call.number(Arg.FLAGS, 0))
-    process.host.changed_map(map)
+    process.host.changed_maps += 1
     return {Arg.VALUE: value}
 
 
@@ -221,7 +232,7 @@ def _freeze(process: Process, call: Call) -> Args:
     if map.frozen:
         raise malformed("the map is frozen already", errno.EBUSY)
     map.freeze()
-    process.host.changed_map(map)
+    process.host.changed_maps += 1
     return NOTHING
 
 
@@ -236,7 +247,9 @@ def _prog_load(process: Process, call: Call) -> Args:
     verified = verify(spec, profile=host.network.profile, btf=btf)
     with host.network.lock:
         linked = link_instructions(spec.insns, maps, name=spec.name, type=spec.type, kfuncs=spec.kfuncs)
-        loaded = host.programs.load(replace(linked, spec=spec, poison=spec.poison, verified=verified))
+        linked = replace(linked, spec=spec, poison=spec.poison, verified=verified)
+        loaded = host.programs.load(linked)
+        host.sources[linked] = Source(call.args, maps, btf)
         return _install(process, loaded)
 
 
@@ -264,6 +277,14 @@ def _program_spec(process: Process, call: Call) -> tuple[ProgramSpec, Mapping[in
         poison=_poisoned(insns),
     )
     return spec, maps, btf
+
+
+def with_map_numbers(insns: Iterable[Insn], numbers: Mapping[int, int]) -> list[Insn]:
+    """Instructions with other descriptors in the places of maps'."""
+    return [
+        replace(insn, imm=numbers[insn.imm]) if insn.is_ld_imm64 and insn.src in _BY_FD else insn
+        for insn in insns
+    ]
 
 
 def _functions(btf: Btf | None, raw: bytes) -> list[FuncInfo]:
@@ -310,7 +331,7 @@ def _obj_pin(process: Process, call: Call) -> Args:
     if path in process.host.pins:
         raise malformed(f"{path}: there is a pin of that name already", errno.EEXIST)
     process.host.pins.pin(path, found)
-    process.host.changed_pins()
+    process.host.changed_pins += 1
     return NOTHING
 
 
@@ -327,7 +348,7 @@ def _unpin(process: Process, call: Call) -> Args:
     if path not in process.host.pins:
         raise malformed(f"{path}: nothing is pinned there", errno.ENOENT)
     process.host.pins.unpin(path)
-    process.host.changed_pins()
+    process.host.changed_pins += 1
     return NOTHING
 
 

@@ -12,7 +12,7 @@ import errno
 import itertools
 import logging
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from ..endpoint import Endpoint
 from ..engine.devices import Network
@@ -22,7 +22,9 @@ from ..errors import ClsbpfError, VerifierError
 from ..netlink import attr as nla
 from ..netlink.attr import encode_attrs, iter_attrs
 from ..netlink.message import NLM_F_REQUEST, NLMSG_MIN_TYPE, Message, acknowledge, iter_messages
+from ..netlink.schema import Rtm
 from ..profile import CURRENT, KernelProfile
+from ..vm.link import LinkedProgram
 from ..vm.maps.map import Map
 from . import bpf
 from .wire import Arg, Args, Assembler, Call, Option, Own, encode_call, malformed
@@ -45,17 +47,15 @@ class Host:
         self.pins = Pins()
         self.maps: weakref.WeakValueDictionary[int, Map] = weakref.WeakValueDictionary()
         """By id."""
+        self.sources: weakref.WeakKeyDictionary[LinkedProgram, bpf.Source] = weakref.WeakKeyDictionary()
+        """What each program was loaded of."""
         self.portids: set[int] = set()
-        self.on_change: Callable[[], None] = lambda: None
-        """Is told, under the network's lock, that something other than the network's own state changed."""
-
-    def changed_map(self, map: Map) -> None:
-        """A map's contents were changed from outside."""
-        self.on_change()
-
-    def changed_pins(self) -> None:
-        """A pin came or went."""
-        self.on_change()
+        self.actions_changed = 0
+        self.changed_pins = 0
+        self.changed_maps = 0
+        """Count changes made from outside, as `Network.changes` does of the network."""
+        self.before_answer: Callable[[], None] = lambda: None
+        """Is called when a request is done and its answer not yet given: what must be kept is kept now."""
 
     def take_portid(self, pid: int) -> int:
         """netlink_autobind(): the process's id, for its first socket; a number of its own for a further."""
@@ -80,32 +80,37 @@ class Process:
         self._deliver = deliver
         self._groups: dict[int, Callable[[], None]] = {}
 
-    def handle(self, datagram: bytes) -> list[bytes]:
-        """The datagrams that answer a datagram, in order."""
-        replies: list[bytes] = []
+    def handle(self, datagram: bytes) -> Iterator[bytes]:
+        """The datagrams that answer a datagram, in order; a long dump goes on as they are taken.
+
+        Every request is done, and what it changed kept, when its first answer is taken.
+        """
         for message in iter_messages(datagram):
             try:
-                replies += self._answer(message)
+                answers = self._answer(message)
+                self.host.before_answer()
             except ClsbpfError as error:  # what no handler foresaw is refused as a whole
-                replies.append(self._refused(message, error.errno or errno.EINVAL))
+                answers = [self._refused(message, error.errno or errno.EINVAL)]
             except MemoryError:
-                replies.append(self._refused(message, errno.ENOMEM))
+                answers = [self._refused(message, errno.ENOMEM)]
             except Exception:  # a mistake of ours must not take the other processes with it
                 _log.exception("request of type %d failed", message.type)
-                replies.append(self._refused(message, errno.EIO))
-        return replies
+                answers = [self._refused(message, errno.EIO)]
+            yield from answers
 
     def _refused(self, message: Message, code: int) -> bytes:
         return acknowledge(message, code, portid=self.portid).encode()
 
-    def _answer(self, message: Message) -> Iterator[bytes] | list[bytes]:
+    def _answer(self, message: Message) -> Iterable[bytes]:
         own = message.flags & NLM_F_REQUEST and message.type >= NLMSG_MIN_TYPE
         if own and message.type == Own.SOCKET:
             return self._set_options(message)
         if own and message.type == Own.BPF:
             return self._call(message)
         with self.host.network.lock, self.host.programs.files_of(self.files):
-            return self._endpoint.handle(message.encode(), self.portid)
+            if message.type in (Rtm.NEWACTION, Rtm.DELACTION):
+                self.host.actions_changed += 1
+            return self._endpoint.replies(message.encode(), self.portid)
 
     # the socket's options
 

@@ -17,6 +17,7 @@ import selectors
 import socket
 import threading
 from collections import deque
+from collections.abc import Iterator
 
 from ..netlink.message import NLMSG_OVERRUN, Message
 from .address import peer_of
@@ -102,6 +103,9 @@ class Connection:
         self._out: deque[tuple[bytes, int]] = deque()
         """Datagrams, each with what it adds to `_waiting`: a reply nothing."""
         self._waiting = 0
+        self._answers: Iterator[bytes] = iter(())
+        self._answering = False
+        """Is a request being answered?"""
         self._lost = False
         self._guard = threading.Lock()
         """Guards what waits to go out."""
@@ -115,8 +119,9 @@ class Connection:
         self._awake()
 
     def _awake(self) -> None:
-        with self._guard, contextlib.suppress(OSError):
-            os.eventfd_write(self._wake, 1)
+        with self._guard:
+            if self._wake >= 0:
+                os.eventfd_write(self._wake, 1)
 
     def _deliver(self, datagram: bytes) -> None:
         """A notification: from any thread, under the network's lock."""
@@ -133,7 +138,7 @@ class Connection:
             poll = select.poll()
             poll.register(self._wake, select.POLLIN)
             while not self._stopping:
-                poll.register(self._socket, select.POLLOUT if self._out or self._lost else select.POLLIN)
+                poll.register(self._socket, select.POLLOUT if self._busy() else select.POLLIN)
                 ready = dict(poll.poll())
                 if self._wake in ready:
                     os.eventfd_read(self._wake)
@@ -141,6 +146,8 @@ class Connection:
                     return
         except OSError as error:
             _log.debug("connection ended: %s", error)
+        except Exception:  # a mistake of ours ends this connection and no other
+            _log.exception("connection ended")
         finally:
             self._process.close()
             with self._guard:
@@ -148,9 +155,12 @@ class Connection:
                 os.close(self._wake)
                 self._wake = -1
 
+    def _busy(self) -> bool:
+        return self._answering or self._lost or bool(self._out)
+
     def _attend(self) -> bool:
         """Send what waits, or else answer a datagram; no more when the other end is gone."""
-        if self._out or self._lost:
+        if self._busy():
             self._flush()
             return True
         try:
@@ -159,23 +169,36 @@ class Connection:
             return True
         if not datagram:
             return False
-        replies = self._process.handle(datagram)
-        with self._guard:
-            self._out.extend((reply, 0) for reply in replies)
+        self._answering = True
+        self._answers = self._process.handle(datagram)
         self._flush()
         return True
 
     def _flush(self) -> None:
-        with self._guard:
+        """Send until the other end takes no more: what it has heard, and the answers as they are made."""
+        while True:
+            with self._guard:
+                if not self._send_waiting():
+                    return
+            answer = next(self._answers, None)
+            with self._guard:
+                if answer is not None:
+                    self._out.append((answer, 0))
+                elif not self._out:
+                    self._answering = False
+                    return
+
+    def _send_waiting(self) -> bool:
+        """Everything that waits; was there room for all of it?"""
+        try:
             while self._out:
                 datagram, counted = self._out[0]
-                try:
-                    self._socket.send(datagram)
-                except BlockingIOError:
-                    return
+                self._socket.send(datagram)
                 self._out.popleft()
                 self._waiting -= counted
             if self._lost:
-                with contextlib.suppress(BlockingIOError):
-                    self._socket.send(Message(NLMSG_OVERRUN).encode())
-                    self._lost = False
+                self._socket.send(Message(NLMSG_OVERRUN).encode())
+                self._lost = False
+        except BlockingIOError:
+            return False
+        return True

@@ -1,0 +1,415 @@
+"""What the daemon has acknowledged, kept: a file for tc -batch that makes it all again.
+
+    policy.tc          devices, qdiscs, classes, chains, actions and filters, a line each
+    programs-HASH.bpf  the programs and maps that these lines need, and what is pinned (`objects`)
+
+After every request that may have changed something the batch is made anew and, if it differs, written to a
+temporary file, synced, and renamed, before the answer goes out.  Lines of filters are remembered, so that is
+not as much work as it sounds.  Requests of several processes that are done meanwhile are kept by one write.
+
+A line that begins with `#!` is a comment to tc and an instruction to us: `#!device` for devices, which tc
+does not make, `#!programs` for the file of programs, `#!request` with the bytes of a request that tc's
+language has no words for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..endpoint import Endpoint
+from ..endpoint.classes import dump_classes
+from ..endpoint.fill import filter_message
+from ..endpoint.places import Place
+from ..endpoint.qdiscs import dump_qdiscs
+from ..endpoint.request import Request
+from ..engine.devices import Device
+from ..engine.programs import LoadedProgram
+from ..errors import ClsbpfError
+from ..netlink import attr as nla
+from ..netlink.message import NLMSG_ERROR, Message, iter_messages, read_acknowledgement
+from ..netlink.schema import Rtm, Tca
+from ..netlink.tcmsg import TcMsg, tc_message
+from ..tc import ids
+from ..tc.filter import Filter
+from ..tccmd.batch import read_batch
+from ..tccmd.command import parse_command
+from ..tccmd.perform import perform
+from ..tccmd.request import ObjectSource
+from ..tccmd.saved import requests
+from ..tccmd.saved.words import Said, line_of
+from .host import Host, Process
+from .listener import locked
+from .objects import kept_calls, restore_calls
+from .wire import malformed
+
+_log = logging.getLogger("clsbpf")
+
+POLICY = "policy.tc"
+UNRESTORED = "policy.tc.unrestored"
+_HEADER = """\
+# The state of a clsbpf daemon, for it and for tc -batch.  Written by the daemon: changes made here while it
+# runs are lost.  Lines that begin with #! are the daemon's own.
+"""
+PROGRAMS_DIRECTORY = "/clsbpf/programs"
+"""Where kept lines say that programs are: a directory that exists for the daemon alone."""
+
+
+def open_directory(path: Path) -> None:
+    """The state's directory, made (0700) if need be; ClsbpfError unless it is the user's alone."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.stat()
+    except OSError as error:
+        raise ClsbpfError(f"{path}: no place for the state: {error.strerror}") from None
+    if found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise ClsbpfError(f"{path}: must be yours alone (mode 0700), for what is kept there is run")
+
+
+def default_directory() -> Path:
+    """$XDG_STATE_HOME/clsbpf."""
+    home = os.environ.get("XDG_STATE_HOME")
+    return (Path(home) if home else Path.home() / ".local" / "state") / "clsbpf"
+
+
+@dataclass(slots=True)
+class State:
+    """The state of one host in one directory.  `commit` is what `Host.before_answer` calls."""
+
+    host: Host
+    directory: Path
+    _lines: dict[Filter, str] = field(default_factory=dict)
+    """Of each filter, made once."""
+    _actions_seen: int = -1
+    _kept_at: tuple[int, int] = (-1, -1)
+    _written: str = ""
+    _programs: str = ""
+    _maps_at: int = -1
+    _writing: threading.Lock = field(default_factory=threading.Lock)
+
+    # keeping
+
+    def commit(self) -> None:
+        """Keep what has been done up to now.  ClsbpfError when it cannot be written."""
+        if self._counters() == self._kept_at:
+            return
+        with self._writing:
+            with self.host.network.lock:
+                counters = self._counters()
+                if counters == self._kept_at:
+                    return  # another request's answer has kept it
+                text, programs = self._snapshot()
+            self._write(text, programs)
+            self._kept_at = counters
+
+    def close(self) -> None:
+        """Keep everything, contents of maps too."""
+        self._maps_at = -1
+        self._kept_at = (-1, -1)
+        self.commit()
+
+    def _counters(self) -> tuple[int, int]:
+        return self.host.network.changes, self.host.changed_pins
+
+    def _snapshot(self) -> tuple[str, bytes | None]:
+        """The batch, and the calls of its programs (None: those that are kept are still right)."""
+        wanted: dict[int, LoadedProgram] = {}
+        body = [*self._devices(), *self._standalone_actions(wanted), *self._filters(wanted)]
+        kept = f"{sorted(wanted)} {self.host.changed_pins}"
+        programs: bytes | None = None
+        if kept != self._programs or self._maps_at == -1:
+            programs = kept_calls(self.host, [wanted[id] for id in sorted(wanted)])
+            self._programs = kept
+            self._maps_at = self.host.changed_maps
+        return "".join(f"{line}\n" for line in body), programs
+
+    def _write(self, text: str, programs: bytes | None) -> None:
+        try:
+            if programs is not None:
+                digest = hashlib.sha256(programs).hexdigest()[:16]
+                self._name = f"programs-{digest}.bpf" if programs else ""
+                if programs:
+                    _replace(self.directory / self._name, programs)
+            whole = _HEADER + (f"#!programs {self._name}\n" if self._name else "") + text
+            if whole != self._written:
+                _replace(self.directory / POLICY, whole.encode("utf-8", "surrogateescape"))
+                self._written = whole
+            for old in self.directory.glob("programs-*.bpf"):
+                if old.name != self._name:
+                    old.unlink(missing_ok=True)
+        except OSError as error:
+            self._written = ""
+            message = f"{self.directory}: the state cannot be written: {error.strerror}"
+            raise malformed(message, error.errno or errno.EIO) from None
+
+    _name: str = ""
+    """The file of programs that the batch names."""
+
+    # what there is
+
+    def _devices(self) -> Iterator[str]:
+        network = self.host.network
+        for device in network.devices.values():
+            yield f"#!device {device.ifindex} {device.name}"
+        for device in network.devices.values():
+            yield from self._qdiscs(device)
+
+    def _qdiscs(self, device: Device) -> Iterator[str]:
+        """Qdiscs and classes, each after what it is in."""
+        network = self.host.network
+        request = _dump_request(Rtm.GETQDISC, TcMsg(0, device.ifindex))
+        found = [
+            m for m in dump_qdiscs(network, request) if TcMsg.decode(m.payload).ifindex == device.ifindex
+        ]
+        made = [requests.qdisc_request(message) for message in found]
+        classes = dump_classes(network, _dump_request(Rtm.GETTCLASS, TcMsg(0, device.ifindex)))
+        made += [requests.class_request(message) for message in classes]
+        waiting = [each for each in made if each is not None]
+        there = {ids.TC_H_ROOT, ids.TC_H_CLSACT}
+        while waiting:
+            ready = [each for each in waiting if _parent(each) in there] or waiting
+            for each in ready:
+                there.add(TcMsg.decode(each.payload).handle)
+                yield self._line(each)
+            waiting = [each for each in waiting if each not in ready]
+
+    def _standalone_actions(self, wanted: dict[int, LoadedProgram]) -> Iterator[str]:
+        """Actions that are there without a filter's holding them."""
+        actions = self.host.network.actions
+        for table in actions.tables.values():
+            for action in table:
+                if action.references > action.bindings:
+                    request = requests.action_request(nla.nest(1, actions.dump(action)))
+                    self._note(request, wanted)
+                    yield self._line(request)
+
+    def _filters(self, wanted: dict[int, LoadedProgram]) -> Iterator[str]:
+        """Chains that were asked for and filters, of each block once; the oldest filter of a prio first."""
+        if self._actions_seen != self.host.actions_changed:
+            self._lines = {}  # the words of actions are in the lines
+            self._actions_seen = self.host.actions_changed
+        before, self._lines = self._lines, {}
+        for place in self._places():
+            for chain in place.block.chains.values():
+                if chain.explicitly_created:
+                    yield self._line(_chain(place, chain.index))
+                for classifier in chain.classifiers:
+                    for each in reversed(list(classifier)):
+                        line = before.get(each)
+                        if line is None:
+                            message = filter_message(_NO_REQUEST, Rtm.NEWTFILTER, 0, place, classifier, each)
+                            program = each.program
+                            id = program.id if isinstance(program, LoadedProgram) else None
+                            line = self._line(requests.filter_request(message, id))
+                        self._lines[each] = line
+                        self._note_filter(each, wanted)
+                        yield line
+
+    def _places(self) -> Iterator[Place]:
+        """The blocks of all devices, then those that are shared."""
+        network = self.host.network
+        for device in network.devices.values():
+            for qdisc in device.qdiscs():
+                parents = [qdisc.handle]
+                if qdisc.is_ingress:
+                    parents = [
+                        ids.make(qdisc.handle, minor) for minor in (ids.TC_H_MIN_INGRESS, ids.TC_H_MIN_EGRESS)
+                    ]
+                elif qdisc.has_classes:
+                    request = _dump_request(Rtm.GETTCLASS, TcMsg(0, device.ifindex, 0, qdisc.handle))
+                    classes = dump_classes(network, request)
+                    parents += [TcMsg.decode(message.payload).handle for message in classes]
+                seen: set[int] = set()
+                for parent in parents:
+                    block = qdisc.block_of(parent)
+                    if block is not None and not block.index and id(block) not in seen:
+                        seen.add(id(block))
+                        yield Place(block, device, block.classid or parent)
+        for block in network.shared_blocks():
+            yield Place(block, None, 0)
+
+    def _note_filter(self, each: Filter, wanted: dict[int, LoadedProgram]) -> None:
+        for program in programs_of_filter(each):
+            assert program.id is not None
+            wanted[program.id] = program
+
+    def _note(self, request: Message, wanted: dict[int, LoadedProgram]) -> None:
+        for id in requests.programs_of(request):
+            program = self.host.programs.by_id(id)
+            if program is not None:
+                wanted[id] = program
+
+    def _line(self, request: Message) -> str:
+        """The request as a line of the batch."""
+        said = Said(self._device_name, lambda id: f"{PROGRAMS_DIRECTORY}/{id}")
+        line = line_of(request, said)
+        return line if line is not None else f"#!request {request.encode().hex()}"
+
+    def _device_name(self, ifindex: int) -> str | None:
+        device = self.host.network.devices.get(ifindex)
+        return device.name if device is not None else None
+
+    # restoring
+
+    def restore(self) -> list[str]:
+        """Make again what was kept: what could not be, in words.  Then the file stays, under another name."""
+        try:
+            text = (self.directory / POLICY).read_text("utf-8", "surrogateescape")
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise ClsbpfError(f"{self.directory / POLICY}: {error.strerror}") from None
+        wrong = _Restorer(self.host, self.directory).run(text)
+        if wrong:
+            with contextlib.suppress(OSError):
+                _replace(self.directory / UNRESTORED, text.encode("utf-8", "surrogateescape"))
+        return wrong
+
+
+def programs_of_filter(each: Filter) -> Iterator[LoadedProgram]:
+    """The loaded programs that a filter and its actions hold."""
+    for holder in (each, *getattr(each.actions, "actions", ())):
+        program = getattr(holder, "program", None) or getattr(
+            getattr(holder, "params", None), "program", None
+        )
+        if isinstance(program, LoadedProgram) and program.id is not None:
+            yield program
+
+
+@contextlib.contextmanager
+def kept(host: Host, directory: Path) -> Iterator[State]:
+    """The host's state, restored from a directory and from then on kept there."""
+    open_directory(directory)
+    with locked(directory / "lock", str(directory)):
+        state = State(host, directory)
+        for line in state.restore():
+            _log.warning("not restored: %s", line)
+        state.commit()
+        host.before_answer = state.commit
+        try:
+            yield state
+        finally:
+            state.close()
+
+
+class _Restorer:
+    """Carries out a batch that was kept."""
+
+    def __init__(self, host: Host, directory: Path) -> None:
+        self._host = host
+        self._directory = directory
+        self._process = Process(host, 0, lambda datagram: None)
+        self._endpoint = Endpoint(host.network)
+        self._programs: dict[int, int] = {}
+        self._wrong: list[str] = []
+
+    def run(self, text: str) -> list[str]:
+        own = {"#!device": self._device, "#!programs": self._load, "#!request": self._request}
+        try:
+            for number, line in enumerate(text.split("\n"), 1):
+                word, _, rest = line.partition(" ")
+                try:
+                    if word in own:
+                        own[word](rest)
+                    elif line and not line.startswith("#"):
+                        self._line(line)
+                except (ClsbpfError, ValueError) as error:
+                    reason = str(error).replace("\n", " ")
+                    self._wrong.append(f"{POLICY}:{number}: {line[:200]}: {reason}")
+        finally:
+            self._process.close()
+        return self._wrong
+
+    def _device(self, rest: str) -> None:
+        index, _, name = rest.partition(" ")
+        if self._host.network.device(name) is None:
+            self._host.network.add_device(name, int(index))
+
+    def _load(self, rest: str) -> None:
+        if "/" in rest:
+            raise ClsbpfError(f"{rest}: not a file beside the batch")
+        try:
+            raw = (self._directory / rest).read_bytes()
+        except OSError as error:
+            raise ClsbpfError(f"{rest}: {error.strerror}") from None
+        self._programs, wrong = restore_calls(self._process, raw)
+        self._wrong += [f"{rest}: {each}" for each in wrong]
+
+    def _request(self, rest: str) -> None:
+        for message in iter_messages(bytes.fromhex(rest)):
+            self._send(requests.with_descriptors(message, self._descriptor))
+
+    def _line(self, line: str) -> None:
+        for each in read_batch(line + "\n", POLICY):
+            command = parse_command(
+                each.words, self._host.network.ifindex, load_object=self._object, environ={}
+            )
+            perform(command, self._handle)
+
+    def _object(self, source: ObjectSource) -> int:
+        """A kept program by its path: PROGRAMS_DIRECTORY/ID/FILE."""
+        parts = source.path.removeprefix(PROGRAMS_DIRECTORY).split("/")
+        return self._descriptor(int(parts[1]))
+
+    def _descriptor(self, id: int) -> int:
+        if id not in self._programs:
+            raise ClsbpfError(f"program {id} was not kept")
+        return self._programs[id]
+
+    def _handle(self, request: bytes) -> Iterator[bytes]:
+        with self._host.network.lock, self._host.programs.files_of(self._process.files):
+            return self._endpoint.replies(request)
+
+    def _send(self, request: Message) -> None:
+        for datagram in self._handle(request.encode()):
+            for message in iter_messages(datagram):
+                if message.type == NLMSG_ERROR:
+                    refused = read_acknowledgement(message).error()
+                    if refused is not None:
+                        raise refused
+
+
+_NO_REQUEST = Request(Message(0), TcMsg(), {}, None, 0)
+
+
+def _dump_request(type: Rtm, tcm: TcMsg) -> Request:
+    return Request(Message(type), tcm, {}, None, 0)
+
+
+def _chain(place: Place, index: int) -> Message:
+    header = (
+        TcMsg.of_block(place.block.index)
+        if place.device is None
+        else TcMsg(0, place.device.ifindex, 0, place.parent)
+    )
+    return tc_message(Rtm.NEWCHAIN, header, [nla.u32(Tca.CHAIN, index)], flags=requests.CREATE)
+
+
+def _parent(request: Message) -> int:
+    return TcMsg.decode(request.payload).parent
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Written whole or not at all, and there after a crash."""
+    temporary = path.with_name(f".{path.name}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(temporary, path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
