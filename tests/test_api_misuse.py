@@ -53,8 +53,13 @@ def test_a_filter_is_refused_a_program_of_another_type(tmp_path: Path, section: 
     why = f"program main is of type {type_}; a filter needs sched_cls"
     with pytest.raises(clsbpf.ObjectError, match=f"other.o: {why}"):
         filters_setup([FilterText("object", str(path))], profile="current", backend="native")
-    with pytest.raises(clsbpf.TcError, match=why):
-        lab().tc(f"filter add dev lab0 ingress bpf da object-file {path} section {section}")
+    # tc loads it as what a filter needs, whatever its section says.
+    engine = lab()
+    engine.tc(f"filter add dev lab0 ingress bpf da object-file {path} section {section}")
+    engine.tc(f"actions add action bpf object-file {path} section {section} index 1")
+    engine._pins.pin("/sys/fs/bpf/act", engine._network.actions.tables["bpf"].find(1).params.program)  # type: ignore[union-attr]
+    with pytest.raises(clsbpf.TcError, match="program main is of type sched_act; a filter needs sched_cls"):
+        engine.tc("filter add dev lab0 ingress bpf da pinned /sys/fs/bpf/act")
 
 
 @pytest.mark.parametrize("capture", [b"office.pcap", 3, None])

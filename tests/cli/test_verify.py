@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from clsbpf.cli import main
+from clsbpf.verifier import types
 
 OBJECTS = Path(__file__).parents[2] / "examples" / "programs" / "build" / "O2"
 
@@ -53,10 +55,26 @@ def test_verbose_prints_the_log_state_by_state() -> None:
     assert "processed " in result.output
 
 
+@pytest.fixture
+def no_kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Where there is no kernel, there is none whose types a program could look into."""
+    monkeypatch.setenv("CLSBPF_CACHE", "off")
+    types.kernel_struct.cache_clear()
+    monkeypatch.setattr(types, "kernel_btf", lambda: None)
+    yield
+    types.kernel_struct.cache_clear()
+
+
+@pytest.mark.usefixtures("no_kernel")
 def test_what_is_not_covered_is_not_called_refused() -> None:
-    result = verify(str(OBJECTS / "kernel_context.o"))
+    path = str(OBJECTS / "kernel_context.o")
+    result = verify(path)
     assert result.exit_code == 1
-    assert "not judged" in result.output
+    assert "kernel_context: not judged: access to struct sk_buff" in result.output
+    run = CliRunner().invoke(main, ["prog", "run", path, "kernel_context"])
+    assert (run.exit_code, run.stdout) == (1, "")
+    assert run.stderr.splitlines()[1].startswith("  What is not verified runs in the checked interpreter only")
+    assert "--no-verify" in run.stderr
 
 
 @pytest.mark.parametrize("words", [("nothing.o",), (str(OBJECTS / "firewall.o"), "no_such_program")])

@@ -120,13 +120,13 @@ class Engine:
 
     def _load_object(self, source: ObjectSource) -> int:
         """A program that a tc line names by its file or pin, as a descriptor."""
-        from ..engine.objects import LoadedObject, section_program
+        from ..engine.objects import LoadedObject, loaded_as, section_program
         from ..objfile import read_object
         from ..vm.helpers import KFUNCS
 
         if source.pinned:
             return self._programs.open(self._pins.get(source.path))
-        spec = read_object(source.path, btf=self._btf, kfuncs=KFUNCS)
+        spec = loaded_as(read_object(source.path, btf=self._btf, kfuncs=KFUNCS), source.type)
         name = section_program(spec, source.section, source.program).name
         loaded = LoadedObject(spec, self._programs, self._pins, verify=self._verify)
         return self._programs.open(loaded.program(name))

@@ -26,12 +26,12 @@ def load_into_kernel(source: ObjectSource) -> int:
 def _load(calls: Calls, source: ObjectSource, close: Callable[[int], None]) -> int:
     if source.pinned:
         return calls.obj_get(_pin(source.path))
-    from ..engine.objects import section_program
+    from ..engine.objects import loaded_as, section_program
     from ..kernel.loader import load
     from ..objfile import read_object
     from ..vm.helpers import KFUNCS
 
-    spec = read_object(source.path, kfuncs=KFUNCS if calls is not KERNEL else None)
+    spec = loaded_as(read_object(source.path, kfuncs=KFUNCS if calls is not KERNEL else None), source.type)
     program = section_program(spec, source.section, source.program)
     if program.name not in spec.programs:
         raise ObjectError(f"{source.path}: no program {program.name!r}")

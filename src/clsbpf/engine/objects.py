@@ -180,6 +180,11 @@ def section_program(spec: ObjectSpec, section: str, program: str | None = None) 
     return found
 
 
+def loaded_as(spec: ObjectSpec, type: str) -> ObjectSpec:
+    """The object with all programs of one type: tc loads them as it is told, whatever their sections say."""
+    return replace(spec, programs={name: replace(each, type=type) for name, each in spec.programs.items()})
+
+
 def _absent(message: str) -> ClsbpfError:
     error = ObjectError(message)
     error.errno = errno.ENOENT

@@ -7,6 +7,7 @@ gives them: what the words say as they come (classid, actions), then the program
 
 from __future__ import annotations
 
+from ..bpf.spec import SCHED_CLS
 from ..netlink import attr as nla
 from ..netlink.attr import Attr
 from ..netlink.schema import TCA_BPF_FLAG_ACT_DIRECT, ClsFlag, TcaBpf
@@ -17,8 +18,6 @@ from .ids import parse_classid
 from .program import Bytecode, Program, parse_program, program_attrs
 from .request import Lookups
 from .words import Words, matches, matches_any
-
-DEFAULT_SECTION = "classifier"
 
 _NUMBERS = (TcaBpf.OPS_LEN, TcaBpf.OPS, TcaBpf.FD, TcaBpf.NAME)
 
@@ -40,7 +39,7 @@ def parse_bpf_options(words: Words, lookups: Lookups, ifindex: int) -> list[Attr
             words.next()
             if program is not None:
                 duplicate("run", words.current)
-            program = parse_program(words, lookups, DEFAULT_SECTION)
+            program = parse_program(words, lookups, SCHED_CLS)
         elif matches_any(word, "classid", "flowid"):
             classid = parse_classid(words.next())
             if classid is None:
@@ -65,7 +64,7 @@ def parse_bpf_options(words: Words, lookups: Lookups, ifindex: int) -> list[Attr
         elif matches(word, "help"):
             raise CommandError("", word=word, usage=usage.BPF)
         elif program is None:
-            program = parse_program(words, lookups, DEFAULT_SECTION)
+            program = parse_program(words, lookups, SCHED_CLS)
         else:
             raise CommandError(f'What is "{word}"?', word=word, usage=usage.BPF)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from ..bpf.bytecode import parse_bytecode
 from ..bpf.classic import OP_BYTES, SockFilter, decode_ops, encode_ops
+from ..bpf.spec import SCHED_ACT, SCHED_CLS
 from ..errors import BytecodeError, ClsbpfError
 from ..netlink import attr as nla
 from ..netlink.attr import Attr
@@ -41,21 +42,25 @@ class Loaded:
 Program = Bytecode | ObjectSource | Loaded
 
 
-def parse_program(words: Words, lookups: Lookups, section: str) -> Program:
-    """bpf_do_parse(): a mode and what belongs to it; `section` is the one of an object if none is named."""
+DEFAULT_SECTIONS = {SCHED_CLS: "classifier", SCHED_ACT: "action"}
+"""Which section of an object is meant, if none is named."""
+
+
+def parse_program(words: Words, lookups: Lookups, type: str) -> Program:
+    """bpf_do_parse(): a mode and what belongs to it, for a program that is loaded as `type`."""
     word = words.current
     for prefixes, exact, parse in _MODES:
         if matches_any(word, *prefixes) or word == exact:
             words.next()
-            return parse(words, lookups, section)
+            return parse(words, lookups, type)
     raise CommandError(f'What mode is "{word}"?\n{UNPARSABLE}', word=word)
 
 
-def _parse_bytecode(words: Words, lookups: Lookups, section: str) -> Program:
+def _parse_bytecode(words: Words, lookups: Lookups, type: str) -> Program:
     return Bytecode(_read_bytecode(words.take(), newlines=False))
 
 
-def _parse_bytecode_file(words: Words, lookups: Lookups, section: str) -> Program:
+def _parse_bytecode_file(words: Words, lookups: Lookups, type: str) -> Program:
     path = words.take()
     try:
         text = lookups.read_file(path)
@@ -73,19 +78,19 @@ def _read_bytecode(text: str, *, newlines: bool, word: str | None = None) -> tup
         raise CommandError(f"{error}\n{UNPARSABLE}", word=text if word is None else word) from None
 
 
-def _parse_object(words: Words, lookups: Lookups, section: str) -> Program:
-    return _object_source(words, lookups, section, pinned=False)
+def _parse_object(words: Words, lookups: Lookups, type: str) -> Program:
+    return _object_source(words, lookups, type, pinned=False)
 
 
-def _parse_pinned(words: Words, lookups: Lookups, section: str) -> Program:
-    source = _object_source(words, lookups, section, pinned=True)
+def _parse_pinned(words: Words, lookups: Lookups, type: str) -> Program:
+    source = _object_source(words, lookups, type, pinned=True)
     return Loaded(source, _load(source, lookups, UNPARSABLE))
 
 
-def _object_source(words: Words, lookups: Lookups, section: str, *, pinned: bool) -> ObjectSource:
+def _object_source(words: Words, lookups: Lookups, type: str, *, pinned: bool) -> ObjectSource:
     """The path and what may follow it, in this order only."""
     path = words.take()
-    program = None
+    section, program = DEFAULT_SECTIONS[type], None
     if words.at_prefix_of("section"):
         section = words.next()
         words.skip()
@@ -99,7 +104,7 @@ def _object_source(words: Words, lookups: Lookups, section: str, *, pinned: bool
     verbose = words.at_prefix_of("verbose")
     if verbose:
         words.skip()
-    return ObjectSource(path, pinned, section, program, export, verbose)
+    return ObjectSource(path, pinned, section, program, export, verbose, type=type)
 
 
 _MODES: tuple[tuple[tuple[str, ...], str | None, Callable[[Words, Lookups, str], Program]], ...] = (

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from ..bpf.spec import SCHED_CLS
 from ..netlink.message import NLM_F_ACK, NLM_F_DUMP, NLM_F_ECHO, NLM_F_REQUEST, Message
 from .errors import CommandError
 from .options import NO_OPTIONS, Options
@@ -106,6 +107,8 @@ class ObjectSource:
     verbose: bool = False
     ifindex: int = 0
     """The device to offload to (with skip_sw), else 0."""
+    type: str = SCHED_CLS
+    """What it is loaded as, whatever its section says: a filter's or an action's program."""
 
     @property
     def annotation(self) -> str:

@@ -2,8 +2,9 @@
 
 A verdict depends on what is judged and on who judges.  Both are in its key: everything that a spec says
 (instructions, maps with what frozen ones hold, licence, functions and source lines), the object's types,
-the release, and the judge's own text (this package's source: a verifier that learnt something does not
-trust what it believed before).  So an entry is right for as long as it is found.
+which kernel's types this machine has, the release, and the judge's own text (this package's source: a
+verifier that learnt something does not trust what it believed before).  So an entry is right for as long
+as it is found.
 
 What comes back has the rank of what was kept: a `VerifiedProgram` leads to machine code.  Therefore the
 store is private (`clsbpf.store`), and its entries are plain JSON, which can say nothing but what is in
@@ -15,6 +16,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
+import platform
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -30,6 +33,7 @@ from .explain import Branch, Place, Report
 from .program import VerifiedProgram, Work
 from .verify import verify
 
+MACHINE_BTF = "/sys/kernel/btf/vmlinux"
 KIND = "verdicts"
 LIMIT = 64 << 20
 """Bytes of verdicts that are kept."""
@@ -131,9 +135,12 @@ def _types_digest(btf: Any) -> bytes:
 
 @functools.cache
 def _judge() -> bytes | None:
-    """The verifier's own text, and that of the model it reads; None where it cannot be read."""
+    """The verifier's own text, and that of the model it reads; None where it cannot be read.
+
+    And the kernel whose types it looks into: a build of Linux has one BTF.
+    """
     here = Path(__file__).parent
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(repr(_kernel()).encode())
     try:
         for package in (here, here.parent / "bpf", here.parent / "objfile"):
             for path in sorted(package.glob("*.py")):
@@ -142,6 +149,15 @@ def _judge() -> bytes | None:
     except OSError:
         return None
     return digest.digest()
+
+
+def _kernel() -> tuple[str, int]:
+    """Which build runs here, and how large its BTF is; (…, 0) where it shows none."""
+    try:
+        size = os.stat(MACHINE_BTF).st_size
+    except OSError:
+        size = 0
+    return f"{platform.system()} {platform.release()} {platform.version()} {platform.machine()}", size
 
 
 # -- The value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...bpf.spec import SCHED_ACT
 from ...netlink import act as wire
 from ...netlink.act import TcaActBpf
 from ...netlink.attr import Attr
@@ -29,7 +30,6 @@ USAGE = """\
 Usage: ... bpf [run] bytecode 'N,CODE JT JF K,…' | bytecode-file FILE | object-file FILE [section NAME]
                | object-pinned FILE  [CONTROL] [index N]"""
 
-DEFAULT_SECTION = "action"
 _SIZES: dict[int, int] = {TcaActBpf.PARMS: wire.GEN.size, TcaActBpf.TM: wire.TM.size, TcaActBpf.ID: 4}
 
 
@@ -49,7 +49,7 @@ def parse(words: Words, lookups: Lookups) -> list[Attr]:
         elif seen or matches(word, "index"):
             break
         try:
-            program = parse_program(words, lookups, DEFAULT_SECTION)
+            program = parse_program(words, lookups, SCHED_ACT)
             attrs += program_attrs(program, lookups, _NUMBERS)
         except CommandError as error:
             if error.ends_batch:
