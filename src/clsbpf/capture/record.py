@@ -35,6 +35,9 @@ MAX_CAPTURED_OF_LINK_TYPE = {
 }
 """Link types whose messages are larger (libpcap's max_snaplen_for_dlt)."""
 MAX_CAPTURED_ANY = max(MAX_CAPTURED, *MAX_CAPTURED_OF_LINK_TYPE.values())
+SLACK = 256
+"""Behind every window lie so many bytes that may be read, though they are nobody's: native code that
+looks at a packet's headers need not ask first how far the packet goes."""
 SNAP_LEN_MAX = 0x7FFFFFFF
 """A snap length larger than this, or 0, is taken for none at all (libpcap's pcap_adjust_snapshot)."""
 

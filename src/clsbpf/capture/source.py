@@ -33,6 +33,7 @@ from typing import Protocol
 from ..errors import CaptureError
 from .gzip import GZIP_MAGIC, GzipFeed
 from .mapped import LeaseBroken, MappedFile, take_lease
+from .record import SLACK
 
 BUFFER_BYTES = 512 << 10
 """Half of a usual second-level cache.  Smaller: more calls; larger: the walk misses the cache."""
@@ -44,8 +45,8 @@ STDIN_NAME = "standard input"
 class Window:
     """`length` bytes of a capture, `offset` bytes from its beginning, in memory at `address`.
 
-    `view` is the same bytes for Python.  Both are good until the next window is asked for.  `final`
-    says that nothing follows.
+    `view` is the same bytes for Python.  Both are good until the next window is asked for; what is read
+    into a buffer has `SLACK` behind it.  `final` says that nothing follows.
     """
 
     view: memoryview
@@ -88,9 +89,9 @@ class Buffer:
         self._allocate(capacity)
 
     def _allocate(self, capacity: int) -> None:
-        memory = mmap.mmap(-1, capacity)
+        memory = mmap.mmap(-1, capacity + SLACK)
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-        self.view = memoryview(memory)
+        self.view = memoryview(memory)[:capacity]
 
     @property
     def count(self) -> int:

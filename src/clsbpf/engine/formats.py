@@ -9,7 +9,6 @@ takes the interfaces for those that the file begins with, and where a block woul
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from ..capture import Capture, Interface
@@ -25,8 +24,9 @@ from ..capture.pcapng import (
     PcapngReader,
 )
 from ..errors import CaptureError
-from .native import configure_pcap, configure_pcapng
-from .plan import Plan
+from .ledger import Ledger
+from .native import configure_pcap, configure_pcapng, pcap_walk
+from .plan import Plan, Walk
 from .walk_state import Cells
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ class Format(Protocol):
     def configure(self, state: Cells) -> object:
         """Let a walk know how records look; what is returned must live as long as it walks."""
 
-    def run(self, plan: Plan) -> Callable[[int], int]:
-        """The plan's walk over this format."""
+    def walk(self, plan: Plan, ledger: Ledger) -> Walk:
+        """The plan's walk over this format, for what the ledger wants."""
 
     def record_size(self, view: memoryview) -> int:
         """The size of the record or block at the beginning of a view."""
@@ -101,8 +101,8 @@ class PcapFormat:
         configure_pcap(state, self.header)
         return None
 
-    def run(self, plan: Plan) -> Callable[[int], int]:
-        return plan.pcap.run
+    def walk(self, plan: Plan, ledger: Ledger) -> Walk:
+        return pcap_walk(plan, self.header, ledger)
 
     def record_size(self, view: memoryview) -> int:
         if len(view) < self.header.record_header:
@@ -166,8 +166,8 @@ class PcapngFormat:
     def configure(self, state: Cells) -> object:
         return configure_pcapng(state, self.reader)
 
-    def run(self, plan: Plan) -> Callable[[int], int]:
-        return plan.pcapng.run
+    def walk(self, plan: Plan, ledger: Ledger) -> Walk:
+        return plan.pcapng
 
     def record_size(self, view: memoryview) -> int:
         return self._header(view)[1] if len(view) >= BLOCK_HEADER_BYTES else BLOCK_HEADER_BYTES

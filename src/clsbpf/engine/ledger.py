@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..capture.record import MAX_CAPTURED
+from ..capture.record import MAX_CAPTURED, SLACK
 from .plan import Plan
 from .results import Batch
 from .tally import Tally
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ..tc.actions.clock import CaptureClock
 
 ROWS = 1 << 16
-SCRATCH_BYTES = MAX_CAPTURED + 64
+SCRATCH_BYTES = MAX_CAPTURED + SLACK
 
 OnBatch = Callable[[Batch], None]
 
@@ -99,6 +99,11 @@ class Ledger:
     def keeps_rows(self) -> bool:
         """Does anyone want the rows?"""
         return self._on_batch is not None
+
+    @property
+    def only_counts(self) -> bool:
+        """Is nothing of each packet wanted: not its row, not its class, not its time?"""
+        return not any(self.state[cell] for cell in (State.ROW_CAPACITY, State.CLASSES, State.TICKS))
 
     @property
     def packets(self) -> int:

@@ -11,17 +11,23 @@ The reader (capture/) judges whatever a walk does not know, so damage is told in
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 
 from ..capture import Capture, Interface, Window
 from ..capture.pcap import LengthOrder, PcapHeader, PcapReader
 from ..capture.pcapng import PcapngReader
-from ..capture.record import NS_PER_SECOND, max_captured
+from ..capture.record import NS_PER_SECOND, SLACK, max_captured
+from ..capture.source import BUFFER_BYTES, Source
 from ..link import link_layer
 from .ledger import Ledger
-from .plan import Plan
+from .plan import Plan, Walk
 from .plans import Plans
+from .walk import USUAL_RECORD_HEADER
 from .walk_state import PORT_BYTES, Cells, Port, State, Stop, TimeRule
+
+STRETCH_BYTES = 32 << 20
+"""So much of a file is walked between two looks at the clock, the keyboard and the block."""
 
 
 def run_native(capture: Capture, plans: Plans, ledger: Ledger) -> Iterator[int]:
@@ -31,6 +37,8 @@ def run_native(capture: Capture, plans: Plans, ledger: Ledger) -> Iterator[int]:
     walker = (
         PcapRun(reader, plans, ledger) if isinstance(reader, PcapReader) else PcapngRun(reader, plans, ledger)
     )
+    if isinstance(walker, PcapRun):
+        yield from walker.stretches(capture.source)
     for window in capture.windows():
         ledger.show(window.view, window.address)
         state = ledger.state
@@ -62,7 +70,30 @@ class PcapRun:
 
     def _bind(self) -> None:
         self.ledger.bind(self.plan)
-        self.walk = self.plans.timed(lambda: self.plan.pcap).run
+        self.walk = self.plans.timed(lambda: pcap_walk(self.plan, self.reader.header, self.ledger))
+
+    def stretches(self, source: Source) -> Iterator[int]:
+        """Walk a plain file in stretches that native code reads itself, as far as that goes.
+
+        What comes then, the end of the file at least, is left to `window`.
+        """
+        run = self.walk.run_file
+        if run is None or source.size is None or source.is_compressed or source.is_mapped:
+            return
+        state = self.ledger.state
+        buffer = FileBuffer(state)
+        state[State.FILE] = source.fileno()
+        state[State.OFFSET] = source.offset
+        while not self.plan.is_stale:
+            before, packets = state[State.OFFSET], state[State.PACKETS]
+            state[State.LIMIT] = min(before + STRETCH_BYTES, source.size)
+            run(state.address)
+            self.reader.packets += state[State.PACKETS] - packets
+            if state[State.OFFSET] == before:
+                break
+            yield state[State.OFFSET]
+        del buffer
+        source.seek(state[State.OFFSET])
 
     def window(self, window: Window) -> int:
         """Walk one window; returns how many bytes must be seen to get on."""
@@ -72,7 +103,7 @@ class PcapRun:
             self._bind()
         while True:
             before = state[State.PACKETS]
-            stop = self.walk(state.address)
+            stop = self.walk.run(state.address)
             self.reader.packets += state[State.PACKETS] - before
             if stop in (Stop.MORE, Stop.PYTHON):
                 # Python says how much more there must be, or what is wrong.
@@ -81,6 +112,27 @@ class PcapRun:
                 assert block.size > window.length - at, "the walk left a sound record"
                 return block.size
             make_room(self.ledger, stop)
+
+
+class FileBuffer:
+    """What `count_file` reads into: of a size that stays in the processor's cache (capture/source.py)."""
+
+    def __init__(self, state: Cells) -> None:
+        memory = (ctypes.c_char * (BUFFER_BYTES + SLACK))()
+        self.view = memoryview(memory).cast("B")[:BUFFER_BYTES]
+        self.address = ctypes.addressof(memory)
+        state[State.BUFFER] = self.address
+        state[State.BUFFER_BYTES] = BUFFER_BYTES
+
+
+def pcap_walk(plan: Plan, header: PcapHeader, ledger: Ledger) -> Walk:
+    """The walk that suits a capture's form, and what is wanted of it; the ledger is bound to the plan."""
+    is_usual = (
+        header.byte_order == "little"
+        and header.record_header == USUAL_RECORD_HEADER
+        and header.length_order is LengthOrder.CAPTURED_FIRST
+    )
+    return plan.counts if is_usual and ledger.only_counts else plan.pcap
 
 
 def configure_pcap(state: Cells, header: PcapHeader) -> None:

@@ -18,7 +18,6 @@ Only programs whose answer depends on nothing but the packet may run so.
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -29,7 +28,7 @@ from ..capture import Capture
 from ..link import link_layer
 from .formats import Format, PcapngFormat, format_of, guess_begin
 from .ledger import Ledger
-from .native import make_room, run_native
+from .native import FileBuffer, make_room, run_native
 from .plan import Plan
 from .plans import Plans
 from .results import Batch
@@ -41,7 +40,6 @@ PIECE_BYTES = 256 << 20
 PIECE_BYTES_WITH_ROWS = 32 << 20
 """Rows wait in memory for their turn."""
 MIN_PIECE_BYTES = 1 << 20
-WINDOW_BYTES = 512 << 10
 
 
 def obstacle_to_split(capture: Capture, plans: Plans, ledger: Ledger) -> str | None:
@@ -68,6 +66,13 @@ def plans_for(kind: Format, plans: Plans) -> dict[int, Plan]:
     """The plans for the link types that packets may have, as things are now."""
     numbers = dict.fromkeys(interface.link_type for interface in kind.interfaces)
     return {number: plans.plan(link_layer(number)) for number in numbers}
+
+
+def bound(ledger: Ledger, plans: dict[int, Plan]) -> Iterator[Plan]:
+    """Each plan, while the ledger is bound to it."""
+    for plan in plans.values():
+        ledger.bind(plan)
+        yield plan
 
 
 @dataclass(slots=True)
@@ -109,7 +114,7 @@ def run_split(capture: Capture, plans: Plans, ledger: Ledger, jobs: int) -> Iter
         worker = Worker(descriptor, kind, plans_for(kind, plans), rows=ledger.keeps_rows)
         return worker.walk(Piece(begin, limit))
 
-    plans.timed(lambda: [kind.run(plan) for plan in plans_for(kind, plans).values()])
+    plans.timed(lambda: [kind.walk(plan, ledger) for plan in bound(ledger, plans_for(kind, plans))])
     with ThreadPoolExecutor(jobs, "clsbpf-walk") as pool:
         waiting: deque[Future[Piece | None]] = deque()
         following = (done // length + 1) * length
@@ -152,10 +157,16 @@ class Worker:
         self.ledger = Ledger(piece.tally, on_batch=piece.batches.append if self.rows else None)
         self._bind(next(iter(self.plans)))
         held = self.kind.configure(self.ledger.state)
-        buffer = (ctypes.c_char * WINDOW_BYTES)()
-        view, address = memoryview(buffer).cast("B"), ctypes.addressof(buffer)
+        buffer, state = FileBuffer(self.ledger.state), self.ledger.state
+        view, address = buffer.view, buffer.address
+        state[State.FILE], state[State.LIMIT] = self.descriptor, piece.limit
         position = piece.begin
         while position < piece.limit:
+            if self.native.run_file is not None:
+                state[State.OFFSET] = position
+                position = self.native.run_file(state.address)
+                if position >= piece.limit:
+                    break
             count = os.preadv(self.descriptor, [view], position)
             # Records that begin behind the limit are the next piece's, so the window ends there; the one
             # that reaches over it is then shown alone.
@@ -175,14 +186,14 @@ class Worker:
     def _bind(self, link_type: int) -> None:
         plan = self.plans[link_type]
         self.ledger.bind(plan)
-        self.run = self.kind.run(plan)
+        self.native = self.kind.walk(plan, self.ledger)
 
     def _walk_window(self, shown: memoryview, address: int) -> int:
         """Walk what is in the buffer; how many bytes were taken."""
         state = self.ledger.state
         state[State.CURSOR] = address
         state[State.END] = address + len(shown)
-        while (stop := self.run(state.address)) != Stop.MORE:
+        while (stop := self.native.run(state.address)) != Stop.MORE:
             if stop == Stop.LINK_CHANGE:
                 self._bind(state[State.NEXT_LINK_TYPE])
             elif stop == Stop.PYTHON:

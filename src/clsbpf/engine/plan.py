@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import ClsbpfError
@@ -31,15 +31,18 @@ from ..vm.jit import NativeModule, compile_module
 from ..vm.lower import lower
 from ..vm.subset import Lowered, module_ir
 from . import view
+from .flat import ORDINARY, flat_classify
 from .linear import LinearText
 from .planned import MIN_FILTERS, PlannedFilter, planned_filters
 from .view import SkbText, View
-from .walk import classify, walk_pcap, walk_pcapng
+from .walk import classify, count_file, count_pcap, read_at, walk_pcap, walk_pcapng
 
 if TYPE_CHECKING:
     from .act_native import Records
     from .index import Index
 
+Walker = Callable[[int], int]
+"""A native function of the address of the state cells."""
 INLINE_LIMIT = 4000
 """Programs are optimized together while all of them have no more instructions than this."""
 
@@ -108,49 +111,69 @@ class Plan:
         return self._walk(walk_pcap)
 
     @functools.cached_property
+    def counts(self) -> Walk:
+        """The same for records of the usual form, where only counts are wanted."""
+        return self._walk(count_pcap, count_file)
+
+    @functools.cached_property
     def pcapng(self) -> Walk:
         """The walk over pcapng windows."""
         return self._walk(walk_pcapng)
 
-    def _walk(self, walker: Callable[[int], int]) -> Walk:
+    def _walk(self, *walkers: Walker) -> Walk:
         """Compile; ClsbpfError where a filter cannot be part of a plan."""
         for planned in self.filters:
             if not planned.is_native:
                 raise ClsbpfError(
                     f"filter {planned.filter.handle:#x} cannot be part of a native plan: {planned.obstacle}"
                 )
-        return linear_walk(self, walker) if self.index is None else indexed_walk(self, self.index, walker)
+        return linear_walk(self, walkers) if self.index is None else indexed_walk(self, self.index, walkers)
 
 
 class Walk:
     """A compiled walk: call it with the address of the state cells; it returns a `Stop`.
 
-    `keeps` is what its code points to.
+    `run_file` is the one that reads the file itself, if there is such (`walk.count_file`).  `keeps` is
+    what its code points to.
     """
 
-    def __init__(self, module: NativeModule, symbol: str, keeps: object = None) -> None:
+    def __init__(self, module: NativeModule, walkers: Sequence[Walker], keeps: object = None) -> None:
         self._module = module
         self._keeps = keeps
-        self.run = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(module.address(symbol))
+        native = [_FUNCTION(module.address(symbol)) for symbol in symbols_of(walkers)]
+        self.run = native[0]
+        self.run_file = native[1] if len(native) > 1 and read_at_address() else None
 
 
-def linear_walk(plan: Plan, walker: Callable[[int], int]) -> Walk:
+_FUNCTION = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
+
+
+def symbols_of(walkers: Iterable[Walker]) -> list[str]:
+    """What the linker calls them."""
+    return [subset.record_of(walker).symbol for walker in walkers]
+
+
+def linear_walk(plan: Plan, walkers: Sequence[Walker]) -> Walk:
     """The walk that tries filters one after the other."""
-    text = LinearText(SkbText(plan.view), plan.filters, plan.records, plan.profile)
-    body = text.definition()
+    flat = flat_classify(plan.view, plan.filters) if plan.records is None else None
+    skb = SkbText(plan.view) if flat is None else SkbText(plan.view, ORDINARY, "noinline cold nounwind")
+    text = LinearText(skb, plan.filters, plan.records, plan.profile)
+    parts, declares = [text.definition()], {*view.DECLARES}
+    if flat is not None:
+        parts.append(flat[0])
+        declares |= flat[1]
     lowered = [lower(program, name, profile=plan.profile) for name, program in text.programs.items()]
     size = sum(len(program.insns) for program in text.programs.values())
-    symbol = subset.record_of(walker).symbol
     module = compile_module(
-        module_text(plan, walker, lowered, [body], view.DECLARES),
-        [symbol],
+        module_text(plan, walkers, lowered, parts, declares),
+        symbols_of(walkers),
         optimize=2 if size <= INLINE_LIMIT else 1,
         symbols=outside(plan),
     )
-    return Walk(module, symbol)
+    return Walk(module, walkers)
 
 
-def indexed_walk(plan: Plan, index: Index, walker: Callable[[int], int]) -> Walk:
+def indexed_walk(plan: Plan, index: Index, walkers: Sequence[Walker]) -> Walk:
     """The walk that looks filters up."""
     from . import index_text
     from .index import Tables
@@ -168,29 +191,41 @@ def indexed_walk(plan: Plan, index: Index, walker: Callable[[int], int]) -> Walk
         for each in lowered
     ]
     parts = [pointers_definition(index), body]
-    symbol = subset.record_of(walker).symbol
-    text = module_text(plan, walker, exported, parts, (*view.DECLARES, *index_text.DECLARES))
-    module = compile_module(text, [symbol, index_text.POINTERS, *shapes], symbols=outside(plan))
+    text = module_text(plan, walkers, exported, parts, (*view.DECLARES, *index_text.DECLARES))
+    symbols = [*symbols_of(walkers), index_text.POINTERS, *shapes]
+    module = compile_module(text, symbols, symbols=outside(plan))
     tables.set_functions(index, [module.address(name) for name in shapes])
     pointers = tables.pointers()
     block = (ctypes.c_uint64 * len(pointers))(*pointers)
     ctypes.memmove(module.address(index_text.POINTERS), block, ctypes.sizeof(block))
-    return Walk(module, symbol, tables)
+    return Walk(module, walkers, tables)
 
 
 def outside(plan: Plan) -> dict[str, int]:
     """What a plan's code reaches that belongs to this process."""
-    return {view.ENVIRONMENT: plan.environment.address}
+    return {
+        view.ENVIRONMENT: plan.environment.address,
+        subset.record_of(read_at).symbol: read_at_address(),
+    }
+
+
+@functools.cache
+def read_at_address() -> int:
+    """Where the C library's pread(2) is; 0 on a system without one, where nobody calls it."""
+    try:
+        return ctypes.cast(ctypes.CDLL(None).pread, ctypes.c_void_p).value or 0
+    except (AttributeError, OSError, TypeError):
+        return 0
 
 
 def module_text(
     plan: Plan,
-    walker: Callable[[int], int],
+    walkers: Sequence[Walker],
     programs: Iterable[Lowered],
     parts: Iterable[str],
     declares: Iterable[str],
 ) -> str:
-    """A module: the walker, what it and the programs call, the programs, and `parts` (`classify`)."""
+    """A module: the walkers, what they and the programs call, the programs, and `parts` (`classify`)."""
     programs = tuple(programs)
     called = {call.function: None for each in programs for call in each.calls}
     acts: list[Callable[..., int]] = []
@@ -198,10 +233,10 @@ def module_text(
         from .act_native import run_actions
 
         acts.append(run_actions)
-    head = f'i64 @"{subset.record_of(walker).symbol}"'
-    code = module_ir([walker, *plan.view.functions, *called, *acts], exported=False)
+    code = module_ir([*walkers, *plan.view.functions, *called, *acts], exported=False)
     code = code.replace(f"declare {subset.record_of(classify).prototype}\n", "")
-    code = code.replace(f"define internal {head}", f"define {head}")
+    for symbol in symbols_of(walkers):
+        code = code.replace(f'define internal i64 @"{symbol}"', f'define i64 @"{symbol}"')
     wanted = {line for each in programs for line in each.declares} | set(declares)
     text = [*sorted(wanted), code, *(each.definition for each in programs), *parts]
     return unique_declares("\n".join(text))
@@ -212,7 +247,7 @@ def unique_declares(text: str) -> str:
     seen: set[str] = set()
     lines = []
     for line in text.splitlines():
-        if line.startswith("declare ") or " = external " in line:
+        if line.startswith(("declare ", "!")) or " = external " in line:
             if line in seen:
                 continue
             seen.add(line)

@@ -42,8 +42,10 @@ class View:
 class SkbText:
     """Lines of IR inside `classify` (engine/walk.py), and the skb that they make."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, symbol: str = "", attributes: str = "alwaysinline nounwind") -> None:
         self.view = view
+        self.symbol = symbol or subset.record_of(classify).symbol
+        self.attributes = attributes
         self.lines: list[str] = []
 
     def emit(self, *lines: str) -> None:
@@ -51,9 +53,8 @@ class SkbText:
         self.lines += lines
 
     def definition(self) -> str:
-        """`classify` as a whole."""
-        head = f'define internal i64 @"{subset.record_of(classify).symbol}"'
-        head += "(i64 %state, i64 %data, i64 %captured, i64 %length, i64 %vlan) alwaysinline nounwind {"
+        """`classify`, or what `symbol` calls it, as a whole."""
+        head = f'define internal i64 @"{self.symbol}"({PARAMETERS}) {self.attributes} {{'
         return "\n".join([head, *self.lines, "}", ""])
 
     def read_frame(self) -> None:
@@ -135,6 +136,8 @@ class SkbText:
         )
 
 
+PARAMETERS = "i64 %state, i64 %data, i64 %captured, i64 %length, i64 %vlan"
+"""Those of `classify`."""
 ENVIRONMENT = "environment"
 """The symbol whose address is that of the run's NativeEnvironment: the module's loader gives it."""
 DECLARES = (

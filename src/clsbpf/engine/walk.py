@@ -9,6 +9,9 @@ what a walk does not know, damage included, it leaves to that (`Stop.PYTHON`).
 
 from __future__ import annotations
 
+import ctypes
+import os
+
 from ..capture.pcapng import ENHANCED_PACKET, OBSOLETE_PACKET, SIMPLE_PACKET
 from ..link import ETH_HLEN, ETH_P_8021AD, ETH_P_8021Q, VLAN_HLEN
 from ..skb import UNTAG_MIN_LEN
@@ -173,16 +176,81 @@ def keeps_packets(state: int) -> int:
 NS = 1_000_000_000
 
 
+USUAL_RECORD_HEADER = 16
+"""struct pcap_sf_pkthdr."""
+
+
 @native
 def walk_pcap(state: int) -> int:
     """Walk the records of a pcap window; returns a `Stop`.  Mirrors `capture.pcap.PcapReader.take`."""
+    return walk_records(
+        state,
+        load_i64(state + State.SWAPPED),
+        load_i64(state + State.RECORD_HEADER),
+        load_i64(state + State.CAPTURED_AT),
+        load_i64(state + State.LENGTH_AT),
+        load_i64(state + State.SMALLER_IS_CAPTURED),
+        keeps_packets(state),
+        load_i64(state + State.TICKS),
+    )
+
+
+@native(apart=True)
+def count_pcap(state: int) -> int:
+    """`walk_pcap` for the usual: records as this machine writes them, of which only counts are wanted."""
+    return walk_records(state, 0, USUAL_RECORD_HEADER, 8, 12, 0, 0, 0)
+
+
+@external
+def read_at(descriptor: int, address: int, count: int, offset: int) -> int:
+    """pread(2): bytes of a file into memory; how many, negative where that failed."""
+    data = os.pread(descriptor, count, offset)
+    ctypes.memmove(address, data, len(data))
+    return len(data)
+
+
+@native
+def count_file(state: int) -> int:
+    """`count_pcap` over the records of a file that begin in [OFFSET, LIMIT), as far as that goes.
+
+    It leaves OFFSET where it got to: LIMIT, or a record for somebody else (an unusual one, one longer
+    than the buffer, one that reaches over LIMIT or over the file's end).
+    """
+    descriptor = load_i64(state + State.FILE)
+    buffer = load_i64(state + State.BUFFER)
+    size = load_i64(state + State.BUFFER_BYTES)
+    limit = load_i64(state + State.LIMIT)
+    offset = load_i64(state + State.OFFSET)
+    while offset < limit:
+        count = read_at(descriptor, buffer, size, offset)
+        if count <= 0:
+            break
+        shown = count if count < limit - offset else limit - offset
+        store_i64(state + State.CURSOR, buffer)
+        store_i64(state + State.END, buffer + shown)
+        stop = count_pcap(state)
+        taken = load_i64(state + State.CURSOR) - buffer
+        offset += taken
+        if stop != Stop.MORE or taken == 0:
+            break
+    store_i64(state + State.OFFSET, offset)
+    return offset
+
+
+@native(inline=True)
+def walk_records(
+    state: int,
+    swapped: int,
+    header: int,
+    captured_at: int,
+    length_at: int,
+    either: int,
+    keeps: int,
+    clock: int,
+) -> int:
+    """The walk over records; what its callers give as constants, LLVM takes out of the loop."""
     cursor = load_i64(state + State.CURSOR)
     end = load_i64(state + State.END)
-    swapped = load_i64(state + State.SWAPPED)
-    header = load_i64(state + State.RECORD_HEADER)
-    captured_at = load_i64(state + State.CAPTURED_AT)
-    length_at = load_i64(state + State.LENGTH_AT)
-    either = load_i64(state + State.SMALLER_IS_CAPTURED)
     max_captured = load_i64(state + State.MAX_CAPTURED)
     snap_limit = load_i64(state + State.SNAP_LIMIT)
     fraction_ns = load_i64(state + State.FRACTION_NS)
@@ -190,8 +258,6 @@ def walk_pcap(state: int) -> int:
     verdicts = load_i64(state + State.VERDICTS)
     minimum = load_i64(state + State.MINIMUM)
     untags = load_i64(state + State.UNTAG)
-    keeps = keeps_packets(state)
-    clock = load_i64(state + State.TICKS)
     packets = 0
     total = 0
     truncated = 0

@@ -140,6 +140,15 @@ class State(Layout):
     CLASSES = enum.auto()
     """The class table, or 0 where every filter's classid is known beforehand."""
     CLASSES_USED = enum.auto()
+    # a file that native code reads itself (`walk.count_file`)
+    FILE = enum.auto()
+    """The descriptor."""
+    OFFSET = enum.auto()
+    """Where in the file the next record begins."""
+    LIMIT = enum.auto()
+    """Records that begin here or behind are not wanted."""
+    BUFFER = enum.auto()
+    BUFFER_BYTES = enum.auto()
 
 
 class Cells:

@@ -151,15 +151,18 @@ _RECORDS: dict[Callable[..., object], Subset] = {}
 @overload
 def native(function: Callable[_P, _R]) -> Callable[_P, _R]: ...
 @overload
-def native(*, inline: bool = ..., cold: bool = ...) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]: ...
-def native(function: Any = None, *, inline: bool = False, cold: bool = False) -> Any:
+def native(
+    *, inline: bool = ..., cold: bool = ..., apart: bool = ...
+) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]: ...
+def native(function: Any = None, *, inline: bool = False, cold: bool = False, apart: bool = False) -> Any:
     """Mark a function of the subset; it stays an ordinary Python function.
 
-    `inline`: always inlined.  `cold`: never inlined, a slow path.
+    `inline`: always inlined.  `cold`: never inlined, a slow path.  `apart`: never inlined, though not slow.
     """
     if function is None:
-        return functools.partial(native, inline=inline, cold=cold)
-    attributes = "alwaysinline nounwind" if inline else "noinline cold nounwind" if cold else "nounwind"
+        return functools.partial(native, inline=inline, cold=cold, apart=apart)
+    where = "alwaysinline " if inline else "noinline cold " if cold else "noinline " if apart else ""
+    attributes = f"{where}nounwind"
     _RECORDS[function] = Subset(function, attributes=attributes, external=False)
     return function
 
