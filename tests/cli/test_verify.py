@@ -73,7 +73,8 @@ def test_what_is_not_covered_is_not_called_refused() -> None:
     assert "kernel_context: not judged: access to struct sk_buff" in result.output
     run = CliRunner().invoke(main, ["prog", "run", path, "kernel_context"])
     assert (run.exit_code, run.stdout) == (1, "")
-    assert run.stderr.splitlines()[1].startswith("  What is not verified runs in the checked interpreter only")
+    hint = run.stderr.splitlines()[1]
+    assert hint.startswith("  What is not verified runs in the checked interpreter only")
     assert "--no-verify" in run.stderr
 
 

@@ -52,7 +52,7 @@ def test_the_fields_of_a_verified_program_are_known() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["firewall", "globals", "locks", "subprograms", "mss", "dispatch"])
+@pytest.mark.parametrize("name", ["firewall", "globals", "locks", "subprograms", "dns", "dispatch"])
 def test_an_acceptance_comes_back_whole(store: PrivateStore, name: str) -> None:
     spec = read_object(OBJECTS / f"{name}.o")
     program = next(iter(spec.programs.values()))
