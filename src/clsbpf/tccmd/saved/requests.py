@@ -175,11 +175,11 @@ def _police(inside: Iterable[Attr]) -> list[Attr]:
     specs: list[bytes] = []
     wide = {TcaPolice.RATE: TcaPolice.RATE64, TcaPolice.PEAKRATE: TcaPolice.PEAKRATE64}
     for number, spec in ((TcaPolice.RATE, rate), (TcaPolice.PEAKRATE, peak)):
-        _, linklayer, overhead, align, mpu, bytes_per_second = RATESPEC.unpack(spec)
+        _, linklayer, overhead, _, mpu, bytes_per_second = RATESPEC.unpack(spec)
         if not bytes_per_second:
             specs.append(bytes(RATESPEC.size))
             continue
-        specs.append(RATESPEC.pack(cell_log, linklayer, overhead, align, mpu, bytes_per_second))
+        specs.append(RATESPEC.pack(cell_log, linklayer, overhead, -1, mpu, bytes_per_second))
         if wide[number] in attrs:
             bytes_per_second = attrs[wide[number]].u64
         tables.append(nla.binary(number, rate_table(bytes_per_second, cell_log, linklayer, mpu)))

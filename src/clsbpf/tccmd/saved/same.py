@@ -1,0 +1,74 @@
+"""Do two requests ask for the same?  `canonical`: a request as a value that only what counts is in.
+
+The order of attributes does not count, nor whether a nest is flagged as one, nor what stands for a default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ...netlink.act import TCAMSG_LEN, TcaAct, TcaDef, TcaRoot, TcaTunnelKey
+from ...netlink.attr import Attr, iter_attrs
+from ...netlink.message import Message
+from ...netlink.schema import Rtm, Tca, TcaBpf
+from ...netlink.tcmsg import TCMSG_LEN
+
+
+def canonical(request: Message) -> Any:
+    """The request without what does not count."""
+    if request.type == Rtm.NEWACTION:
+        tabs = [attr for attr in iter_attrs(request.payload[TCAMSG_LEN:]) if attr.type == TcaRoot.TAB]
+        return request.type, [_actions(tab.attrs()) for tab in tabs]
+    attrs = iter_attrs(request.payload[TCMSG_LEN:])
+    return request.type, request.flags, request.payload[:TCMSG_LEN], _sorted(_tca(attr) for attr in attrs)
+
+
+def _sorted(pairs: Iterable[tuple[int, Any]]) -> list[tuple[int, Any]]:
+    return sorted(pairs, key=lambda pair: pair[0])
+
+
+def _tca(attr: Attr) -> tuple[int, Any]:
+    if attr.type == Tca.OPTIONS:
+        return attr.type, _sorted(_option(inner) for inner in attr.attrs())
+    return attr.type, _text(attr) if attr.type == Tca.KIND else attr.payload
+
+
+def _option(attr: Attr) -> tuple[int, Any]:
+    if attr.type == TcaBpf.ACT:
+        return attr.type, _actions(attr.attrs())
+    if attr.type == TcaBpf.POLICE:
+        return attr.type, _sorted((inner.type, inner.payload) for inner in attr.attrs())
+    return attr.type, _text(attr) if attr.type == TcaBpf.NAME else attr.payload
+
+
+def _text(attr: Attr) -> bytes:
+    return attr.payload.rstrip(b"\0")
+
+
+def _actions(actions: Iterable[Attr]) -> list[Any]:
+    return [_action(action) for action in sorted(actions, key=lambda action: action.type)]
+
+
+def _action(action: Attr) -> list[tuple[int, Any]]:
+    attrs = action.attrs()
+    kind = next((attr.string for attr in attrs if attr.type == TcaAct.KIND), "")
+    found: list[tuple[int, Any]] = []
+    for attr in attrs:
+        if attr.type == TcaAct.KIND:
+            found.append((attr.type, kind))
+        elif attr.type == TcaAct.OPTIONS:
+            found.append((attr.type, _sorted(_action_options(kind, attr.attrs()))))
+        else:
+            found.append((attr.type, attr.payload))
+    return _sorted(found)
+
+
+def _action_options(kind: str, attrs: Iterable[Attr]) -> Iterable[tuple[int, Any]]:
+    for attr in attrs:
+        if kind == "tunnel_key" and attr.type == TcaTunnelKey.NO_CSUM and not any(attr.payload):
+            continue  # the default
+        if kind == "simple" and attr.type == TcaDef.DATA:
+            yield attr.type, attr.payload.split(b"\0", 1)[0]  # tc sends what is behind the text, too
+        else:
+            yield attr.type, attr.payload
