@@ -18,6 +18,7 @@ from ..engine.pins import Pins
 from ..engine.planned import planned_filters
 from ..engine.plans import Setup, needs_order
 from ..engine.programs import LoadedProgram
+from ..engine.queueing import blocks_of
 from ..engine.results import Batch, Results
 from ..engine.run import BACKENDS, Progress
 from ..engine.run import run as run_captures
@@ -27,6 +28,7 @@ from ..profile import profile_by_name
 from ..tc.actions.clock import CaptureClock
 from ..tc.actions.surroundings import Surroundings
 from ..tc.chain import Block
+from ..tc.qdiscs.qdisc import Qdisc
 from ..tccmd.batch import BatchLine, at_line, read_batch
 from ..tccmd.command import parse_command
 from ..tccmd.errors import CommandError, UnsupportedKind
@@ -199,13 +201,15 @@ class Engine:
         (with `keep_going` such packets are counted).
         """
         device = self._pick_device(dev)
-        block = self._block(device, hook)
+        root = device.root if hook == "egress" and device.root.has_classes else None
+        block = self._block(device, hook, root)
         setup = Setup(
             block=lambda link: block,
             at_ingress=hook == "ingress",
             ifindex=device.ifindex,
-            in_order=needs_order(block),
-            extra=written_columns(programs_of(block)),
+            in_order=root is not None or needs_order(block),
+            extra=written_columns(programs_of(block, *(each for _, each in blocks_of(root)))),
+            root=root,
             keep_going=keep_going,
             network=self._network,
             on_delivery=on_delivery,
@@ -236,11 +240,13 @@ class Engine:
             raise RunError(f"no device {name!r}; there are: {names}")
         return device
 
-    def _block(self, device: Device, hook: str) -> Block:
+    def _block(self, device: Device, hook: str, root: Qdisc | None = None) -> Block:
         if hook not in ("ingress", "egress"):
             raise RunError(f"no hook {hook!r}; there are: ingress, egress")
         qdisc = device.ingress
         block = None if qdisc is None else qdisc.ingress if hook == "ingress" else qdisc.egress
+        if block is None and root is not None:
+            return Block(self._programs, profile=self._profile)
         if block is None:
             has = f"its {qdisc.kind} qdisc has none" if qdisc else "it has no clsact or ingress qdisc"
             raise RunError(f"device {device.name} has no {hook} filters: {has}")
@@ -275,12 +281,13 @@ def _read_text(path: str | os.PathLike[str]) -> str:
         return file.read()
 
 
-def programs_of(block: Block) -> Iterator[tuple[Insn, ...]]:
-    """The instructions of the block's eBPF programs, and of those that they may go on to."""
-    for planned in planned_filters(block):
-        program = planned.filter.program
-        if isinstance(program, LoadedProgram) and program.linked is not None:
-            yield program.insns
+def programs_of(*blocks: Block) -> Iterator[tuple[Insn, ...]]:
+    """The instructions of the blocks' eBPF programs, and of those that they may go on to."""
+    for block in blocks:
+        for planned in planned_filters(block):
+            program = planned.filter.program
+            if isinstance(program, LoadedProgram) and program.linked is not None:
+                yield program.insns
 
 
 def paths_of(captures: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:

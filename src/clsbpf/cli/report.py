@@ -67,8 +67,9 @@ def _first_line(heading: Heading, results: Results) -> Text:
 
 def _filters(results: Results, bars: _Bars) -> Table:
     chains = any(each.chain for each in results.filters)
+    parents = any(each.parent for each in results.filters)
     table = _table()
-    for title, shown in (("chain", chains), ("pref", True)):
+    for title, shown in (("parent", parents), ("chain", chains), ("pref", True)):
         if shown:
             table.add_column(title, justify="right", no_wrap=True)
     for title in ("protocol", "handle", "flowid"):
@@ -76,11 +77,12 @@ def _filters(results: Results, bars: _Bars) -> Table:
     table.add_column("matches", overflow="fold", max_width=40)  # what wraps makes room for numbers
     _add_counts(table)
     for each in results.filters:
-        chain = [str(each.chain)] if chains else []
+        where = [format_classid(each.parent) if each.parent else "-"] if parents else []
+        where += [str(each.chain)] if chains else []
         table.add_row(
-            *chain, *_filter_cells(each), *_counts(each.packets, each.bytes), *bars.cells(each.packets)
+            *where, *_filter_cells(each), *_counts(each.packets, each.bytes), *bars.cells(each.packets)
         )
-    blank = [""] * (5 if chains else 4)
+    blank = [""] * (4 + chains + parents)
     undecided = Text("no filter decided", style="dim")
     table.add_row(
         *blank, undecided, f"{results.undecided:,}", "", *bars.cells(results.undecided), style="dim"

@@ -12,14 +12,17 @@ from ..capture import Capture, Record
 from ..errors import ProgramFault
 from ..link import link_layer
 from ..skb import Skb, receive
+from ..tc import ids
 from ..tc.act import TcAct
 from ..tc.actions.clock import CaptureClock
 from ..tc.result import ClassifyResult
 from .delivery import Courier
 from .ledger import Ledger
 from .plan import Plan
-from .planned import PlannedFilter
+from .planned import PlannedFilter, planned_filters
 from .plans import Plans
+from .queueing import Queueing, blocks_of, goes_on
+from .tally import key_of
 from .view import View
 from .walk import account, keep_packet, stop_before
 from .walk_state import (
@@ -65,6 +68,7 @@ class _InOrder:
         clock = setup.network.clock if setup.network is not None else None
         self.clock = clock if isinstance(clock, CaptureClock) else CaptureClock()
         self.clock.begin()
+        self.queueing = plans.queueing
         self.environment = plans.environment
         self.environment.net.devices = self.courier.devices
         self.environment.net.deliver = self.courier.deliver
@@ -95,8 +99,18 @@ class _InOrder:
     def _plan(self, link_type: int) -> Plan:
         if self.plan is None or self.plan.view.link.number != link_type or self.plan.is_stale:
             self.plan = self.plans.plan(link_layer(link_type))
+            if self.queueing is not None:
+                self._include_queueing(self.plan, self.queueing)
             self.ledger.bind(self.plan)
         return self.plan
+
+    def _include_queueing(self, plan: Plan, queueing: Queueing) -> None:
+        """The filters of the root qdisc are counted with the others; its classes count for themselves."""
+        plan.counts_classes = False
+        for parent, block in blocks_of(queueing.root):
+            for planned in planned_filters(block, parent):
+                if planned.filter not in plan.numbers:
+                    plan.include(planned)
 
     def _classify(self, plan: Plan, skb: Skb) -> int:
         try:
@@ -116,15 +130,44 @@ class _InOrder:
         target = self.environment.take_redirect()
         if answer == TcAct.REDIRECT and target is not None:
             self.courier.redirect(skb, target)
-        outcome = int(skb.read_past) << READ_PAST_SHIFT
-        if result.filter is None or result.classifier is None:
+        classid = result.classid if result.filter is not None else 0
+        if self.queueing is not None and goes_on(answer):
+            answer, result, classid = self._queue(self.queueing, plan, skb, answer, result)
+        outcome = int(skb.read_past) << READ_PAST_SHIFT | classid & CLASSID_MASK
+        if result.filter is None:
             return outcome
-        if result.filter not in plan.numbers:
-            plan.include(PlannedFilter(result.classifier.chain.index, result.classifier, result.filter))
-            self.ledger.bind(plan)
-        number = plan.numbers[result.filter]
         verdict = (answer + 1 & VERDICT_MASK) << VERDICT_SHIFT
-        return outcome | number + 1 << FILTER_SHIFT | verdict | result.classid & CLASSID_MASK
+        return outcome | self._number(plan, result) + 1 << FILTER_SHIFT | verdict
+
+    def _queue(
+        self, queueing: Queueing, plan: Plan, skb: Skb, answer: int, result: ClassifyResult
+    ) -> tuple[int, ClassifyResult, int]:
+        """The packet goes on into the root qdisc: who decided it last, and how, and its class.
+
+        Filters that decided it before are counted, too.
+        """
+        if answer in (TcAct.OK, TcAct.RECLASSIFY):
+            skb.tc_index = ids.minor(result.classid)
+        length = skb.len
+        passage = queueing.send(skb)
+        self.environment.take_redirect()  # a qdisc's filters cannot: nobody carries it out
+        for decision in passage.decisions:
+            if result.filter is not None:
+                self._number(plan, result)
+                self.ledger.tally.filters[key_of(plan.filters[plan.numbers[result.filter]])].add(1, length)
+            answer, result = decision.answer, decision.result
+        return answer, result, passage.classid
+
+    def _number(self, plan: Plan, result: ClassifyResult) -> int:
+        """The number of the filter that decided; one that came during the run gets one."""
+        assert result.filter is not None
+        assert result.classifier is not None
+        if result.filter not in plan.numbers:
+            chain = result.classifier.chain
+            parent = chain.block.classid if chain.block.binder is not None else 0
+            plan.include(PlannedFilter(chain.index, result.classifier, result.filter, parent))
+            self.ledger.bind(plan)
+        return plan.numbers[result.filter]
 
 
 def left_in(skb: Skb, column: str) -> int:

@@ -24,6 +24,8 @@ class PlannedFilter:
     chain: int
     classifier: Classifier
     filter: Filter
+    parent: int = 0
+    """The class or qdisc that it hangs on (a classid), 0 at clsact's hook."""
 
     @property
     def program(self) -> LoadedProgram:
@@ -122,9 +124,9 @@ def returned_constant(insn: SockFilter) -> int | None:
     return None if insn.code & A else insn.k
 
 
-def planned_filters(block: Block) -> Iterator[PlannedFilter]:
+def planned_filters(block: Block, parent: int = 0) -> Iterator[PlannedFilter]:
     """The block's filters, chain by chain, in the order in which a packet meets them."""
     for index, chain in sorted(block.chains.items()):
         for classifier in chain.classifiers:
             for each in classifier:
-                yield PlannedFilter(index, classifier, each)
+                yield PlannedFilter(index, classifier, each, parent)

@@ -16,12 +16,14 @@ from ..profile import CURRENT, KernelProfile
 from ..tc.actions.clock import CaptureClock
 from ..tc.chain import Block
 from ..tc.filter import Filter
+from ..tc.qdiscs.qdisc import Qdisc
 from ..vm.environment import Environment
 from .delivery import OnDelivery
 from .devices import Network
 from .matches import describe_filter
 from .plan import Plan
 from .planned import planned_filters
+from .queueing import Queueing
 from .view import View
 
 T = TypeVar("T")
@@ -47,7 +49,8 @@ class Setup:
     columns of what programs may write (`written.py`).  With `keep_going` a packet on which a program
     faults is counted and goes without a verdict; otherwise the run ends there.  `linear`: never look
     filters up, try them one by one (to compare with).  `network` has the devices that packets can be sent to
-    (None: any) and the clock of actions, and `on_delivery` gets what is sent.
+    (None: any) and the clock of actions, and `on_delivery` gets what is sent.  `root` is the qdisc that
+    packets are queued in after that, where it has classes; it needs `in_order`.
     """
 
     block: Callable[[LinkLayer], Block]
@@ -60,6 +63,7 @@ class Setup:
     linear: bool = False
     network: Network | None = None
     on_delivery: OnDelivery | None = None
+    root: Qdisc | None = None
     profile: KernelProfile = CURRENT
     environment: Environment | None = None
     matches: Callable[[int, Filter], str] = describe_program
@@ -72,6 +76,7 @@ class Plans:
         self.setup = setup
         self.seconds = 0.0
         self.environment = setup.environment or Environment()
+        self.queueing = Queueing(setup.root) if setup.root is not None else None
         self._plans: dict[int, Plan] = {}
 
     @property

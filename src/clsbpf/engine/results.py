@@ -54,11 +54,17 @@ class FilterCount:
     """What it matches, for a reader: an expression, or the program's size."""
     packets: int
     bytes: int
+    parent: int = 0
+    """The class or qdisc that it hangs on (a classid), 0 at clsact's hook."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClassCount:
-    """One classid and the packets that were given it."""
+    """One classid and the packets that were given it.
+
+    Where packets are queued in classes, each of those is here, as `tc -s class show` counts them: an
+    inner class has what those below it have.
+    """
 
     classid: int
     packets: int
@@ -151,6 +157,7 @@ class Results:
             "plan_seconds": self.plan_seconds,
             "filters": [
                 {
+                    **({"parent": format_classid(each.parent)} if each.parent else {}),
                     "chain": each.chain,
                     "pref": each.pref,
                     "protocol": each.protocol,

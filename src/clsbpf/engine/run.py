@@ -20,7 +20,7 @@ from .ledger import Ledger, OnBatch
 from .native import run_native
 from .plans import Plans, Setup
 from .results import Batch, Results
-from .tally import Tally
+from .tally import Count, Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,8 @@ def run(
         ledger.settle()
     if not opened and errors:
         raise CaptureError("\n".join(str(error) for error in errors))
+    if plans.queueing is not None:
+        tally.classes = {classid: Count(*counts) for classid, counts in plans.queueing.classes().items()}
     seconds = time.perf_counter() - started - plans.seconds
     results = tally.results(
         seconds=seconds,

@@ -2,7 +2,7 @@
 
 A walk counts in native memory, by the numbers that its plan gives to filters.  When the plan changes
 (another link type, a changed filter) and at the end, those counts are drained into a `Tally`, where
-a filter is known by what a user calls it: chain, pref, protocol and handle.
+a filter is known by what a user calls it: parent, chain, pref, protocol and handle.
 """
 
 from __future__ import annotations
@@ -40,13 +40,14 @@ class Count:
         self.bytes += bytes
 
 
-FilterKey = tuple[int, int, int, int]
-"""chain, prio, protocol, handle"""
+FilterKey = tuple[int, int, int, int, int]
+"""parent (0 at clsact's hook), chain, prio, protocol, handle"""
 
 
 def key_of(planned: PlannedFilter) -> FilterKey:
     """What a user calls the filter."""
-    return planned.chain, planned.classifier.prio, planned.classifier.protocol, planned.filter.handle
+    classifier = planned.classifier
+    return planned.parent, planned.chain, classifier.prio, classifier.protocol, planned.filter.handle
 
 
 @dataclass(slots=True)
@@ -144,9 +145,10 @@ class Tally:
                     matches=matches(prio, self.described[key]),
                     packets=count.packets,
                     bytes=count.bytes,
+                    parent=parent,
                 )
                 for key, count in self.filters.items()
-                for chain, prio, protocol, handle in [key]
+                for parent, chain, prio, protocol, handle in [key]
             ),
             verdicts={VERDICT_NAMES[value]: self.verdicts.get(value, 0) for value in VERDICT_NAMES},
             classes=tuple(
