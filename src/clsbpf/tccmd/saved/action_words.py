@@ -267,7 +267,7 @@ def _tunnel_key(attrs: Attrs, device: DeviceName) -> Iterator[str]:
     if TcaTunnelKey.ENC_DST_PORT in attrs:
         yield from ("dst_port", str(int.from_bytes(attrs[TcaTunnelKey.ENC_DST_PORT].payload, "big")))
     if TcaTunnelKey.ENC_OPTS in attrs:
-        raise Unsayable
+        yield from ("geneve_opts", ",".join(map(_geneve, attrs[TcaTunnelKey.ENC_OPTS].attrs())))
     for number, word in ((TcaTunnelKey.ENC_TOS, "tos"), (TcaTunnelKey.ENC_TTL, "ttl")):
         if number in attrs:
             yield from (word, str(attrs[number].u8))
@@ -276,6 +276,17 @@ def _tunnel_key(attrs: Attrs, device: DeviceName) -> Iterator[str]:
     if TcaTunnelKey.NO_FRAG in attrs:
         yield "nofrag"
     yield from tail(attrs[TcaTunnelKey.PARMS])
+
+
+_GENEVE = 1
+
+
+def _geneve(header: Attr) -> str:
+    """CLASS:TYPE:DATA, all hexadecimal; the options of other tunnels are not said."""
+    fields = [attr.payload.hex() for attr in header.attrs()]
+    if header.type != _GENEVE or len(fields) != 3:
+        raise Unsayable
+    return ":".join(fields)
 
 
 def _pedit(attrs: Attrs, device: DeviceName) -> Iterator[str]:

@@ -105,7 +105,11 @@ def _action(action: Attr) -> list[Attr]:
     inside = attrs[TcaAct.OPTIONS].attrs()
     options = _police(inside) if kind == "police" else _options(kind, inside)
     made = [nla.string(TcaAct.KIND, kind), nla.nest(TcaAct.OPTIONS, options, flagged=True)]
-    made += [attrs[number] for number in (TcaAct.COOKIE, TcaAct.HW_STATS) if number in attrs]
+    if TcaAct.COOKIE in attrs:
+        made.append(attrs[TcaAct.COOKIE])
+    if TcaAct.HW_STATS in attrs:
+        value, _ = BITFIELD32.unpack_from(attrs[TcaAct.HW_STATS].payload)
+        made.append(nla.binary(TcaAct.HW_STATS, BITFIELD32.pack(value, value)))
     if TcaAct.FLAGS in attrs:
         value, selector = BITFIELD32.unpack_from(attrs[TcaAct.FLAGS].payload)
         if value & selector & wire.ACT_FLAGS:
@@ -152,9 +156,28 @@ def _options(kind: str, inside: Iterable[Attr]) -> list[Attr]:
             made.append(nla.binary(attr.type, _without_holders(attr.payload)))
         elif kind == "bpf" and attr.type == TcaActBpf.ID:
             made.append(nla.u32(TcaActBpf.FD, attr.u32))
+        elif kind == "tunnel_key" and attr.type == wire.TcaTunnelKey.ENC_OPTS:
+            made.append(_tunnel_options(attr))
         elif kind != "bpf" or attr.type != TcaActBpf.TAG:
             made.append(attr)
     return made
+
+
+_GENEVE = 1
+_GENEVE_CLASS = 1
+
+
+def _tunnel_options(options: Attr) -> Attr:
+    """A reply has the options of all headers in one nest, a request a nest for each."""
+    inside = options.attrs()
+    if [attr.type for attr in inside] != [_GENEVE]:
+        return options
+    headers: list[list[Attr]] = []
+    for attr in inside[0].attrs():
+        if attr.type == _GENEVE_CLASS:
+            headers.append([])
+        headers[-1].append(attr)
+    return nla.nest(options.type, [nla.nest(_GENEVE, header) for header in headers])
 
 
 def _without_holders(parms: bytes) -> bytes:

@@ -1,0 +1,148 @@
+"""What was acknowledged is there again: a policy, kept and restored, shows what it showed before."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from clsbpf.daemon.state import POLICY
+from daemon_lab import Lab
+from tc_action_lines import SPECS
+from tc_lines import IP, PASS
+
+UNSAID = 20
+"""Of the specs above, so many at most are kept as requests, because tc has no words for what they became."""
+
+
+def body(directory: Path) -> list[str]:
+    lines = (directory / POLICY).read_text().splitlines()
+    return [line for line in lines if not line.startswith(("# ", "#!device", "#!programs"))]
+
+
+def lab() -> Lab:
+    made = Lab()
+    made.tc("qdisc add dev lab0 clsact")
+    return made
+
+
+def test_actions_of_all_kinds_come_back(tmp_path: Path) -> None:
+    there = lab()
+    taken = sum(
+        there.try_tc(f"filter add dev lab0 ingress bpf bytecode {PASS} action {spec}".replace("v1", "lab1"))
+        for spec in SPECS
+    )
+    assert taken > 80
+    again = there.restarted(tmp_path)
+    assert again.shown() == there.shown()
+    unsaid = [line for line in body(tmp_path) if line.startswith("#!request")]
+    assert len(unsaid) <= UNSAID, unsaid
+
+
+def test_actions_of_their_own_come_back(tmp_path: Path) -> None:
+    there = lab()
+    taken = sum(there.try_tc(f"actions add action {spec}".replace("v1", "lab1")) for spec in SPECS)
+    assert taken > 80
+    there.tc("filter add dev lab0 egress bpf bytecode '1,6 0 0 1' action gact index 1")
+    assert there.restarted(tmp_path).shown() == there.shown()
+
+
+POLICIES = {
+    "nothing": [],
+    "newest first": [
+        f"filter add dev lab0 ingress pref 7 protocol ip bpf bytecode '1,6 0 0 {n}' flowid 1:{n}"
+        for n in range(1, 6)
+    ],
+    "a replaced one stays in its place": [
+        f"filter add dev lab0 ingress pref 7 handle 3 bpf bytecode {PASS}",
+        f"filter add dev lab0 ingress pref 7 handle 1 bpf bytecode {PASS}",
+        f"filter add dev lab0 ingress pref 7 handle 2 bpf bytecode {PASS}",
+        f"filter replace dev lab0 ingress pref 7 handle 1 bpf bytecode {IP} da",
+        "filter del dev lab0 ingress pref 7 handle 2 bpf",
+    ],
+    "protocols and prios": [
+        f"filter add dev lab0 egress protocol {protocol} bpf bytecode {PASS}"
+        for protocol in ("ip", "ipv6", "arp", "802.1Q", "0x1234", "all", "802_3")
+    ],
+    "a policer of its own": [
+        f"filter add dev lab0 ingress bpf bytecode {PASS} police rate 1mbit burst 10k drop"
+    ],
+    "an action that filters share": [
+        "actions add action police rate 1mbit burst 20k index 5",
+        f"filter add dev lab0 ingress bpf bytecode {PASS} action police index 5",
+        f"filter add dev lab0 egress bpf bytecode {PASS} action police index 5 action drop",
+    ],
+    "an action that only filters hold": [
+        f"filter add dev lab0 ingress bpf bytecode {PASS} action skbedit mark 7 index 9",
+        f"filter add dev lab0 ingress bpf bytecode {PASS} action skbedit index 9",
+    ],
+    "chains": [
+        "chain add dev lab0 ingress chain 3",
+        f"filter add dev lab0 ingress bpf bytecode {PASS} action goto chain 7",
+        f"filter add dev lab0 ingress chain 7 bpf bytecode {PASS} flowid 1:1",
+        "chain add dev lab0 egress chain 0",
+    ],
+    "shared blocks": [
+        "qdisc add dev lab1 ingress_block 5 egress_block 6 clsact",
+        f"filter add block 5 pref 3 bpf bytecode {PASS} action mirred egress redirect dev lab0",
+        f"filter add block 6 chain 2 bpf bytecode {PASS}",
+        "chain add block 6 chain 9",
+    ],
+    "the old ingress": [
+        "qdisc add dev lab1 ingress",
+        f"filter add dev lab1 egress bpf bytecode {PASS}",
+    ],
+    "flags, cookies and statistics of hardware": [
+        f"filter add dev lab0 ingress bpf bytecode {PASS} skip_hw action drop cookie 00ff hw_stats disabled",
+        "actions add action gact pass index 77 cookie aa no_percpu",
+    ],
+    "an action that was changed": [
+        f"filter add dev lab0 ingress bpf bytecode {PASS} action gact drop index 4",
+        "actions replace action gact pass index 4 cookie 01",
+    ],
+}
+
+
+@pytest.mark.parametrize("lines", POLICIES.values(), ids=POLICIES)
+def test_policies_come_back(lines: list[str], tmp_path: Path) -> None:
+    there = lab()
+    for line in lines:
+        there.tc(line)
+    again = there.restarted(tmp_path)
+    assert again.shown() == there.shown()
+    assert [line for line in body(tmp_path) if line.startswith("#!")] == []
+
+
+def random_line(rng: random.Random) -> str:
+    place = rng.choice(["dev lab0 ingress", "dev lab0 egress", "dev lab1 ingress", "block 5"])
+    pref = rng.choice(["", "pref 3 ", "pref 3 ", "pref 9 protocol ip "])
+    chain = rng.choice(["", "", "chain 4 "])
+    verb = rng.choice(["add"] * 5 + ["replace", "del", "del"])
+    handle = rng.choice(["", f"handle {rng.randint(1, 4)} "])
+    if rng.random() < 0.1:
+        return f"chain {rng.choice(['add', 'del'])} {place} chain {rng.randint(0, 5)}"
+    if rng.random() < 0.1:
+        return f"actions {rng.choice(['add', 'replace', 'del'])} action gact drop index {rng.randint(1, 6)}"
+    if verb == "del":
+        return f"filter del {place} {pref}{chain}{handle}{'bpf' if handle else ''}"
+    action = rng.choice(["", "", "action drop", "action gact pass index 3", "action goto chain 2", "da"])
+    flow = rng.choice(["", f"flowid 1:{rng.randint(1, 9)}"])
+    program = f"bpf bytecode '1,6 0 0 {rng.randint(0, 9)}'"
+    return f"filter {verb} {place} {pref}{chain}{handle}{program} {flow} {action}"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_policies_come_back(seed: int, tmp_path: Path) -> None:
+    """Whatever was done, in whatever order: what is restored shows what was there, and so does the next."""
+    rng = random.Random(seed)
+    there = lab()
+    there.tc("qdisc add dev lab1 ingress_block 5 clsact")
+    taken = sum(there.try_tc(random_line(rng)) for _ in range(150))
+    assert taken > 40
+    again = there.restarted(tmp_path)
+    chains_aside = [each for each in there.shown().split("== ") if not each.startswith("chain")]
+    assert [each for each in again.shown().split("== ") if not each.startswith("chain")] == chains_aside
+    kept = sorted(body(tmp_path))  # chains come in the order in which filters and actions name them
+    again.restarted(tmp_path)
+    assert sorted(body(tmp_path)) == kept
