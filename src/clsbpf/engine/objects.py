@@ -117,7 +117,7 @@ class LoadedObject:
             spec = todo.pop()
             if self._link(spec).verified is not None or spec.type not in RUNNABLE_TYPES:
                 continue
-            verified = judged(spec, btf=self.spec.btf, profile=self._programs.profile)
+            verified = judged(self._as_made(spec), btf=self.spec.btf, profile=self._programs.profile)
             unjudged = self._link(spec)
             self._linked[spec.name] = replace(unjudged, verified=verified)
             for map in self.maps.values():
@@ -125,6 +125,10 @@ class LoadedObject:
                     if map.held_at(key) is unjudged:
                         map.put(key, self._linked[spec.name])
             todo.extend(self._tail_calls(spec))
+
+    def _as_made(self, spec: ProgramSpec) -> ProgramSpec:
+        """The program with its maps as they are: one that was pinned by others may have other types."""
+        return replace(spec, maps={key: self.maps[each.name].spec for key, each in spec.maps.items()})
 
     def _tail_calls(self, spec: ProgramSpec) -> Iterator[ProgramSpec]:
         """What the object puts into the prog_arrays that a program uses, also through a map of maps."""
