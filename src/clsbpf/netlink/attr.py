@@ -25,6 +25,7 @@ NLA_ALIGNTO = 4
 MAX_PAYLOAD = 0xFFFF - NLA_HDRLEN
 
 _HEADER = struct.Struct("=HH")
+_LENGTH = struct.Struct("=H")
 
 
 class AttrError(ClsbpfError):
@@ -172,6 +173,9 @@ def iter_attrs(data: bytes, offset: int = 0) -> Iterator[Attr]:
 def leftover(data: bytes) -> int:
     """How many bytes at the end of `data` are not part of an attribute (negative: padding is missing)."""
     at = 0
-    for attr in iter_attrs(data):
-        at = attr.offset + -(-(NLA_HDRLEN + len(attr.payload)) // NLA_ALIGNTO) * NLA_ALIGNTO
+    while len(data) - at >= NLA_HDRLEN:
+        (length,) = _LENGTH.unpack_from(data, at)
+        if not NLA_HDRLEN <= length <= len(data) - at:
+            break
+        at += -(-length // NLA_ALIGNTO) * NLA_ALIGNTO
     return len(data) - at

@@ -6,6 +6,7 @@ kernels have not looked at since 3.8 but still want.
 
 from __future__ import annotations
 
+import functools
 import struct
 from dataclasses import dataclass
 
@@ -257,16 +258,22 @@ def _rate_table(said: _Said, bytes_per_second: int, cell_log: int) -> tuple[byte
         cell_log = 0
         while (said.mtu or 2047) >> cell_log > 255:
             cell_log += 1
-    ticks = []
-    for cell in range(1, 257):
-        length = max(cell << cell_log, said.mpu)
-        if said.linklayer == LINKLAYERS["atm"]:
-            length = -(-length // 48) * 53
-        ticks.append(transmit_ticks(bytes_per_second, length))
     spec = RATESPEC.pack(
         cell_log, said.linklayer, said.overhead, -1, said.mpu & U16, min(bytes_per_second, U32)
     )
-    return spec, struct.pack("=256I", *ticks)
+    return spec, _ticks(bytes_per_second, cell_log, said.mpu, said.linklayer)
+
+
+@functools.lru_cache(maxsize=64)
+def _ticks(bytes_per_second: int, cell_log: int, mpu: int, linklayer: int) -> bytes:
+    """The table itself, which the lines of a batch mostly share."""
+    ticks = []
+    for cell in range(1, 257):
+        length = max(cell << cell_log, mpu)
+        if linklayer == LINKLAYERS["atm"]:
+            length = -(-length // 48) * 53
+        ticks.append(transmit_ticks(bytes_per_second, length))
+    return struct.pack("=256I", *ticks)
 
 
 def show(out: Printer, inside: Attr | None, options: Options, names: Names) -> None:
