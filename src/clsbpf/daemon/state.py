@@ -109,11 +109,17 @@ class State:
             self._write(text, programs)
             self._kept_at = counters
 
+    def commit_maps(self) -> None:
+        """Keep what was put into maps, too: it is not worth a write each time."""
+        if self._maps_at != self.host.changed_maps:
+            self._maps_at = -1
+            self._kept_at = (-1, -1)
+            self.commit()
+
     def close(self) -> None:
-        """Keep everything, contents of maps too."""
+        """Keep everything; programs may have changed maps as well."""
         self._maps_at = -1
-        self._kept_at = (-1, -1)
-        self.commit()
+        self.commit_maps()
 
     def _counters(self) -> tuple[int, int]:
         return self.host.network.changes, self.host.changed_pins
@@ -293,10 +299,27 @@ def kept(host: Host, directory: Path) -> Iterator[State]:
             _log.warning("not restored: %s", line)
         state.commit()
         host.before_answer = state.commit
+        ended = threading.Event()
+        regularly = threading.Thread(target=_keep_maps, args=(state, ended), name="clsbpf maps", daemon=True)
+        regularly.start()
         try:
             yield state
         finally:
+            ended.set()
+            regularly.join()
             state.close()
+
+
+MAPS_SECONDS = 5.0
+"""So old is at most what is kept of maps' contents."""
+
+
+def _keep_maps(state: State, ended: threading.Event) -> None:
+    while not ended.wait(MAPS_SECONDS):
+        try:
+            state.commit_maps()
+        except ClsbpfError as error:
+            _log.warning("%s", error)
 
 
 class _Restorer:
