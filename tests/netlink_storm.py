@@ -30,6 +30,7 @@ from clsbpf.netlink.act import TcaAct
 from clsbpf.netlink.attr import Attr
 from clsbpf.netlink.message import Message
 from clsbpf.netlink.schema import Rtm, Tca, TcaBpf
+from clsbpf.tc.chain import Block
 from clsbpf.vm.link import LinkedProgram
 from netlink_twin import Twin, twin
 from tc_messages import (
@@ -109,7 +110,7 @@ class Storm:
     def request(self) -> Message:
         kind = self.rng.choices(
             [self.qdisc, self.new_filter, self.other_filter, self.chain, self.action, self.dump],
-            [12, 40, 18, 12, 14, 4],
+            [4, 46, 16, 12, 16, 6],
         )[0]
         message = kind()
         return self.damaged(message) if self.rng.random() < 0.12 else message
@@ -119,7 +120,7 @@ class Storm:
         return nl.NLM_F_REQUEST | choose([0, nl.NLM_F_ACK]) | choose([0, 0, ECHO])
 
     def new_flags(self) -> int:
-        return self.flags() | self.rng.choice([0, 0x400, 0x400, 0x500, 0x600, 0x600, 0x100, 0x700])
+        return self.flags() | self.rng.choice([0, 0x400, 0x400, 0x400, 0x500, 0x500, 0x600, 0x600, 0x100])
 
     def qdisc(self) -> Message:
         choose = self.rng.choice
@@ -133,34 +134,69 @@ class Storm:
         if self.rng.random() < 0.03:
             attrs.append(choose([nla.nest(Tca.OPTIONS, ()), nla.nest(Tca.STAB, ()), nla.u32(Tca.CHAIN, 1)]))
         return qdisc(
-            choose([self.t.v0, self.t.v0, self.t.v1, self.t.v1, 999]),
+            choose([self.t.v0, self.t.v0, self.t.v0, self.t.v1, self.t.v1, self.t.v1, 999]),
             choose(["clsact", "clsact", "clsact", "ingress", "ingress", None, "nosuch"]),
-            type=choose([Rtm.NEWQDISC, Rtm.NEWQDISC, Rtm.NEWQDISC, Rtm.GETQDISC, Rtm.DELQDISC]),
+            type=choose([Rtm.NEWQDISC] * 4 + [Rtm.GETQDISC, Rtm.DELQDISC]),
             flags=self.new_flags(),
             parent=choose([CLSACT] * 6 + [INGRESS, ROOT, 0]),
             handle=choose([0xFFFF0000, 0xFFFF0000, 0, 0x10000]),
             attrs=attrs,
         )
 
+    def blocks(self) -> list[tuple[int, int, Block]]:
+        """The blocks that there are: device and parent, or BLOCK and the number."""
+        net = self.t.network
+        found = [(BLOCK, block.index, block) for block in net.shared_blocks()]
+        for device in net.devices.values():
+            if device.ingress is not None:
+                sides = zip((INGRESS, EGRESS), device.ingress.blocks, strict=False)
+                found += [(device.ifindex, parent, block) for parent, block in sides if not block.index]
+        return found
+
     def place(self) -> tuple[int, int]:
         choose = self.rng.choice
+        blocks = self.blocks()
+        if blocks and self.rng.random() < 0.85:
+            return choose(blocks)[:2]
         if self.rng.random() < 0.3:
             return BLOCK, choose([*BLOCKS, *BLOCKS, 8])
         device = choose([self.t.v0, self.t.v1, self.t.v0, self.t.v1, self.t.v0, self.t.v1, 1, 999])
         return device, choose([INGRESS] * 5 + [EGRESS] * 4 + [CLSACT, 0xFFFF0000, 0xFFFF0007, 0, 0x10000])
 
+    def existing(self) -> dict[str, Any] | None:
+        """A filter that there is, and where; None when there is none (or by chance)."""
+        filters = [
+            (device, parent, classifier, each)
+            for device, parent, block in self.blocks()
+            for chain in block.chains.values()
+            for classifier in chain.classifiers
+            for each in classifier
+        ]
+        if not filters or self.rng.random() < 0.3:
+            return None
+        device, parent, classifier, each = self.rng.choice(filters)
+        chain = classifier.chain.index
+        return {
+            "ifindex": device,
+            "parent": parent,
+            "prio": classifier.prio,
+            "protocol": self.rng.choice([classifier.protocol, classifier.protocol, 0]),
+            "handle": self.rng.choice([each.handle] * 4 + [0]),
+            "attrs": [nla.u32(Tca.CHAIN, chain)] if chain or self.rng.random() < 0.3 else [],
+        }
+
     def what(self) -> dict[str, Any]:
         choose = self.rng.choice
-        index = choose([0, 1, 2, 3, 0x0FFFFFFF, 0x10000000])
+        index = choose([0, 1, 2, 3, 4, 0x0FFFFFFF, 0x10000000])
         return {
-            "prio": choose([0, 0, 1, 1, 2, 2, 3, 0x7FFF, 0x8000, 0x8001, 0xC000, 0xBFFF, 0xFFFF]),
-            "protocol": choose([3, 3, 3, 3, 0x0800, 0]),
-            "handle": choose([0, 0, 0, 1, 2, 3, 0x7FFFFFFF, 0x80000000]),
+            "prio": choose([0, 0, 1, 1, 2, 2, 3, 4, 5, 6, 0x7FFF, 0x8000, 0x8001, 0xC000, 0xBFFF, 0xFFFF]),
+            "protocol": choose([3, 3, 3, 3, 3, 3, 3, 0x0800, 0]),
+            "handle": choose([0, 0, 0, 0, 0, 1, 2, 3, 0x7FFFFFFF, 0x80000000]),
             "attrs": [nla.u32(Tca.CHAIN, index)] if self.rng.random() < 0.4 else [],
         }
 
     def kind(self) -> str | None:
-        return self.rng.choice(["bpf"] * 8 + [None, "nosuch", "bpf\0", "", "x" * 16])
+        return self.rng.choice(["bpf"] * 40 + [None, None, "nosuch", "bpf\0", "", "x" * 16])
 
     def options(self) -> list[Attr] | None:
         choose, chance = self.rng.choice, self.rng.random
@@ -170,10 +206,10 @@ class Storm:
             nla.u32(number, choose(values))
             for number, values in (
                 (TcaBpf.CLASSID, [0, 0x10001, 0x10002, 0xFFFFFFFF]),
-                (TcaBpf.FLAGS, [0, 1, 1, 1, 2]),
-                (TcaBpf.FLAGS_GEN, [0, 0, 1, 1, 1, 2, 3, 4, 8, 16]),
+                (TcaBpf.FLAGS, [0, 1, 1, 1, 1, 1, 2]),
+                (TcaBpf.FLAGS_GEN, [0, 0, 0, 0, 1, 1, 1, 1, 2, 3, 4, 8, 16]),
             )
-            if chance() < 0.3
+            if chance() < 0.2
         ]
         if chance() < 0.25:
             more.append(nla.string(TcaBpf.NAME, choose(["", "p.o:[x]", "größe", "n" * 256, "n" * 257])))
@@ -185,13 +221,14 @@ class Storm:
             if chance() < 0.95:
                 self.rng.shuffle(more)
                 return more
-        ops = choose([RETURN_ALL] * 4 + [RETURN_ALL * 3, bytes(8), b"", RETURN_ALL + b"\0"])
+        ops = choose([RETURN_ALL] * 12 + [RETURN_ALL * 3] * 3 + [bytes(8), b"", RETURN_ALL + b"\0"])
         wrong = chance() < 0.05
         return program(*more, ops=ops, count=choose([0, 2, 4097]) if wrong else None)
 
     def actions(self, most: int) -> list[list[Attr]]:
-        """Mirred actions; never the same index twice: for that the kernel never comes back."""
-        indexes = self.rng.sample([0, 1, 2, 3, 4, 5], self.rng.choice([1, 1, 1, most]))
+        """Mirred actions; never one index twice, nor one that 0 could mean: the kernel never comes back."""
+        several = most if self.rng.random() < 0.25 else 1
+        indexes = self.rng.sample([1, 2, 3, 4, 5] if several > 1 else [0, 0, 1, 2, 3, 4, 5], several)
         return [self.mirred(index, by_filter=True) for index in indexes]
 
     def mirred(self, index: int, *, by_filter: bool = False) -> list[Attr]:
@@ -203,29 +240,29 @@ class Storm:
             flags = choose([0, 1, 2, 4])
             more.append(nla.binary(TcaAct.FLAGS, wire.BITFIELD32.pack(flags, flags)))
         return act.mirred(
-            choose([0, self.t.v0, self.t.v1, self.t.v1, 99]),
+            choose([0, self.t.v0, self.t.v0, self.t.v0, self.t.v1, self.t.v1, self.t.v1, 99]),
             index=index,
-            control=choose([0, 2, 3, 3, 3, 4, -1, 0x10000001, GOTO | 2, GOTO | 3, 99]),
-            eaction=choose([1, 2, 2, 3, 4, 0, 9]),
-            block=choose([None] * 5 + [5, 0]),
+            control=choose([0, 2, 3, 3, 3, 3, 4, 4, -1, 0x10000001, GOTO | 2, GOTO | 3, 99]),
+            eaction=choose([1, 1, 2, 2, 2, 3, 4, 4, 0, 9]),
+            block=choose([None] * 12 + [5, 0]),
             more=more,
         )
 
     def new_filter(self) -> Message:
         device, parent = self.place()
-        options, what = self.options(), self.what()
+        options, what = self.options(), {"ifindex": device, "parent": parent, **self.what()}
+        if self.rng.random() < 0.3:
+            what = self.existing() or what
         if self.rng.random() < 0.03:
             what["attrs"].append(nla.binary(Tca.RATE, self.rng.randbytes(self.rng.choice([0, 1, 2]))))
-        return bpf(device, parent=parent, flags=self.new_flags(), kind=self.kind(), options=options, **what)
+        return bpf(flags=self.new_flags(), kind=self.kind(), options=options, **what)
 
     def other_filter(self) -> Message:
         device, parent = self.place()
-        what = self.what()
+        what = self.existing() or {"ifindex": device, "parent": parent, **self.what()}
         if self.rng.random() < 0.1:
             what |= {"prio": 0, "protocol": 0, "handle": 0}
         return bpf(
-            device,
-            parent=parent,
             type=self.rng.choice([Rtm.DELTFILTER, Rtm.DELTFILTER, Rtm.GETTFILTER]),
             flags=self.flags(),
             kind=self.rng.choice(["bpf", None, None, None, "nosuch"])
@@ -310,7 +347,7 @@ class Storm:
                     del payload[at : at + chosen.choice([1, 4, 8])]
         flags = message.flags
         if chosen.random() < 0.1:
-            flags ^= 1 << chosen.randrange(12)
+            flags ^= 1 << chosen.choice([0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11])  # MULTI would look like a dump's
         damaged = Message(message.type, flags, message.seq, 0, bytes(payload))
         return message if risky(damaged) else damaged
 

@@ -108,8 +108,8 @@ def _flush(network: Network, request: Request) -> list[Datagram]:
     return []
 
 
-def dump_actions(network: Network, request: Request) -> Iterator[Message]:
-    """tc_dump_action(): those of one kind, as many in a message as there is room for, or 32.
+def dump_actions(network: Network, request: Request) -> Iterator[Datagram]:
+    """tc_dump_action(): those of one kind, as many in a message (a datagram) as there is room for, or 32.
 
     TCA_ROOT_TIME_DELTA selects those that were used in so many milliseconds.  Where the request does not
     name a kind, there is nothing to show.
@@ -131,13 +131,13 @@ def dump_actions(network: Network, request: Request) -> Iterator[Message]:
         nest = nla.nest(len(nests), network.actions.dump(action, terse=terse, with_index=terse))
         length = nla.NLA_HDRLEN + len(nest.payload)
         if nests and (size + length > room or (not large and len(nests) == wire.TCA_ACT_MAX_PRIO)):
-            yield _dumped(request, nests, large)
+            yield (_dumped(request, nests, large),)
             nest = nla.nest(0, nest.attrs())
             nests, size = [], 0
         nests.append(nest)
         size += length
     if nests:
-        yield _dumped(request, nests, large)
+        yield (_dumped(request, nests, large),)
 
 
 def _dumped(request: Request, nests: list[Attr], large: bool) -> Message:

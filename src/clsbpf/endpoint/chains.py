@@ -20,7 +20,7 @@ from ..tc.filter import Classifier
 from .fill import chain_message
 from .filters import flush_chain
 from .places import Place, chain_index, dump_place, find_place
-from .request import IFNAMSIZ, Datagram, Request
+from .request import DUMP_ROOM, IFNAMSIZ, Datagram, Request
 
 
 def new_chain(network: Network, request: Request) -> list[Datagram]:
@@ -79,15 +79,44 @@ def get_chain(network: Network, request: Request) -> list[Datagram]:
     return [(answer,)]
 
 
-def dump_chains(network: Network, request: Request) -> Iterator[Message]:
-    """tc_dump_chain(): the chains of a place, or the one that TCA_CHAIN names."""
+def dump_chains(network: Network, request: Request) -> Iterator[Datagram]:
+    """tc_dump_chain(): the chains of a place, or the one that TCA_CHAIN names.
+
+    Each datagram goes on after as many chains as were shown.  There the kernel counts those that only
+    actions hold as well, which it does not show: so where there are such, the last are shown again.
+    """
     place = dump_place(network, request)
     if place is None:
         return
-    only = request.number(Tca.CHAIN)
-    for chain in tuple(place.block.chains.values()):
-        if only in (None, chain.index) and not chain.held_by_actions_only:
-            yield chain_message(chain, Rtm.NEWCHAIN, NLM_F_MULTI, seq=request.message.seq, pid=request.portid)
+    start = 0
+    while True:
+        shown, index = _page(place.block, request, start)
+        if not shown:
+            return
+        yield shown
+        start = index
+
+
+def _page(block: Block, request: Request, start: int) -> tuple[Datagram, int]:
+    """A datagram of a dump from the chain at `start` on, and where the next one begins."""
+    only, message = request.number(Tca.CHAIN), request.message
+    shown: list[Message] = []
+    index = size = 0
+    for chain in block.chains.values():
+        if only not in (None, chain.index):
+            continue
+        if index < start:
+            index += 1
+            continue
+        if chain.held_by_actions_only:
+            continue
+        told = chain_message(chain, Rtm.NEWCHAIN, NLM_F_MULTI, seq=message.seq, pid=request.portid)
+        size += len(told.encode())
+        if size > DUMP_ROOM:
+            break
+        shown.append(told)
+        index += 1
+    return tuple(shown), index
 
 
 def _find(network: Network, request: Request) -> tuple[Place, Chain]:

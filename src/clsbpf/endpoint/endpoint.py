@@ -44,6 +44,7 @@ from .request import DUMP_ROOM, Datagram, Request, parse_action_request, parse_r
 
 Doit = Callable[[Network, Request], list[Datagram]]
 Dumpit = Callable[[Network, Request], Iterator[Message]]
+PagedDumpit = Callable[[Network, Request], Iterator[Datagram]]
 Parse = Callable[[Message, Policy, int], Request]
 
 
@@ -51,14 +52,14 @@ Parse = Callable[[Message, Policy, int], Request]
 class _Dump:
     """How a type is dumped: its policy, and whether a request cut short has an empty dump (or an error).
 
-    `one_each`: every message goes out in a datagram of its own.
+    Most give their messages one by one, and datagrams are filled with them; `paged` gives datagrams itself.
     """
 
-    dumpit: Dumpit
     policy: Policy
     short_is_empty: bool
+    dumpit: Dumpit | None = None
+    paged: PagedDumpit | None = None
     parse: Parse = parse_request
-    one_each: bool = False
 
 
 _DOIT: dict[int, Doit] = {
@@ -84,14 +85,12 @@ _DOIT: dict[int, Doit] = {
 _ACTIONS = (Rtm.NEWACTION, Rtm.DELACTION, Rtm.GETACTION)
 _NO_POLICY: Policy = {}
 _DUMPIT: dict[int, _Dump] = {
-    Rtm.GETLINK: _Dump(links.dump_links, _NO_POLICY, short_is_empty=False, parse=links.parse_link_request),
-    Rtm.GETQDISC: _Dump(qdiscs.dump_qdiscs, RTM_TCA, short_is_empty=False),
-    Rtm.GETTCLASS: _Dump(classes.dump_classes, _NO_POLICY, short_is_empty=True),
-    Rtm.GETTFILTER: _Dump(filters.dump_filters, TFILTER_DUMP, short_is_empty=True),
-    Rtm.GETCHAIN: _Dump(chains.dump_chains, RTM_TCA, short_is_empty=True),
-    Rtm.GETACTION: _Dump(
-        actions.dump_actions, ROOT, short_is_empty=False, parse=parse_action_request, one_each=True
-    ),
+    Rtm.GETLINK: _Dump(_NO_POLICY, False, links.dump_links, parse=links.parse_link_request),
+    Rtm.GETQDISC: _Dump(RTM_TCA, False, qdiscs.dump_qdiscs),
+    Rtm.GETTCLASS: _Dump(_NO_POLICY, True, classes.dump_classes),
+    Rtm.GETTFILTER: _Dump(TFILTER_DUMP, True, filters.dump_filters),
+    Rtm.GETCHAIN: _Dump(RTM_TCA, True, paged=chains.dump_chains),
+    Rtm.GETACTION: _Dump(ROOT, False, paged=actions.dump_actions, parse=parse_action_request),
 }
 _KIND_MASK, _KIND_DEL, _KIND_GET = 3, 1, 2
 """rtnetlink's types come in fours: NEW, DEL, GET, SET (rtnl_msgtype_kind)."""
@@ -244,9 +243,7 @@ class Endpoint:
             if len(message.payload) >= TCMSG_LEN or not dump.short_is_empty:
                 request = dump.parse(message, dump.policy, portid)
                 extack = ExtAck(request.warning)
-                messages = dump.dumpit(self.network, request)
-                datagrams = ((each,) for each in messages) if dump.one_each else _packed(messages)
-                for datagram in datagrams:
+                for datagram in _datagrams(dump, self.network, request):
                     yield self._checked(datagram, began)
         except ClsbpfError as refusal:
             code, extack = self._explain(refusal, extack.message)
@@ -262,6 +259,13 @@ class Endpoint:
 
 def _encoded(datagram: Datagram) -> bytes:
     return b"".join(message.encode() for message in datagram)
+
+
+def _datagrams(dump: _Dump, network: Network, request: Request) -> Iterator[Datagram]:
+    if dump.paged is not None:
+        return dump.paged(network, request)
+    assert dump.dumpit is not None
+    return _packed(dump.dumpit(network, request))
 
 
 def _packed(messages: Iterator[Message]) -> Iterator[Datagram]:

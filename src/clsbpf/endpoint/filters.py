@@ -72,15 +72,17 @@ def _change(network: Network, request: Request, place: Place, classifier: Classi
         raise _must_create()
     if old is not None and request.has(NLM_F_EXCL):
         raise NetlinkError(errno.EEXIST, "Filter already exists")
-    new = classifier.change(
-        _bpf_options(request),
-        request.tcm.handle,
-        old,
-        parent=place.parent,
-        override=not request.has(NLM_F_CREATE),
-    )
-    request.warn(network.actions.take_warning())
-    _tell(network, request, Rtm.NEWTFILTER, place, classifier, new)
+    with place.block.grace_period():
+        # The old filter still holds its actions when the new one is told.
+        new = classifier.change(
+            _bpf_options(request),
+            request.tcm.handle,
+            old,
+            parent=place.parent,
+            override=not request.has(NLM_F_CREATE),
+        )
+        request.warn(network.actions.take_warning())
+        _tell(network, request, Rtm.NEWTFILTER, place, classifier, new)
     return []
 
 

@@ -14,10 +14,11 @@ Mirrors net/sched/cls_api.c: tcf_chain, tcf_block, tcf_classify.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -178,6 +179,7 @@ class Block:
         self.generation = 0
         self.lock = threading.RLock()
         """Held by whoever changes something (rtnl); readers need none."""
+        self._later: list[Callable[[], None]] | None = None
         self._chains: Mapping[int, Chain] = MappingProxyType({})
         if profile.keeps_chain0:
             self.get_chain(0)
@@ -253,6 +255,25 @@ class Block:
             for chain in self._chains.values():
                 for classifier in chain.classifiers:
                     classifier.bind_class(classid, self.classid, bound=bound)
+
+    @contextlib.contextmanager
+    def grace_period(self) -> Iterator[None]:
+        """What filters that go hold of actions is held until the end, as the kernel's readers need it."""
+        with self.lock:
+            outer, self._later = self._later, []
+            try:
+                yield
+            finally:
+                due, self._later = self._later, outer
+                for each in due:
+                    each()
+
+    def release(self, give_back: Callable[[], None]) -> None:
+        """tcf_queue_work(): give something back now, or at the end of the grace period."""
+        if self._later is None:
+            give_back()
+        else:
+            self._later.append(give_back)
 
     def changed(self) -> None:
         """Something that a packet could notice is different now."""

@@ -357,7 +357,7 @@ class Classifier:
     def _release(self, each: Filter) -> None:
         """A filter that is no longer in the list gives back what it holds of others."""
         self._unbind(each.class_)
-        each.actions.destroy()
+        self.chain.block.release(each.actions.destroy)
 
     def bind_class(self, classid: int, parent: int, *, bound: bool) -> None:
         """cls_bpf_bind_class(): filters that name `classid` are bound to that class, or let go of it."""
