@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from ..bpf.spec import ObjectSpec, ProgramSpec
 from ..daemon.client import Connection
-from ..errors import ObjectError
+from ..errors import ClsbpfError, ObjectError, VerifierError
 from ..kernel.calls import KERNEL, Calls
 from ..tccmd.request import ObjectSource
 
@@ -35,10 +36,23 @@ def _load(calls: Calls, source: ObjectSource, close: Callable[[int], None]) -> i
     program = section_program(spec, source.section, source.program)
     if program.name not in spec.programs:
         raise ObjectError(f"{source.path}: no program {program.name!r}")
-    loaded = load(spec, [program.name], calls=calls, pin=True)
+    try:
+        loaded = load(spec, [program.name], calls=calls, pin=True)
+    except ClsbpfError:
+        _explain(spec, program)
+        raise
     fd = loaded.programs.pop(program.name)
     loaded.close()
     return fd
+
+
+def _explain(spec: ObjectSpec, program: ProgramSpec) -> None:
+    """Raises the same refusal with the source lines, which the calls do not carry, if it is one."""
+    from ..verifier.kept import verdict_on
+
+    verdict, _ = verdict_on(program, btf=spec.btf)
+    if isinstance(verdict, VerifierError) and verdict.is_judgement:
+        raise verdict from None
 
 
 def _pin(path: str) -> str:

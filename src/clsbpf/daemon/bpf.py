@@ -26,7 +26,7 @@ from ..errors import ClsbpfError
 from ..objfile import Btf, TypeRef
 from ..objfile.btf import Func
 from ..objfile.core_patch import POISON
-from ..verifier.verify import verify
+from ..verifier.kept import judged
 from ..vm.link import LinkedProgram, link_instructions
 from ..vm.maps.map import Map
 from .wire import Arg, Args, Bpf, Call, malformed
@@ -244,7 +244,7 @@ def _prog_load(process: Process, call: Call) -> Args:
     host = process.host
     with host.network.lock:
         spec, maps, btf = _program_spec(process, call)
-    verified = verify(spec, profile=host.network.profile, btf=btf)
+    verified = judged(spec, profile=host.network.profile, btf=btf)
     with host.network.lock:
         linked = link_instructions(spec.insns, maps, name=spec.name, type=spec.type, kfuncs=spec.kfuncs)
         linked = replace(linked, spec=spec, poison=spec.poison, verified=verified)
@@ -408,7 +408,7 @@ def program_info(program: LoadedProgram) -> Args:
         Arg.ID: program.id or 0,
         Arg.NAME: (program.name or "").encode(),
         Arg.TAG: program.tag or b"",
-        Arg.JITED: int(program.is_native),
+        Arg.JITED: int(program.verified is not None),
         Arg.MAP_IDS: b"".join(_IDS.pack(map.id) for map in maps),
     }
 
