@@ -23,7 +23,7 @@ from ..bpf.insn import Insn, encode
 from ..errors import ClsbpfError, VerifierError
 from ..netlink import attr as nla
 from ..netlink.attr import encode_attrs, iter_attrs
-from ..netlink.message import NLM_F_REQUEST, Message, iter_messages
+from ..netlink.message import NLM_F_ACK, NLM_F_REQUEST, Message, iter_messages
 from .address import ENVIRONMENT, check_length, check_socket, peer_of
 from .wire import Arg, Args, Assembler, Bpf, Call, Option, Own, encode_call
 
@@ -162,7 +162,7 @@ class Connection:
         self._options([nla.u32(Option.ADD_MEMBERSHIP, group) for group in groups])
 
     def _options(self, attrs: list[nla.Attr]) -> list[Message]:
-        message = Message(Own.SOCKET, NLM_F_REQUEST, 0, 0, encode_attrs(attrs))
+        message = Message(Own.SOCKET, NLM_F_REQUEST | NLM_F_ACK, 0, 0, encode_attrs(attrs))
         for datagram in self.ask(message.encode()):
             answers = list(iter_messages(datagram))
             if answers[0].type != Own.SOCKET:

@@ -21,7 +21,7 @@ from ..engine.programs import Files, ProgramTable
 from ..errors import ClsbpfError, VerifierError
 from ..netlink import attr as nla
 from ..netlink.attr import encode_attrs, iter_attrs
-from ..netlink.message import NLM_F_REQUEST, NLMSG_MIN_TYPE, Message, acknowledge, iter_messages
+from ..netlink.message import NLM_F_ACK, NLM_F_REQUEST, NLMSG_MIN_TYPE, Message, acknowledge, iter_messages
 from ..netlink.schema import Rtm
 from ..profile import CURRENT, KernelProfile
 from ..vm.link import LinkedProgram
@@ -115,7 +115,7 @@ class Process:
     # the socket's options
 
     def _set_options(self, message: Message) -> list[bytes]:
-        """netlink_setsockopt()."""
+        """netlink_setsockopt(); answered where NLM_F_ACK asks for it."""
         for attr in iter_attrs(message.payload):
             match attr.type:
                 case Option.ADD_MEMBERSHIP:
@@ -126,6 +126,8 @@ class Process:
                     self._endpoint.ext_ack = bool(attr.u32)
                 case Option.CAP_ACK:
                     self._endpoint.cap_ack = bool(attr.u32)
+        if not message.flags & NLM_F_ACK:
+            return []
         payload = encode_attrs([nla.u32(Option.PORTID, self.portid)])
         return [Message(Own.SOCKET, 0, message.seq, self.portid, payload).encode()]
 

@@ -6,10 +6,10 @@ Message types that rtnetlink does not have are the daemon's own:
     SOCKET  what a netlink socket has setsockopt(2) for: groups to listen to, kinds of acknowledgement
     BPF     a command of bpf(2): struct nlmsghdr, the command (u32), attributes
 
-Both are answered with a message of the same type and sequence number.  A datagram has an end and a call
-may be long (a program of a million instructions has 8 MB), so a call or its answer is one or more
-messages, all but the last with NLM_F_MULTI, and the value of an attribute that repeats is its pieces
-joined.  An answer with ERRNO is a refusal.
+Both are answered (SOCKET where NLM_F_ACK asks for it) with a message of the same type and sequence
+number.  A datagram has an end and a call may be long (a program of a million instructions has 8 MB), so a
+call or its answer is one or more messages, all but the last with NLM_F_MULTI, and the value of an
+attribute that repeats is its pieces joined.  An answer with ERRNO is a refusal.
 """
 
 from __future__ import annotations
