@@ -145,6 +145,12 @@ actions add action skbmod set dmac 02:00:00:00:00:01 smac 1:2:3:4:5:6 etype 0x80
 actions add action skbmod set dmac 02:00:00:00:00:01 index 1
 filter add dev v0 ingress pref 1 bpf bytecode {PASS} police rate 1mbit burst 1k
 -s filter show dev v0 ingress
+-col qdisc show
+-c=always -s filter show
+-c=auto filter show dev v0 ingress
+-color=never qdisc show
+-color=foo qdisc show
+-c=always -j qdisc show
 filter add dev v0 ingress pref 2 bpf bytecode {PASS} action mirred egress mirror dev v1 goto chain x
 filter add dev v0 ingress pref 3 bpf bytecode {PASS} action skbedit mark 3 jump x
 """

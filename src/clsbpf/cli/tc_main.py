@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ClsbpfError, TcError
@@ -48,6 +48,8 @@ def main_tc(words: Sequence[str], *, kernel: bool, socket: str | None) -> int:
     """main() of tc: the exit code, when everything has been said."""
     try:
         options, rest = parse_options(words)
+        if options.color == "auto":
+            options = replace(options, color="always" if sys.stdout.isatty() else "never")
         if options.version:
             say(_version() + "\n")
             return 0

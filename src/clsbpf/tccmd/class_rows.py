@@ -46,7 +46,7 @@ def print_class(out: Printer, message: Message, view: View, names: Names) -> Non
         out.both("handle", f"{handle} ", handle)
         if view.ifindex == 0:
             device = names.device_name(header.ifindex)
-            out.both("dev", f"dev {device} ", device)
+            out.device(device)
         if header.parent == TC_H_ROOT:
             out.both("root", "root ", True)
         else:

@@ -102,6 +102,7 @@ def _option(word: str) -> str:
     for keywords, name in _COUNTED:
         if any(matches(word, keyword) for keyword in keywords):
             return name
-        if name == "color" and word.startswith("-color=") and word[7:] in ("auto", "always", "never"):
+        before, _, choice = word.partition("=")
+        if name == "color" and matches(before, "-color") and choice in ("", "auto", "always", "never"):
             return name
     raise CommandError(f'Option "{word}" is unknown, try "tc -help".', 255, word=word)

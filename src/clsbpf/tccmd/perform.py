@@ -28,6 +28,7 @@ from ..netlink.schema import Rtm, Tca
 from ..netlink.tcmsg import TCMSG_LEN
 from .class_graph import print_graph
 from .errors import CommandError
+from .options import Options
 from .printer import Printer, json_text
 from .render import NO_NAMES, Names, print_message
 from .request import Command, Reply, Request, View
@@ -154,7 +155,7 @@ def _show(
     remarks: list[str],
 ) -> Outcome:
     """Render an answer, or a dump to its end."""
-    out = Printer("\\" if view.options.oneline else "\n")
+    out = _printer(view.options)
     is_class = request.message.type == Rtm.GETTCLASS
     graph: list[Message] = []
     for message in messages:
@@ -181,6 +182,10 @@ def _show(
 _INTERRUPTED = "Dump was interrupted and may be inconsistent."
 
 
+def _printer(options: Options) -> Printer:
+    return Printer("\\" if options.oneline else "\n", color=options.color == "always" and not options.json)
+
+
 def _outcome(out: Printer, view: View, *, is_class: bool = False) -> Outcome:
     """What is printed; tc 6.1 has no JSON for classes, and prints text."""
     options = view.options
@@ -191,6 +196,6 @@ def _outcome(out: Printer, view: View, *, is_class: bool = False) -> Outcome:
 
 def print_notification(message: Message, view: View, names: Names = NO_NAMES) -> Outcome:
     """tc monitor: one notification as tc prints it."""
-    out = Printer("\\" if view.options.oneline else "\n")
+    out = _printer(view.options)
     print_message(out, message, view, names)
     return _outcome(out, view)

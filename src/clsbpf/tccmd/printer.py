@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+_CYAN, _PLAIN = "\x1b[36m", "\x1b[0m"
+"""COLOR_IFNAME and COLOR_CLEAR of lib/color.c."""
+
 
 class JsonObject(dict[str, Any]):
     """An object as tc prints it: a key that it says twice is there twice (and here has the last value)."""
@@ -25,10 +28,14 @@ class JsonObject(dict[str, Any]):
 
 
 class Printer:
-    """Collects text and values.  `newline` is what ends a line (tc -o: a backslash)."""
+    """Collects text and values.  `newline` is what ends a line (tc -o: a backslash).
 
-    def __init__(self, newline: str = "\n") -> None:
+    With `color` devices stand out (tc -color; the palette is that of a light background).
+    """
+
+    def __init__(self, newline: str = "\n", *, color: bool = False) -> None:
         self._newline = newline
+        self._color = color
         self._text: list[str] = []
         self.rows: list[Any] = []
         """What `tc -j` prints, as Python values."""
@@ -56,6 +63,11 @@ class Printer:
         """PRINT_ANY without a key: an element of the open array."""
         self._text.append(text)
         self._open[-1].append(value)
+
+    def device(self, name: str) -> None:
+        """print_devname(): which device a row is about."""
+        self.say("dev ")
+        self.both("dev", f"{_CYAN}{name} {_PLAIN}" if self._color else f"{name} ", name)
 
     def end_line(self) -> None:
         """print_nl()."""

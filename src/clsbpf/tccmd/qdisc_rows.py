@@ -43,7 +43,7 @@ def print_qdisc(out: Printer, message: Message, view: View, names: Names) -> Non
         out.say(f"[{header.handle:08x}] " if view.options.raw else " ")
         if view.ifindex == 0:
             device = names.device_name(header.ifindex)
-            out.both("dev", f"dev {device} ", device)
+            out.device(device)
         if header.parent == TC_H_ROOT:
             out.both("root", "root ", True)
         elif header.parent:

@@ -169,7 +169,7 @@ def _print_place(out: Printer, header: TcMsg, view: View, names: Names) -> None:
         return
     if view.ifindex == 0 or view.ifindex != header.ifindex:
         device = names.device_name(header.ifindex)
-        out.both("dev", f"dev {device} ", device)
+        out.device(device)
     if view.parent == 0 or view.parent != header.parent:
         word = _PARENT_WORDS.get(header.parent)
         if word is not None:
