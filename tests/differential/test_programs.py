@@ -1,4 +1,4 @@
-"""The programs of examples/programs: what the kernel does with them, the interpreter does.
+"""The programs of examples/programs: what the kernel does with them, the interpreter and machine code do.
 
 Each program gets the same packets, one after the other, in the kernel (BPF_PROG_TEST_RUN) and here.  After
 each packet the return value, the packet and the metadata must be equal, after the last one what is in the
@@ -19,6 +19,7 @@ from clsbpf.bpf.insn import Insn
 from clsbpf.bpf.isa import PSEUDO_KFUNC_CALL, Class, Jmp
 from clsbpf.bpf.spec import ProgramSpec
 from clsbpf.bpf.tag import program_tag
+from clsbpf.engine.programs import Backend
 from clsbpf.kernel.bpf import prog_info
 from clsbpf.kernel.loader import kernel_function, kernel_name, load
 from judges import inside, need_kernel
@@ -59,10 +60,11 @@ def test_a_program_does_what_it_does_in_the_kernel(case: Case, level: str, lab: 
     frames = packets(level) * case.times
     with inside(lab(case.lab)):
         expected = kernel_story(case, spec, frames)
-    found = our_story(case, spec, frames)
-    for number, (theirs, ours) in enumerate(zip(expected.steps, found.steps, strict=True)):
-        assert ours == theirs, f"packet {number}"
-    assert found.maps == expected.maps
+    for backend in Backend:
+        found = our_story(case, spec, frames, backend)
+        for number, (theirs, ours) in enumerate(zip(expected.steps, found.steps, strict=True)):
+            assert ours == theirs, f"{backend.value}, packet {number}"
+        assert found.maps == expected.maps, backend.value
 
 
 def with_kernel_numbers(program: ProgramSpec) -> list[Insn]:

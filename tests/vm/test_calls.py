@@ -9,6 +9,9 @@ from clsbpf.errors import ProgramFault
 from clsbpf.skb import Skb
 from clsbpf.vm import interp, machine
 from clsbpf.vm.interp import run
+from clsbpf.vm.link import LinkedProgram
+from clsbpf.vm.native_program import native_of
+from running import bless
 
 RUNS = [
     ("arguments and the result", "r1 = 40\nr2 = 2\ncall pc+1\nexit\nr0 = r1\nr0 += r2\nexit", 42),
@@ -60,6 +63,14 @@ RUNS = [
 @pytest.mark.parametrize(("text", "expected"), [case[1:] for case in RUNS], ids=[case[0] for case in RUNS])
 def test_functions_call_each_other(text: str, expected: int) -> None:
     assert run(assemble(text), Skb.from_frame(bytes(64))) == expected
+
+
+@pytest.mark.parametrize(("text", "expected"), [case[1:] for case in RUNS], ids=[case[0] for case in RUNS])
+def test_they_do_so_as_machine_code(text: str, expected: int) -> None:
+    """(The verifier refuses recursion, and LD_ABS in functions.)"""
+    insns = assemble(text)
+    program = LinkedProgram(insns, verified=bless(insns, ctx_accesses=()))
+    assert native_of(program).run(Skb.from_frame(bytes(64))) == expected
 
 
 FAULTS = [
