@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from clsbpf.bpf import insn as e
 from clsbpf.cli import main
 from clsbpf.verifier import types
+from elf_writer import program
 
 OBJECTS = Path(__file__).parents[2] / "examples" / "programs" / "build" / "O2"
 
@@ -83,3 +85,11 @@ def test_what_is_not_there(words: tuple[str, ...]) -> None:
     result = verify(*words)
     assert result.exit_code == 1
     assert "Traceback" not in result.output
+
+
+def test_an_object_without_programs_for_tc(tmp_path: Path) -> None:
+    path = tmp_path / "other.o"
+    path.write_bytes(program(e.mov64_imm(0, 0), e.exit_(), section="kprobe/x").build())
+    result = verify(str(path))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "other.o: no program of a type that is judged: socket_filter, sched_cls" in result.stderr

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import ObjectError
 from ..profile import PROFILES
 from .prog import BTF
 
@@ -44,14 +45,19 @@ def verify_programs(
     """
     import json
 
+    from ..bpf.spec import RUNNABLE_TYPES
     from ..objfile import read_object
     from ..verifier.verdict import as_sarif, judge
 
     spec = read_object(object, btf=btf)
     wanted = [spec.program(name) for name in programs] if programs else list(_judged(spec))
-    verdicts = [
-        judge(program, btf=spec.btf, profile=PROFILES[profile], verbose=verbose) for program in wanted
-    ]
+    if not wanted:
+        raise ObjectError(f"{spec.name}: no program of a type that is judged: {', '.join(RUNNABLE_TYPES)}")
+    verdicts = []
+    for program in wanted:
+        verdicts.append(judge(program, btf=spec.btf, profile=PROFILES[profile], verbose=verbose))
+        if not as_json:
+            _print(verdicts[-1], verbose)
     if sarif is not None:
         Path(sarif).write_text(json.dumps(as_sarif(verdicts), indent=1) + "\n")
     if as_json:
@@ -62,9 +68,6 @@ def verify_programs(
             "programs": [v.as_json() for v in verdicts],
         }
         click.echo(json.dumps(shown))
-    else:
-        for verdict in verdicts:
-            _print(verdict, verbose)
     if not all(verdict.accepted for verdict in verdicts):
         raise click.exceptions.Exit(1)
 
