@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from clsbpf.bpf.asm import assemble
 from clsbpf.daemon.lookalike import NetlinkLookalike
 from clsbpf.netlink.schema import RTNLGRP_TC
-from daemon_running import Ran, Running, run_tc, running
+from daemon_running import Ran, Running, run_tc, running, until
 from judges import need_tool
 from tc_over_ours import build_shim
 
@@ -90,15 +91,19 @@ class RealTc:
     daemon: Running
     shim: Path
 
-    def real(self, *words: str) -> Ran:
-        environment = {
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
             "PATH": os.environ.get("PATH", ""),
             "LC_ALL": "C",
             "LD_PRELOAD": str(self.shim),
             "CLSBPF_SHIM": str(self.daemon.path),
             "CLSBPF_SHIM_DAEMON": "1",
         }
-        done = subprocess.run([need_tool("tc"), *words], capture_output=True, text=True, env=environment)
+
+    def real(self, *words: str) -> Ran:
+        command = [need_tool("tc"), *words]
+        done = subprocess.run(command, capture_output=True, text=True, env=self.environment)
         return Ran(done.returncode, done.stdout, done.stderr)
 
     def ours(self, *words: str) -> Ran:
@@ -177,3 +182,44 @@ def test_the_real_tc_and_ours_say_the_same_on_one_daemon(tc: RealTc) -> None:
         tc.ours("actions", "flush", "action", "gact")
     for line, theirs, ours in zip(CHANGES, answers[True], answers[False], strict=True):
         assert ours == theirs, line
+
+
+def listening(daemon: Running) -> int:
+    """How many hear of changes."""
+    return len(daemon.host.network.multicast._listeners)
+
+
+MONITORS = [[], ["-s"], ["-j"], ["-ts"], ["-o", "-d"]]
+
+
+@pytest.mark.parametrize("options", MONITORS, ids=lambda options: " ".join(options) or "plain")
+def test_both_monitors_tell_the_same(tc: RealTc, options: list[str]) -> None:
+    path = str(tc.daemon.path)
+    real = [need_tool("tc"), *options, "monitor"]
+    ours = [sys.executable, "-m", "clsbpf", "tc", "--socket", path, *options, "monitor"]
+    environments = (tc.environment, {**os.environ, "LC_ALL": "C"})
+    files = [tc.shim.parent / "real", tc.shim.parent / "ours"]
+    monitors = []
+    for command, environment, file in zip((real, ours), environments, files, strict=True):
+        with file.open("w") as out:
+            monitors.append(subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL, env=environment))
+    try:
+        until(lambda: listening(tc.daemon) == 2)
+        for line in CHANGES:
+            tc.ours(*line)
+        tc.ours("qdisc", "del", "dev", "lab0", "clsact")
+        until(
+            lambda: all("deleted chain dev lab0" in last(file) or '"deleted"' in last(file) for file in files)
+        )
+    finally:
+        for each in monitors:
+            each.terminate()
+            each.wait(10)
+    theirs, told = (re.sub(r"\[[0-9T:.-]+\] ", "[time] ", _TIMES.sub(r"\1N", f.read_text())) for f in files)
+    assert told == theirs
+    assert theirs.count("filter") >= 5
+
+
+def last(file: Path) -> str:
+    """Its last line."""
+    return (file.read_text().splitlines() or [""])[-1]

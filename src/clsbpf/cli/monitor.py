@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from ..errors import ClsbpfError
 from ..netlink.message import NLMSG_DONE, NLMSG_ERROR, NLMSG_NOOP, NLMSG_OVERRUN, Message, iter_messages
@@ -36,6 +37,7 @@ def monitor(
     options: Options,
 ) -> int:
     """do_tcmonitor(): until the other end goes, or for ever; with `file FILE`, what a file holds."""
+    options = replace(options, json=0)  # tc begins no JSON here
     path = _read_words(words)
     if path is not None:
         try:
