@@ -10,7 +10,7 @@ import pytest
 from clsbpf.errors import NetlinkError
 from clsbpf.profile import CURRENT, V4_13, KernelProfile
 from clsbpf.tc.filter import Classifier, Filter
-from clsbpf.tc.offload import OffloadCommand, gen_flags_valid
+from clsbpf.tc.offload import OffloadCommand, OffloadRequest, gen_flags_valid
 from tc_fakes import PROFILES, Driver, Lab, returns
 
 ADD, REPLACE, DESTROY, STATS = OffloadCommand
@@ -240,7 +240,141 @@ def test_a_driver_that_is_gone() -> None:
     driver = Driver()
     classifier = lab_with(driver)
     old = classifier.change(returns(0))
-    classifier.chain.block.driver = None
+    classifier.chain.block.drivers[0] = None
     new = classifier.change(returns(1), 1, old)
     assert (new.gen_flags, driver.commands) == (NOT_IN_HW, [ADD])
     assert classifier.delete(new)
+
+
+# -- several devices: a shared block
+
+
+def shared_lab(*drivers: Driver | None) -> tuple[Lab, Classifier]:
+    """A shared block that devices 2, 3, … are bound to."""
+    lab = Lab()
+    lab.block.drivers = {}
+    for ifindex, driver in enumerate(drivers, 2):
+        lab.block.bind(ifindex, driver)
+    return lab, lab.classifier()
+
+
+def test_every_device_of_a_shared_block_is_told() -> None:
+    first, second = Driver(), Driver()
+    _, classifier = shared_lab(first, second)
+    one = classifier.change(returns(0))
+    assert (one.in_hw_count, one.gen_flags) == (2, IN_HW)
+    two = classifier.change(returns(1), 1, one)
+    classifier.offload.update_stats(two)
+    classifier.delete(two)
+    assert first.commands == second.commands == [ADD, REPLACE, STATS, DESTROY]
+
+
+def test_one_device_refuses_and_the_filter_is_in_the_other() -> None:
+    first, second = Driver(), Driver(refuses={ADD: errno.ENOSPC})
+    _, classifier = shared_lab(first, second)
+    one = classifier.change(returns(0))
+    assert (one.in_hw_count, one.gen_flags, first.hardware, second.hardware) == (1, IN_HW, [one], [])
+    second.refuses = {}
+    two = classifier.change(returns(1), 1, one)
+    assert (two.in_hw_count, first.commands, second.commands) == (2, [ADD, REPLACE], [ADD, ADD])
+
+
+@by_profile
+def test_skip_sw_is_in_all_devices_or_in_none(profile: KernelProfile) -> None:
+    """What the first did is taken back when the second refuses, be it an add or a replacement."""
+    lab = Lab(profile)
+    first, second = Driver(), Driver()
+    lab.block.drivers = {2: first, 3: second}
+    classifier = lab.classifier()
+    second.refuses = {ADD: errno.ENOSPC}
+    with pytest.raises(NetlinkError) as caught:
+        classifier.change(returns(0, flags_gen=SKIP_SW))
+    assert (caught.value.errno, first.hardware, first.commands) == (errno.ENOSPC, [], [ADD, DESTROY])
+    second.refuses = {}
+    one = classifier.change(returns(0, flags_gen=SKIP_SW))
+    second.refuses = {REPLACE: errno.EIO}
+    with pytest.raises(NetlinkError) as caught:
+        classifier.change(returns(1, flags_gen=SKIP_SW), one.handle, one)
+    assert caught.value.errno == errno.EIO
+    assert (first.hardware, second.hardware, list(classifier)) == ([one], [one], [one])
+
+
+def test_skip_sw_needs_offload_on_every_device() -> None:
+    driver = Driver()
+    _, classifier = shared_lab(driver, None)
+    with pytest.raises(NetlinkError) as caught:
+        classifier.change(returns(0, flags_gen=SKIP_SW))
+    assert (caught.value.errno, driver.told) == (errno.EOPNOTSUPP, [])
+    assert classifier.change(returns(0)).in_hw_count == 1
+
+
+def test_a_device_that_joins_is_told_of_what_is_there_and_forgets_it_when_it_leaves() -> None:
+    first, late = Driver(), Driver()
+    lab, classifier = shared_lab(first)
+    soft = classifier.change(returns(0, flags_gen=SKIP_HW))
+    hard = [classifier.change(returns(0)), classifier.change(returns(0, flags_gen=SKIP_SW))]
+    lab.block.bind(9, late)
+    assert (late.commands, {each.in_hw_count for each in hard}) == ([ADD, ADD], {2})
+    assert soft.in_hw_count == 0
+    lab.block.unbind(2)
+    assert (first.hardware, [each.in_hw_count for each in hard]) == ([], [1, 1])
+    lab.block.unbind(9)
+    assert late.hardware == []
+    assert [each.gen_flags for each in hard] == [NOT_IN_HW, SKIP_SW | NOT_IN_HW]
+
+
+@pytest.mark.parametrize(
+    ("driver", "said"),
+    [(None, None), (Driver(on=False), "Bind to offloaded block failed as dev has offload disabled")],
+)
+def test_a_device_without_offload_cannot_join_filters_in_hardware(
+    driver: Driver | None, said: str | None
+) -> None:
+    lab, classifier = shared_lab(Driver())
+    mine = classifier.change(returns(0))
+    with pytest.raises(NetlinkError) as caught:
+        lab.block.bind(9, driver)
+    assert (caught.value.errno, caught.value.extack) == (errno.EOPNOTSUPP, said)
+    assert set(lab.block.drivers) == {2}
+    classifier.delete(mine)
+    lab.block.bind(9, driver)
+
+
+def test_a_device_that_refuses_a_skip_sw_filter_does_not_join() -> None:
+    lab, classifier = shared_lab(Driver())
+    classifier.change(returns(0, flags_gen=SKIP_SW))
+    classifier.change(returns(0))
+    late = Driver(refuses={})
+    setup_tc, calls = late.setup_tc, []
+
+    def second_is_refused(request: OffloadRequest) -> int:
+        calls.append(request.command)
+        return errno.ENOSPC if request.filter.skip_sw and request.command is ADD else setup_tc(request)
+
+    late.setup_tc = second_is_refused  # type: ignore[method-assign]
+    with pytest.raises(NetlinkError) as caught:
+        lab.block.bind(9, late)
+    assert (caught.value.errno, calls, late.hardware) == (errno.ENOSPC, [ADD, ADD, DESTROY], [])
+    assert set(lab.block.drivers) == {2}
+
+
+# -- drivers with mistakes
+
+
+@pytest.mark.parametrize(
+    ("raised", "number"), [(NetlinkError(errno.ENOSPC), errno.ENOSPC), (ZeroDivisionError(), errno.EIO)]
+)
+def test_a_driver_that_raises_has_refused(
+    raised: Exception, number: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Raising(Driver):
+        def setup_tc(self, request: OffloadRequest) -> int:
+            raise raised
+
+    classifier = lab_with(Raising())
+    tolerated = classifier.change(returns(0))
+    assert tolerated.gen_flags == NOT_IN_HW
+    with pytest.raises(NetlinkError) as caught:
+        classifier.change(returns(0, flags_gen=SKIP_SW))
+    assert (caught.value.errno, list(classifier)) == (number, [tolerated])
+    assert bool(caplog.records) == isinstance(raised, ZeroDivisionError), "a mistake is logged"

@@ -213,15 +213,17 @@ class Network:
 
         `announce` is told of it before the old one goes, as notifications are.  A block number other than 0
         asks for that shared block.  NetlinkError EBUSY when the device is bound to it already, be it by the
-        qdisc that would go; then nothing has changed.
+        qdisc that would go, and what `Block.bind` says; then nothing has changed.
         """
         with self.lock:
             self.check_ports(device, ingress_block, egress_block)
-            qdisc = HookQdisc(
-                kind,
-                self._bind(device, ingress_block),
-                self._bind(device, egress_block) if kind == CLSACT else None,
-            )
+            ingress = self._bind(device, ingress_block)
+            try:
+                egress = self._bind(device, egress_block) if kind == CLSACT else None
+            except NetlinkError:
+                self._unbind(device, ingress)
+                raise
+            qdisc = HookQdisc(kind, ingress, egress)
             if announce is not None:
                 announce(qdisc)
             if device.ingress is not None:
@@ -238,10 +240,7 @@ class Network:
             assert qdisc is not None
             self.generation += 1
             for block in qdisc.blocks:
-                if block.index:
-                    self._unbind(device, block.index)
-                else:
-                    block.flush()
+                self._unbind(device, block)
 
     def home(self, device: Device) -> QdiscHome:
         """What a new qdisc of the device needs of it."""
@@ -317,6 +316,7 @@ class Network:
         shared = self._shared.get(index)
         if shared is None:
             shared = self._shared[index] = _SharedBlock(self._new_block(device, index))
+        shared.block.bind(device.ifindex, device.driver)
         shared.ports.add(device.ifindex)
         return shared.block
 
@@ -337,13 +337,16 @@ class Network:
         if self.on_chain is not None:
             self.on_chain(chain, seen)
 
-    def _unbind(self, device: Device, index: int) -> None:
-        """tcf_block_put_ext(): a shared block that no device is bound to any more goes, with its filters."""
-        shared = self._shared[index]
-        shared.ports.remove(device.ifindex)
-        if not shared.ports:
-            del self._shared[index]
-            shared.block.flush()
+    def _unbind(self, device: Device, block: Block) -> None:
+        """tcf_block_put_ext(): a device lets go of a block, whose filters go with the last that does."""
+        shared = self._shared.get(block.index) if block.index else None
+        if shared is not None:
+            shared.block.unbind(device.ifindex)
+            shared.ports.remove(device.ifindex)
+            if shared.ports:
+                return
+            del self._shared[block.index]
+        block.flush()
 
 
 def _valid_name(name: str) -> bool:

@@ -169,10 +169,13 @@ class Block:
         self.programs = programs
         self.profile = profile
         self.index = index
-        self.driver = driver
         self.binder = binder
         self.action_source = action_source
         self.owner = owner
+        self.drivers: dict[int, OffloadDriver | None] = {}
+        """The devices that packets come from, by ifindex (0: not known), each with its driver."""
+        if not index:
+            self.drivers[owner.ifindex if owner is not None else 0] = driver
         self._watch_chain = watch_chain
         self.classid = 0
         """The parent that the last request for a filter named: dumps show it for all (`tc_new_tfilter`)."""
@@ -274,6 +277,36 @@ class Block:
             give_back()
         else:
             self._later.append(give_back)
+
+    def bind(self, ifindex: int, driver: OffloadDriver | None) -> None:
+        """tcf_block_offload_bind(): a device joins a shared block, and its driver is told of the filters.
+
+        NetlinkError, and it has not joined: EOPNOTSUPP where filters are in hardware and the device has no
+        offload, or what its driver says to a filter that is skip_sw.
+        """
+        with self.lock:
+            offloads = [each.offload for chain in self._chains.values() for each in chain.classifiers]
+            able = driver is not None and driver.can_offload()
+            if not able and any(each.in_use for each in offloads):
+                said = "Bind to offloaded block failed as dev has offload disabled" if driver else None
+                raise NetlinkError(errno.EOPNOTSUPP, said)
+            self.drivers[ifindex] = driver
+            try:
+                for each in offloads:
+                    each.bind(ifindex)
+            except NetlinkError:
+                self.unbind(ifindex)
+                raise
+            self.changed()
+
+    def unbind(self, ifindex: int) -> None:
+        """tcf_block_offload_unbind(): a device leaves a shared block, and its driver forgets the filters."""
+        with self.lock:
+            for chain in self._chains.values():
+                for each in chain.classifiers:
+                    each.offload.unbind(ifindex)
+            del self.drivers[ifindex]
+            self.changed()
 
     def changed(self) -> None:
         """Something that a packet could notice is different now."""

@@ -20,9 +20,9 @@ Mirrors net/sched/cls_bpf.c: options, classify, get and walk, change, delete (it
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NetlinkError
@@ -33,9 +33,9 @@ from .actions import NO_ACTIONS, Actions
 from .handles import Handles
 from .offload import (
     TCA_CLS_FLAGS_IN_HW,
-    TCA_CLS_FLAGS_NOT_IN_HW,
     TCA_CLS_FLAGS_SKIP_HW,
     TCA_CLS_FLAGS_SKIP_SW,
+    DecidingDriver,
     Offload,
     gen_flags_valid,
 )
@@ -108,6 +108,10 @@ class Filter:
     """exts_integrated: the return value is the verdict."""
     gen_flags: int = 0
     """TCA_CLS_FLAGS_*, with IN_HW or NOT_IN_HW."""
+    in_hw_count: int = 0
+    """How many drivers hold it."""
+    hardware: Mapping[int, DecidingDriver] = field(default_factory=dict)
+    """By ifindex, the hardware that decides packets in its stead."""
     ops: bytes | None = None
     """The classic program as it came; None: a descriptor's program."""
     name: str | None = None
@@ -144,6 +148,28 @@ class Filter:
         finally:
             # mac_len is read again, as in the kernel: the program may have changed it.
             skb.pull(skb.mac_len)
+
+
+def decide(each: Filter, skb: Skb, result: ClassifyResult, *, in_hardware: bool = False) -> int | None:
+    """What one filter makes of a packet: an answer, and its class in `result`; None is no match.
+
+    One that is skip_sw decides nothing, except where it runs `in_hardware`.
+    """
+    skips = each.skip_sw and not in_hardware
+    skb.tc_classid = ids.minor(each.classid)
+    if each.direct_action:
+        answer = TcAct.UNSPEC if skips else exec_opcode(each.run(skb))
+        result.class_ = None
+        result.classid = ids.major(each.classid) | ids.minor(skb.tc_classid)
+        return answer
+    value = NO_MATCH if skips else each.run(skb)
+    if value == NO_MATCH:
+        return None
+    if value == MATCH:
+        result.class_, result.classid = each.class_, each.classid
+    else:
+        result.class_, result.classid = None, value
+    return each.actions.execute(skb, result)
 
 
 _DIRECT_VERDICTS = frozenset({TcAct.OK, TcAct.SHOT, TcAct.STOLEN, TcAct.TRAP, TcAct.REDIRECT, TcAct.UNSPEC})
@@ -185,20 +211,11 @@ class Classifier:
         """cls_bpf_classify(): the answer of the first filter that decides, or a negative one if none does."""
         answer: int = TcAct.UNSPEC
         for each in self._filters:
-            skb.tc_classid = ids.minor(each.classid)
-            if each.direct_action:
-                answer = TcAct.UNSPEC if each.skip_sw else exec_opcode(each.run(skb))
-                result.class_ = None
-                result.classid = ids.major(each.classid) | ids.minor(skb.tc_classid)
-            else:
-                value = NO_MATCH if each.skip_sw else each.run(skb)
-                if value == NO_MATCH:
-                    continue
-                if value == MATCH:
-                    result.class_, result.classid = each.class_, each.classid
-                else:
-                    result.class_, result.classid = None, value
-                answer = each.actions.execute(skb, result)
+            hardware = each.hardware.get(skb.ifindex) if each.hardware else None
+            said = decide(each, skb, result) if hardware is None else hardware.decide(each, skb, result)
+            if said is None:
+                continue
+            answer = said
             if answer >= 0:
                 result.filter, result.classifier = each, self
                 break
@@ -248,8 +265,6 @@ class Classifier:
                 undo.callback(self._handles.release, handle)
             new = self._make(options, handle, parent, override, undo)
             self.offload.put(new, old)
-            if not new.in_hw:
-                new.gen_flags |= TCA_CLS_FLAGS_NOT_IN_HW
             undo.pop_all()
             new.actions.settle()
             self._publish(new, old)
