@@ -9,6 +9,7 @@ was told the same, also where the one who asks listens itself (`asker_listens`).
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -160,11 +161,15 @@ def twin(
         """
         for line in setup.replace("NS", namespace).strip().splitlines():
             subprocess.run(["ip", *line.split()], check=True)
-        with inside(namespace):
-            order = sorted(item for item in socket.if_nameindex() if item[1] in ("lo", "v0", "v1"))
+        shown = subprocess.run(["ip", "-n", namespace, "-d", "-j", "link"], check=True, capture_output=True)
+        links = {link["ifindex"]: link for link in json.loads(shown.stdout)}
+        names = ("lo", "v0", "v1")
+        order = sorted((i, link["ifname"]) for i, link in links.items() if link["ifname"] in names)
         network = Network()
         for ifindex, name in order:
-            network.add_device(name, ifindex)
+            link = links[ifindex]
+            sizes = {"mtu": link["mtu"], "tx_queue_len": link["txqlen"], "tx_queues": link["num_tx_queues"]}
+            network.add_device(name, ifindex, **sizes)
         kernel = KernelSocket.open(namespace, ext_ack=ext_ack, cap_ack=cap_ack, listens=asker_listens)
         listener = KernelSocket.open(namespace, listens=True)
         try:

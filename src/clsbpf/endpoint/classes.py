@@ -41,6 +41,8 @@ def new_class(network: Network, request: Request) -> list[Datagram]:
         raise NetlinkError(errno.EEXIST)
     if Tca.INGRESS_BLOCK in request.attrs or Tca.EGRESS_BLOCK in request.attrs:
         raise NetlinkError(errno.EOPNOTSUPP, "Shared blocks are not supported for classes")
+    if classid == ids.TC_H_ROOT:
+        raise NetlinkError(errno.EINVAL, "Cannot create traffic class with classid TC_H_ROOT")
     if not isinstance(qdisc, Htb):
         raise NetlinkError(errno.EOPNOTSUPP)
     made = _change_htb(request, qdisc, class_, classid, parent)
@@ -125,7 +127,7 @@ def _find_qdisc(network: Network, request: Request) -> tuple[Device, Qdisc, int,
 
 def _change_htb(request: Request, qdisc: Htb, class_: HtbClass | None, classid: int, parent: int) -> HtbClass:
     """htb_change_class()."""
-    options = _htb_options(request.attrs.get(Tca.OPTIONS))
+    options = _htb_options(request)
     rate = request.attrs.get(Tca.RATE)
     valid = rate is None or valid_estimator(rate.payload)
     if class_ is None:
@@ -142,11 +144,14 @@ def _change_htb(request: Request, qdisc: Htb, class_: HtbClass | None, classid: 
     return class_
 
 
-def _htb_options(nest: Attr | None) -> ClassOptions:
+def _htb_options(request: Request) -> ClassOptions:
     """What a request wants a class to be."""
+    nest = request.attrs.get(Tca.OPTIONS)
     if nest is None:
         raise NetlinkError(errno.EINVAL)
-    found = parse_attrs(nest.payload, wire.HTB, wire.TCA_HTB_MAX, offset=nest.offset + NLA_HDRLEN).attrs
+    parsed = parse_attrs(nest.payload, wire.HTB, wire.TCA_HTB_MAX, offset=nest.offset + NLA_HDRLEN)
+    request.warn(parsed.warning)
+    found = parsed.attrs
     if TcaHtb.PARMS not in found:
         raise NetlinkError(errno.EINVAL)
     opt = HtbOpt.decode(found[TcaHtb.PARMS].payload)

@@ -169,7 +169,7 @@ class Endpoint:
             self._acknowledge(message, portid, replies)
             return None
         kind = message.type & _KIND_MASK
-        warning: str | None = None
+        request: Request | None = None
         try:
             if not message.payload and message.type <= RTM_MAX:
                 # Not even a family: rtnetlink ignores it and calls that a success.
@@ -192,17 +192,17 @@ class Endpoint:
             else:
                 request = parse_request(message, RTM_TCA, portid)
             request.replies = replies
-            warning = request.warning
             if kind != _KIND_GET:
                 self.network.changes += 1
             answers = _DOIT[message.type](self.network, request)
-            warning = request.warning
         except ClsbpfError as refusal:
-            warning = self.network.actions.take_warning() or warning
+            warning = self.network.actions.take_warning()
+            if warning is None and request is not None:
+                warning = request.warning
             replies.append(_encoded(self._refused(message, portid, refusal, warning)))
             return None
         replies += map(_encoded, answers)
-        self._acknowledge(message, portid, replies, warning)
+        self._acknowledge(message, portid, replies, request.warning)
         return None
 
     def _acknowledge(

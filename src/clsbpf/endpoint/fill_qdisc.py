@@ -71,8 +71,10 @@ def qdisc_message(
     return tc_message(type, header, attrs, flags=flags, seq=request.message.seq, pid=request.portid)
 
 
-def _stats(stats: QdiscStats, estimator: bool, xstats: bytes | None = None) -> list[Attr]:
+def _stats(stats: QdiscStats | None, estimator: bool, xstats: bytes | None = None) -> list[Attr]:
     """gnet_stats_*: TCA_STATS2, then the same again for old readers."""
+    if stats is None:
+        return [nla.nest(Tca.STATS2, ()), nla.binary(Tca.STATS, encode_old_stats(0, 0))]
     inner = encode_stats(
         stats.bytes,
         stats.packets,
@@ -100,7 +102,8 @@ class _ClassInfo:
     parent: int
     info: int
     options: Attr | None
-    stats: QdiscStats
+    stats: QdiscStats | None
+    """None: the kind has no dump_stats."""
     estimator: bool = False
     xstats: bytes | None = None
 
@@ -178,7 +181,7 @@ def _prio_class(qdisc: Qdisc, class_: Any) -> _ClassInfo:
 
 def _hook_class(qdisc: Qdisc, class_: Any) -> _ClassInfo:
     """ingress_class_ops has neither dump nor dump_stats; and no class is ever walked."""
-    return _ClassInfo(qdisc.handle, qdisc.handle, 0, None, QdiscStats())
+    return _ClassInfo(qdisc.handle, qdisc.handle, 0, None, None)
 
 
 _CLASS_INFO: Mapping[str, Callable[[Qdisc, Any], _ClassInfo]] = {

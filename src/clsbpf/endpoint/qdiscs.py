@@ -143,10 +143,10 @@ def _create(network: Network, device: Device, request: Request) -> None:
             _block_index(request, attr, f"{side} block index cannot be 0")
             raise NetlinkError(errno.EOPNOTSUPP, f"{side} block sharing is not supported")
     stab = _stab(request)
-    _check_estimator(request)
     new = KINDS[kind].init(kind, handle, parent, request.attrs.get(Tca.OPTIONS), network.home(device))
     new.stab, new.estimator = stab, Tca.RATE in request.attrs
     try:
+        _check_estimator(request)
         _graft(network, device, request, new)
     except NetlinkError:
         new.destroy()
@@ -171,6 +171,8 @@ def _graft(network: Network, device: Device, request: Request, new: Qdisc | None
             raise NetlinkError(errno.ENOENT, "Specified class not found")
         if new is not None and new.kind == NOQUEUE:
             raise NetlinkError(errno.EINVAL, "Cannot assign noqueue to a class")
+        if new is not None and new.stab is not None:
+            raise NetlinkError(errno.EINVAL, "STAB not supported on a non root")
         old = network.graft(device, owner, class_, new)
         _tell(network, request, device, old=old, new=new)
     network.put(device, old)
@@ -228,7 +230,7 @@ def _change(network: Network, device: Device, qdisc: Qdisc, request: Request) ->
 def _stab(request: Request) -> SizeTable | None:
     """TCA_STAB."""
     attr = request.attrs.get(Tca.STAB)
-    return size_table(attr) if attr is not None else None
+    return size_table(request, attr) if attr is not None else None
 
 
 def _check_estimator(request: Request) -> None:

@@ -13,14 +13,17 @@ from ..netlink.attr import NLA_HDRLEN, Attr
 from ..netlink.policy import parse_attrs
 from ..netlink.qdisc import STAB, TCA_STAB_MAX, SizeSpec, TcaStab
 from ..tc.qdiscs.qdisc import SizeTable
+from .request import Request
 
 MAX_LOG = 30
 """STAB_SIZE_LOG_MAX."""
 
 
-def size_table(attr: Attr) -> SizeTable:
+def size_table(request: Request, attr: Attr) -> SizeTable:
     """The table in TCA_STAB; NetlinkError where there is none."""
-    found = parse_attrs(attr.payload, STAB, TCA_STAB_MAX, offset=attr.offset + NLA_HDRLEN).attrs
+    parsed = parse_attrs(attr.payload, STAB, TCA_STAB_MAX, offset=attr.offset + NLA_HDRLEN)
+    request.warn(parsed.warning)
+    found = parsed.attrs
     if TcaStab.BASE not in found:
         raise NetlinkError(errno.EINVAL, "Size table base attribute is missing")
     spec = SizeSpec.decode(found[TcaStab.BASE].payload)

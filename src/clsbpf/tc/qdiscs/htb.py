@@ -210,8 +210,7 @@ class Htb(Qdisc):
             quantum = min(max(usual, SMALLEST_QUANTUM), BIGGEST_QUANTUM)
             size = "small" if usual < quantum else "big" if usual > quantum else None
         class_.quantum = quantum
-        # The kernel compares signed: a prio of 2**31 and above is kept.
-        class_.prio = options.prio if options.prio > INT_MAX else min(options.prio, PRIOS - 1)
+        class_.prio = min(options.prio, PRIOS - 1)
         if size is None:
             return None
         return f"sch_htb: quantum of class {class_.classid:X} is {size}. Consider r2q change."

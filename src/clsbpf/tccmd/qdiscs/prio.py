@@ -29,7 +29,7 @@ def parse(kind: str, words: Words) -> list[Attr]:
         word = words.current
         if word == "bands":
             if in_map:
-                words.remarks.append(USAGE)
+                words.remarks.append(USAGE)  # tc shows it and goes on
             number = integer(words.next(), 10)
             if number is None:
                 raise CommandError('Illegal "bands"', word=words.current)
