@@ -200,10 +200,31 @@ class Engine:
         cannot be read, or not to its end.  ProgramFault: an eBPF program did what no verified program does
         (with `keep_going` such packets are counted).
         """
+        setup = self._setup(dev=dev, hook=hook, keep_going=keep_going, on_delivery=on_delivery)
+        return run_captures(
+            paths_of(captures),
+            setup,
+            backend=self._backend,
+            jobs=jobs,
+            on_batch=on_batch,
+            with_data=with_data,
+            columns=columns,
+            progress=progress,
+        )
+
+    def _setup(
+        self,
+        *,
+        dev: str | None,
+        hook: str,
+        keep_going: bool = False,
+        on_delivery: OnDelivery | None = None,
+    ) -> Setup:
+        """What packets meet at a device's hook: what `run` runs.  RunError: no such device or hook."""
         device = self._pick_device(dev)
         root = device.root if hook == "egress" and device.root.has_classes else None
         block = self._block(device, hook, root)
-        setup = Setup(
+        return Setup(
             block=lambda link: block,
             at_ingress=hook == "ingress",
             ifindex=device.ifindex,
@@ -215,16 +236,6 @@ class Engine:
             on_delivery=on_delivery,
             profile=self._profile,
             environment=self._programs.environment,
-        )
-        return run_captures(
-            paths_of(captures),
-            setup,
-            backend=self._backend,
-            jobs=jobs,
-            on_batch=on_batch,
-            with_data=with_data,
-            columns=columns,
-            progress=progress,
         )
 
     def _pick_device(self, name: str | None) -> Device:
@@ -251,6 +262,11 @@ class Engine:
             has = f"its {qdisc.kind} qdisc has none" if qdisc else "it has no clsact or ingress qdisc"
             raise RunError(f"device {device.name} has no {hook} filters: {has}")
         return block
+
+
+def setup_of(engine: Engine, *, dev: str | None, hook: str) -> Setup:
+    """What packets meet at a device's hook, which is what `Engine.run` runs.  RunError: there is no such."""
+    return engine._setup(dev=dev, hook=hook)
 
 
 def explained(error: TcError, message: str) -> str:

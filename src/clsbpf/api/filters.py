@@ -84,7 +84,7 @@ class AsCaptured:
     """A program that sees frames as captured, among others that see them as the kernel has them."""
 
     def __init__(self, program: LoadedProgram, link: LinkLayer) -> None:
-        self._program = program
+        self.program = program
         self._link = link
 
     def run(self, skb: Skb) -> int:
@@ -95,7 +95,7 @@ class AsCaptured:
             frame, length = frame[:12] + tag + frame[12:], length + len(tag)
         captured = Skb.from_frame(frame, length=length, link=self._link)
         captured.ifindex = skb.ifindex
-        retval = self._program.run(captured)
+        retval = self.program.run(captured)
         skb.read_past |= captured.read_past
         return retval
 

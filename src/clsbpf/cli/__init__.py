@@ -22,6 +22,7 @@ from typing import Any
 import click
 
 from ..errors import ClsbpfError, TcError
+from .bench import bench
 from .daemon import daemon
 from .prog import prog
 from .prog_run import run_program
@@ -124,6 +125,7 @@ def main() -> None:
 
 
 main.add_command(run)
+main.add_command(bench)
 main.add_command(tc)
 main.add_command(daemon)
 main.add_command(prog)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -17,6 +18,9 @@ from rich.text import Text
 
 from ..engine.results import FilterCount, Results
 from ..tc.ids import format_classid, format_handle
+
+if TYPE_CHECKING:
+    from ..engine.bench import FilterFigure
 
 BAR_CELLS = 12
 WIDE = 100
@@ -48,7 +52,7 @@ def report(
     heading: Heading, results: Results, *, ascii_only: bool = False, bars: bool = True
 ) -> RenderableType:
     """The tables and the lines around them; `bars` only where they take no room from numbers."""
-    shares = _Bars(results.packets, ascii_only, bars)
+    shares = Bars(results.packets, ascii_only, bars)
     parts: list[RenderableType] = [_first_line(heading, results), Text(), _filters(results, shares), Text()]
     parts += [_verdicts(results, shares), Text()]
     if results.classes:
@@ -65,7 +69,7 @@ def _first_line(heading: Heading, results: Results) -> Text:
     return line.append(": " + ", ".join(facts), style="not bold")
 
 
-def _filters(results: Results, bars: _Bars) -> Table:
+def _filters(results: Results, bars: Bars) -> Table:
     chains = any(each.chain for each in results.filters)
     parents = any(each.parent for each in results.filters)
     table = _table()
@@ -80,7 +84,7 @@ def _filters(results: Results, bars: _Bars) -> Table:
         where = [format_classid(each.parent) if each.parent else "-"] if parents else []
         where += [str(each.chain)] if chains else []
         table.add_row(
-            *where, *_filter_cells(each), *_counts(each.packets, each.bytes), *bars.cells(each.packets)
+            *where, *filter_cells(each), *_counts(each.packets, each.bytes), *bars.cells(each.packets)
         )
     blank = [""] * (4 + chains + parents)
     undecided = Text("no filter decided", style="dim")
@@ -90,14 +94,16 @@ def _filters(results: Results, bars: _Bars) -> Table:
     return table
 
 
-def _filter_cells(each: FilterCount) -> list[str | Text]:
+def filter_cells(each: FilterCount | FilterFigure) -> list[str | Text]:
+    """Where a filter is and what it matches."""
     flowid = format_classid(each.flowid) if each.flowid else "-"
-    both = each.name and each.name != each.matches
-    matches = f"{each.name} ({each.matches})" if both else each.matches
+    name = each.name if isinstance(each, FilterCount) else None
+    both = name and name != each.matches
+    matches = f"{name} ({each.matches})" if both else each.matches
     return [str(each.pref), each.protocol, format_handle(each.handle), flowid, Text(printable(matches))]
 
 
-def _verdicts(results: Results, bars: _Bars) -> Table:
+def _verdicts(results: Results, bars: Bars) -> Table:
     table = _table()
     table.add_column("verdict")
     _add_counts(table, size=False)
@@ -107,7 +113,7 @@ def _verdicts(results: Results, bars: _Bars) -> Table:
     return table
 
 
-def _classes(results: Results, bars: _Bars) -> Table:
+def _classes(results: Results, bars: Bars) -> Table:
     table = _table()
     table.add_column("class")
     _add_counts(table)
@@ -154,14 +160,15 @@ def _counts(packets: int, size: int) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Bars:
+class Bars:
     """Shares of a whole, in per cent and as a bar."""
 
-    whole: int
+    whole: float
     ascii_only: bool
     shown: bool
 
-    def cells(self, part: int) -> list[str]:
+    def cells(self, part: float) -> list[str]:
+        """A share's two cells."""
         share = part / self.whole if self.whole else 0.0
         return [f"{share:.1%}", self.bar(share).ljust(BAR_CELLS) if self.shown else ""]
 
