@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+import shutil
 from pathlib import Path
 
 import pytest
 
-from clsbpf.daemon.state import POLICY
+from clsbpf.daemon.state import POLICY, State, kept
 from daemon_lab import Lab
 from tc_action_lines import SPECS
 from tc_lines import IP, PASS
@@ -146,3 +147,63 @@ def test_random_policies_come_back(seed: int, tmp_path: Path) -> None:
     kept = sorted(body(tmp_path))  # chains come in the order in which filters and actions name them
     again.restarted(tmp_path)
     assert sorted(body(tmp_path)) == kept
+
+
+def killed(directory: Path, copy: Path) -> Lab:
+    """What a daemon has that starts on the files as they are now."""
+    shutil.copytree(directory, copy, ignore=shutil.ignore_patterns("lock"))
+    copy.chmod(0o700)
+    again = Lab(devices=())
+    assert State(again.host, copy).restore() == []
+    again.devices = ("lab0", "lab1")
+    return again
+
+
+def settled(there: Lab) -> str:
+    """What it shows; that actions were listed before is no state."""
+    return there.shown().replace("\tused_hw_stats disabled\n", "")
+
+
+def journal(directory: Path) -> list[str]:
+    (path,) = directory.glob("journal-*.tc")
+    return path.read_text().splitlines()
+
+
+def test_what_is_done_goes_into_the_journal(tmp_path: Path) -> None:
+    """In the order in which it was done, without what was refused; the batch stays until the end."""
+    there = lab()
+    directory = tmp_path / "state"
+    with kept(there.host, directory):
+        begun = (directory / POLICY).read_text()
+        for number in range(1, 30):
+            there.tc(f"actions add action gact drop index {number}")
+            assert not there.try_tc(f"actions add action gact drop index {number}")
+        there.tc("actions del action gact index 7")
+        there.tc(f"filter add dev lab0 ingress bpf bytecode {PASS} action gact index 9")
+        there.tc(f"filter add dev lab0 ingress bpf bytecode {PASS} action gact index 9")
+        assert (directory / POLICY).read_text() == begun
+        assert len(journal(directory)) == 32
+        assert settled(killed(directory, tmp_path / "copy")) == settled(there)
+        (path,) = directory.glob("journal-*.tc")
+        with path.open("a") as file:
+            file.write("#!request 2c00")  # cut by a crash
+        assert settled(killed(directory, tmp_path / "cut")) == settled(there)
+    assert journal(directory) == []
+    assert settled(killed(directory, tmp_path / "ended")) == settled(there)
+
+
+def test_a_journal_that_has_grown_gives_way_to_a_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clsbpf.daemon.state.JOURNAL_BYTES", 3000)
+    there = lab()
+    directory = tmp_path / "state"
+    with kept(there.host, directory):
+        lengths = []
+        for number in range(1, 100):
+            there.tc(f"actions replace action gact drop index {number % 5 + 1}")
+            lengths.append(len(journal(directory)))
+        assert min(lengths[5:]) == 0
+        assert max(lengths) < 30
+        assert len(list(directory.glob("journal-*.tc"))) == 1
+        assert settled(killed(directory, tmp_path / "copy")) == settled(there)

@@ -21,7 +21,16 @@ from ..engine.programs import Files, ProgramTable
 from ..errors import ClsbpfError, VerifierError
 from ..netlink import attr as nla
 from ..netlink.attr import encode_attrs, iter_attrs
-from ..netlink.message import NLM_F_ACK, NLM_F_REQUEST, NLMSG_MIN_TYPE, Message, acknowledge, iter_messages
+from ..netlink.message import (
+    NLM_F_ACK,
+    NLM_F_REQUEST,
+    NLMSG_ERROR,
+    NLMSG_MIN_TYPE,
+    Message,
+    acknowledge,
+    iter_messages,
+    read_acknowledgement,
+)
 from ..netlink.schema import Rtm
 from ..profile import CURRENT, KernelProfile
 from ..vm.link import LinkedProgram
@@ -35,6 +44,8 @@ MESSAGE_BYTES = 60_000
 LOG_BYTES = 1 << 20
 RTNLGRP_MAX = 0xFF
 """Numbers of groups that are taken; most have nothing to say here."""
+_KIND, _CHANGING = 3, (0, 1)
+"""rtnetlink's types come in fours, of which the first two are NEW and DEL (rtnl_msgtype_kind)."""
 _OWN_PORTIDS = itertools.count(0xF0000001)
 
 
@@ -56,6 +67,8 @@ class Host:
         """Count changes made from outside, as `Network.changes` does of the network."""
         self.before_answer: Callable[[], None] = lambda: None
         """Is called when a request is done and its answer not yet given: what must be kept is kept now."""
+        self.done: Callable[[Message], None] = lambda message: None
+        """Is given, under the network's lock, each rtnetlink request that may have changed something."""
 
     def take_portid(self, pid: int) -> int:
         """netlink_autobind(): the process's id, for its first socket; a number of its own for a further."""
@@ -110,7 +123,12 @@ class Process:
         with self.host.network.lock, self.host.programs.files_of(self.files):
             if message.type in (Rtm.NEWACTION, Rtm.DELACTION):
                 self.host.actions_changed += 1
-            return self._endpoint.replies(message.encode(), self.portid)
+            answers: Iterable[bytes] = self._endpoint.replies(message.encode(), self.portid)
+            if own and message.type & _KIND in _CHANGING:
+                answers = told = list(answers)
+                if not any(map(_is_refusal, told)):
+                    self.host.done(message)
+            return answers
 
     # the socket's options
 
@@ -167,6 +185,13 @@ class Process:
         with self.host.network.lock:
             self.files.clear()
             self.host.portids.discard(self.portid)
+
+
+def _is_refusal(datagram: bytes) -> bool:
+    return any(
+        message.type == NLMSG_ERROR and read_acknowledgement(message).errno
+        for message in iter_messages(datagram)
+    )
 
 
 def refusal(error: ClsbpfError) -> Args:

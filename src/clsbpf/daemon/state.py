@@ -2,10 +2,13 @@
 
     policy.tc          devices, qdiscs, classes, chains, actions and filters, a line each
     programs-HASH.bpf  the programs and maps that these lines need, and what is pinned (`objects`)
+    journal-HASH.tc    what was done since that batch was written (HASH is the batch's)
 
-After every request that may have changed something the batch is made anew and, if it differs, written to a
-temporary file, synced, and renamed, before the answer goes out.  Lines of filters are remembered, so that is
-not as much work as it sounds.  Requests of several processes that are done meanwhile are kept by one write.
+A request that changed something is written to the journal before its answer goes out, and the batch is made
+anew when the journal has grown large beside it, when programs or pins are concerned, and at the end; it is
+written to a temporary file, synced, and renamed.  So a batch of many lines does not write what is there many
+times over.  A daemon that is killed loses nothing; a machine that crashes, at most what came into the
+journal in the last seconds, before it was synced.
 
 A line that begins with `#!` is a comment to tc and an instruction to us: `#!device` for devices, which tc
 does not make, `#!programs` for the file of programs, `#!request` with the bytes of a request that tc's
@@ -54,6 +57,8 @@ _log = logging.getLogger("clsbpf")
 
 POLICY = "policy.tc"
 UNRESTORED = "policy.tc.unrestored"
+JOURNAL_BYTES = 1 << 20
+"""So large a journal may be, and twice as large as the batch, before the batch is made anew."""
 _HEADER = """\
 # The state of a clsbpf daemon, for it and for tc -batch.  Written by the daemon: changes made here while it
 # runs are lost.  Lines that begin with #! are the daemon's own.
@@ -93,8 +98,23 @@ class State:
     _programs: str = ""
     _maps_at: int = -1
     _writing: threading.Lock = field(default_factory=threading.Lock)
+    _pending: list[bytes] = field(default_factory=list)
+    """Requests that were done and are not in the journal yet."""
+    _whole: bool = True
+    """Must the batch be made anew?"""
+    _journal: int | None = None
+    """The journal's descriptor; what is in it belongs to the batch that was written last."""
+    _journal_bytes: int = 0
+    _synced_bytes: int = 0
 
     # keeping
+
+    def note(self, request: Message) -> None:
+        """What `Host.done` calls: a request for the journal."""
+        if requests.programs_of(request):
+            self._whole = True  # descriptors mean something only to the process that asked
+        if not self._whole:
+            self._pending.append(request.encode())
 
     def commit(self) -> None:
         """Keep what has been done up to now.  ClsbpfError when it cannot be written."""
@@ -105,21 +125,64 @@ class State:
                 counters = self._counters()
                 if counters == self._kept_at:
                     return  # another request's answer has kept it
-                text, programs = self._snapshot()
-            self._write(text, programs)
+                pending, self._pending = self._pending, []
+                whole = self._whole or counters[1] != self._kept_at[1] or self._journal_is_large()
+                self._whole = False
+                text, programs = self._snapshot() if whole else ("", None)
+            try:
+                if whole:
+                    self._write(text, programs)
+                else:
+                    self._append(pending)
+            except ClsbpfError:
+                self._whole = True
+                raise
             self._kept_at = counters
+
+    def _journal_is_large(self) -> bool:
+        return self._journal_bytes > max(JOURNAL_BYTES, 2 * len(self._written))
+
+    def _append(self, pending: list[bytes]) -> None:
+        """Into the journal, in the order in which it was done."""
+        lines = "".join(f"#!request {each.hex()}\n" for each in pending).encode()
+        if not lines:
+            return
+        assert self._journal is not None
+        try:
+            written = os.write(self._journal, lines)
+        except OSError as error:
+            raise self._unwritable(error) from None
+        self._journal_bytes += written
+        if written != len(lines):
+            raise self._unwritable(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+
+    def sync(self) -> None:
+        """Let what is in the journal survive the machine."""
+        with self._writing:
+            if self._journal is not None and self._synced_bytes != self._journal_bytes:
+                try:
+                    os.fdatasync(self._journal)
+                except OSError as error:
+                    raise self._unwritable(error) from None
+                self._synced_bytes = self._journal_bytes
 
     def commit_maps(self) -> None:
         """Keep what was put into maps, too: it is not worth a write each time."""
         if self._maps_at != self.host.changed_maps:
             self._maps_at = -1
             self._kept_at = (-1, -1)
+            self._whole = True
             self.commit()
 
     def close(self) -> None:
         """Keep everything; programs may have changed maps as well."""
         self._maps_at = -1
-        self.commit_maps()
+        self._kept_at = (-1, -1)
+        self._whole = True
+        self.commit()
+        if self._journal is not None:
+            os.close(self._journal)
+            self._journal = None
 
     def _counters(self) -> tuple[int, int]:
         return self.host.network.changes, self.host.changed_pins
@@ -147,13 +210,33 @@ class State:
             if whole != self._written:
                 _replace(self.directory / POLICY, whole.encode("utf-8", "surrogateescape"))
                 self._written = whole
+            self._begin_journal(whole)
             for old in self.directory.glob("programs-*.bpf"):
                 if old.name != self._name:
                     old.unlink(missing_ok=True)
         except OSError as error:
             self._written = ""
-            message = f"{self.directory}: the state cannot be written: {error.strerror}"
-            raise malformed(message, error.errno or errno.EIO) from None
+            raise self._unwritable(error) from None
+
+    def _begin_journal(self, batch: str) -> None:
+        """An empty one for the batch; those of others go.
+
+        One that is there under its name leads from this batch to this batch: it does no harm if it stays.
+        """
+        if self._journal is not None:
+            os.close(self._journal)
+            self._journal = None
+        path = self.directory / journal_name(batch)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+        self._journal = os.open(path, flags, 0o600)
+        self._journal_bytes = self._synced_bytes = 0
+        for old in self.directory.glob("journal-*.tc"):
+            if old.name != path.name:
+                old.unlink(missing_ok=True)
+
+    def _unwritable(self, error: OSError) -> ClsbpfError:
+        message = f"{self.directory}: the state cannot be written: {error.strerror}"
+        return malformed(message, error.errno or errno.EIO)
 
     _name: str = ""
     """The file of programs that the batch names."""
@@ -268,15 +351,29 @@ class State:
         """Make again what was kept: what could not be, in words.  Then the file stays, under another name."""
         try:
             text = (self.directory / POLICY).read_text("utf-8", "surrogateescape")
+            text += self._read_journal(text)
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise ClsbpfError(f"{self.directory / POLICY}: {error.strerror}") from None
+            raise ClsbpfError(f"{error.filename}: {error.strerror}") from None
         wrong = _Restorer(self.host, self.directory).run(text)
         if wrong:
             with contextlib.suppress(OSError):
                 _replace(self.directory / UNRESTORED, text.encode("utf-8", "surrogateescape"))
         return wrong
+
+    def _read_journal(self, batch: str) -> str:
+        """What was done after the batch: whole lines."""
+        try:
+            text = (self.directory / journal_name(batch)).read_text("utf-8", "surrogateescape")
+        except FileNotFoundError:
+            return ""
+        return text[: text.rfind("\n") + 1]
+
+
+def journal_name(batch: str) -> str:
+    """The file of what was done after a batch."""
+    return f"journal-{hashlib.sha256(batch.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.tc"
 
 
 def programs_of_filter(each: Filter) -> Iterator[LoadedProgram]:
@@ -298,6 +395,7 @@ def kept(host: Host, directory: Path) -> Iterator[State]:
         for line in state.restore():
             _log.warning("not restored: %s", line)
         state.commit()
+        host.done = state.note
         host.before_answer = state.commit
         ended = threading.Event()
         regularly = threading.Thread(target=_keep_maps, args=(state, ended), name="clsbpf maps", daemon=True)
@@ -318,6 +416,7 @@ def _keep_maps(state: State, ended: threading.Event) -> None:
     while not ended.wait(MAPS_SECONDS):
         try:
             state.commit_maps()
+            state.sync()
         except ClsbpfError as error:
             _log.warning("%s", error)
 
