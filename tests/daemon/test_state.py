@@ -11,6 +11,7 @@ import pytest
 from clsbpf.daemon.state import POLICY, State, kept
 from daemon_lab import Lab
 from tc_action_lines import SPECS
+from tc_judge import tc_judge
 from tc_lines import IP, PASS
 
 UNSAID = 20
@@ -97,6 +98,18 @@ POLICIES = {
     "flags, cookies and statistics of hardware": [
         f"filter add dev lab0 ingress bpf bytecode {PASS} skip_hw action drop cookie 00ff hw_stats disabled",
         "actions add action gact pass index 77 cookie aa no_percpu",
+    ],
+    "classes": [
+        "qdisc add dev lab0 root handle 1: htb default 30 r2q 5",
+        "class add dev lab0 parent 1: classid 1:1 htb rate 100mbit ceil 200mbit burst 15k",
+        "class add dev lab0 parent 1:1 classid 1:30 htb rate 70gbit mpu 64 overhead 24 linklayer atm",
+        "class add dev lab0 parent 1:1 classid 1:10 htb rate 30mbit prio 2 quantum 2000",
+        "qdisc add dev lab0 parent 1:10 handle 10: prio bands 4 priomap 1 1 1 1 0 0 0 0 2 2 2 2 3 3 3 3",
+        "qdisc add dev lab0 parent 10:1 handle 2: pfifo limit 33",
+        "qdisc add dev lab0 parent 1:30 handle 30: bfifo limit 3000",
+        f"filter add dev lab0 parent 1: pref 4 bpf bytecode {PASS} flowid 1:10",
+        f"filter add dev lab0 parent 1:1 pref 4 bpf bytecode {PASS} flowid 1:30",
+        f"filter add dev lab0 parent 10: pref 4 bpf bytecode {PASS} flowid 10:2",
     ],
     "an action that was changed": [
         f"filter add dev lab0 ingress bpf bytecode {PASS} action gact drop index 4",
@@ -207,3 +220,50 @@ def test_a_journal_that_has_grown_gives_way_to_a_batch(
         assert max(lengths) < 30
         assert len(list(directory.glob("journal-*.tc"))) == 1
         assert settled(killed(directory, tmp_path / "copy")) == settled(there)
+
+
+KERNELS = [
+    "qdisc add dev v0 clsact",
+    "qdisc add dev v1 ingress_block 5 egress_block 6 clsact",
+    "qdisc add dev v0 root handle 1: htb default 30",
+    "class add dev v0 parent 1: classid 1:1 htb rate 100mbit ceil 200mbit burst 15k",
+    "class add dev v0 parent 1:1 classid 1:30 htb rate 10mbit prio 3 quantum 3000",
+    "qdisc add dev v0 parent 1:30 handle 30: pfifo limit 33",
+    "chain add dev v0 ingress chain 7",
+    f"filter add dev v0 parent 1: pref 4 bpf bytecode {PASS} flowid 1:30",
+    f"filter add dev v0 ingress pref 3 protocol ip bpf bytecode {IP} flowid 1:1",
+    f"filter add dev v0 ingress pref 3 protocol ip bpf bytecode {PASS} da",
+    f"filter add dev v0 ingress chain 7 protocol 802.1Q bpf bytecode {PASS} skip_hw",
+    f"filter add dev v0 egress bpf bytecode {PASS} action mirred egress mirror dev v1 cookie aabb",
+    f"filter add dev v0 egress bpf bytecode {PASS} action mirred egress redirect dev v1 index 9",
+    f"filter add block 5 bpf bytecode {PASS} action mirred ingress redirect dev v0",
+    f"filter add block 6 bpf bytecode {PASS}",
+]
+SHOWN = [
+    "qdisc show dev v0",
+    "qdisc show dev v1",
+    "class show dev v0",
+    "filter show dev v0 root",
+    "filter show dev v0 ingress",
+    "filter show dev v0 egress",
+    "filter show block 5",
+    "filter show block 6",
+    "chain show dev v0 ingress",
+]
+
+
+def test_the_kernel_takes_what_is_kept(tmp_path: Path) -> None:
+    """A kept policy is a file for tc -b: the real one makes the same of it in the kernel."""
+    with tc_judge(tmp_path) as judge:
+        there = Lab(devices=())
+        for name in ("v0", "v1"):
+            there.host.network.add_device(name, judge.devices[name], tx_queues=2)
+        for line in KERNELS:
+            there.tc(line)
+        state = tmp_path / "state"
+        state.mkdir()
+        State(there.host, state).commit()
+        assert judge.run("-b", str(state / POLICY)).stderr == ""
+        for line in SHOWN:
+            ours, theirs = there.tc(line), judge.run(*line.split()).stdout
+            assert sorted(ours.splitlines()) == sorted(theirs.splitlines()), line

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from ...netlink import act as wire
 from ...netlink import attr as nla
 from ...netlink.act import BITFIELD32, GEN, POLICE_TBF, RATESPEC, TcaAct, TcaActBpf, TcaPolice, TcaRoot
 from ...netlink.attr import Attr, encode_attrs, iter_attrs
 from ...netlink.message import NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, Message
+from ...netlink.qdisc import HTB_PROTOCOL, HtbGlob, HtbOpt, TcaHtb
 from ...netlink.schema import ClsFlag, Rtm, Tca, TcaBpf
 from ...netlink.tcmsg import TCMSG_LEN, TcMsg, tc_message
 from ..act.police import transmit_ticks
@@ -31,6 +33,8 @@ def qdisc_request(message: Message) -> Message | None:
     wanted = (Tca.KIND, Tca.OPTIONS, Tca.INGRESS_BLOCK, Tca.EGRESS_BLOCK)
     kept = [attrs[number] for number in wanted if number in attrs]
     kept = [attr for attr in kept if attr.type != Tca.OPTIONS or attr.payload]
+    if attrs[Tca.KIND].string == "htb":
+        kept = [_htb(attr) if attr.type == Tca.OPTIONS else attr for attr in kept]
     made = TcMsg(0, header.ifindex, header.handle, header.parent)
     return tc_message(Rtm.NEWQDISC, made, kept, flags=CREATE)
 
@@ -41,7 +45,20 @@ def class_request(message: Message) -> Message | None:
     if Tca.OPTIONS not in attrs or Tca.KIND not in attrs:
         return None
     made = TcMsg(0, header.ifindex, header.handle, header.parent)
-    return tc_message(Rtm.NEWTCLASS, made, [attrs[Tca.KIND], attrs[Tca.OPTIONS]], flags=CREATE)
+    return tc_message(Rtm.NEWTCLASS, made, [attrs[Tca.KIND], _htb(attrs[Tca.OPTIONS])], flags=CREATE)
+
+
+def _htb(options: Attr) -> Attr:
+    """htb's, of a qdisc or a class: a reply says more of the version, and what was counted."""
+    made = []
+    for attr in options.attrs():
+        if attr.type == TcaHtb.INIT:
+            glob = HtbGlob.decode(attr.payload)
+            attr = nla.binary(attr.type, replace(glob, version=HTB_PROTOCOL, direct_pkts=0).encode())
+        elif attr.type == TcaHtb.PARMS:
+            attr = nla.binary(attr.type, replace(HtbOpt.decode(attr.payload), level=0).encode())
+        made.append(attr)
+    return nla.nest(options.type, made)
 
 
 def chain_request(message: Message) -> Message:

@@ -5,12 +5,14 @@ The order of attributes does not count, nor whether a nest is flagged as one, no
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from ...netlink.act import TCAMSG_LEN, TcaAct, TcaDef, TcaRoot, TcaTunnelKey
 from ...netlink.attr import Attr, iter_attrs
 from ...netlink.message import Message
+from ...netlink.qdisc import HtbOpt, TcaHtb, decode_prio
 from ...netlink.schema import Rtm, Tca, TcaBpf
 from ...netlink.tcmsg import TCMSG_LEN
 
@@ -20,18 +22,49 @@ def canonical(request: Message) -> Any:
     if request.type == Rtm.NEWACTION:
         tabs = [attr for attr in iter_attrs(request.payload[TCAMSG_LEN:]) if attr.type == TcaRoot.TAB]
         return request.type, [_actions(tab.attrs()) for tab in tabs]
-    attrs = iter_attrs(request.payload[TCMSG_LEN:])
-    return request.type, request.flags, request.payload[:TCMSG_LEN], _sorted(_tca(attr) for attr in attrs)
+    attrs = list(iter_attrs(request.payload[TCMSG_LEN:]))
+    kind = next((attr.string for attr in attrs if attr.type == Tca.KIND), "")
+    options = _options if request.type == Rtm.NEWTFILTER else _OPTIONS.get(kind, _plain)
+    made = _sorted(_tca(attr, options) for attr in attrs)
+    return request.type, request.flags, request.payload[:TCMSG_LEN], made
 
 
 def _sorted(pairs: Iterable[tuple[int, Any]]) -> list[tuple[int, Any]]:
     return sorted(pairs, key=lambda pair: pair[0])
 
 
-def _tca(attr: Attr) -> tuple[int, Any]:
+def _tca(attr: Attr, options: Callable[[Attr], Any]) -> tuple[int, Any]:
     if attr.type == Tca.OPTIONS:
-        return attr.type, _sorted(_option(inner) for inner in attr.attrs())
+        return attr.type, options(attr)
     return attr.type, _text(attr) if attr.type == Tca.KIND else attr.payload
+
+
+def _plain(options: Attr) -> Any:
+    return options.payload
+
+
+def _options(options: Attr) -> Any:
+    return _sorted(_option(inner) for inner in options.attrs())
+
+
+def _prio(options: Attr) -> Any:
+    return decode_prio(options.payload)  # tc adds an empty nest
+
+
+def _htb(options: Attr) -> Any:
+    found: list[tuple[int, Any]] = []
+    for attr in options.attrs():
+        if attr.type == TcaHtb.PARMS:
+            opt = HtbOpt.decode(attr.payload)
+            rate, ceil = (replace(spec, cell_log=0, cell_align=0) for spec in (opt.rate, opt.ceil))
+            found.append((attr.type, replace(opt, rate=rate, ceil=ceil)))
+        elif attr.type not in (TcaHtb.RTAB, TcaHtb.CTAB):  # tables that nobody has looked at since 3.8
+            found.append((attr.type, attr.payload))
+    return _sorted(found)
+
+
+_OPTIONS: dict[str, Callable[[Attr], Any]] = {"htb": _htb, "prio": _prio}
+"""Of qdiscs and their classes, by kind."""
 
 
 def _option(attr: Attr) -> tuple[int, Any]:

@@ -7,7 +7,7 @@ fall short of what a request says, and nothing is lost by it: the caller keeps t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ...bpf.bytecode import format_bytecode
@@ -23,6 +23,7 @@ from ..ids import CLSACT_EGRESS, CLSACT_INGRESS, TC_H_ROOT, format_classid, form
 from ..request import ObjectSource
 from ..words import BLANKS
 from .action_words import KINDS, Unsayable, by_type, tail
+from .qdisc_words import CLASSES, QDISCS
 from .same import canonical
 
 
@@ -106,19 +107,41 @@ def _place(header: TcMsg, said: Said) -> list[str]:
     return [*words, "parent", format_classid(header.parent)] if header.parent else words
 
 
-# qdiscs and chains
+# qdiscs, classes and chains
 
 
 def _qdisc(request: Message, said: Said) -> Iterator[str]:
     header, attrs = _attrs(request)
     kind = attrs[Tca.KIND].string
-    if kind not in ("clsact", "ingress"):
-        raise Unsayable
     yield from ("qdisc", "add", "dev", said.device_name(header.ifindex))
     for number, word in ((Tca.INGRESS_BLOCK, "ingress_block"), (Tca.EGRESS_BLOCK, "egress_block")):
         if number in attrs:
             yield from (word, str(attrs[number].u32))
+    if kind not in ("clsact", "ingress"):
+        yield from (*_parent(header), "handle", format_classid(header.handle))
     yield kind
+    if Tca.OPTIONS in attrs:
+        yield from _known(QDISCS, kind)(attrs[Tca.OPTIONS])
+
+
+def _class(request: Message, said: Said) -> Iterator[str]:
+    header, attrs = _attrs(request)
+    kind = attrs[Tca.KIND].string
+    yield from ("class", "add", "dev", said.device_name(header.ifindex), *_parent(header))
+    yield from ("classid", format_classid(header.handle), kind)
+    yield from _known(CLASSES, kind)(attrs[Tca.OPTIONS])
+
+
+def _parent(header: TcMsg) -> tuple[str, ...]:
+    return ("root",) if header.parent == TC_H_ROOT else ("parent", format_classid(header.parent))
+
+
+def _known(
+    kinds: Mapping[str, Callable[[Attr], Iterator[str]]], kind: str
+) -> Callable[[Attr], Iterator[str]]:
+    if kind not in kinds:
+        raise Unsayable
+    return kinds[kind]
 
 
 def _chain(request: Message, said: Said) -> Iterator[str]:
@@ -203,6 +226,7 @@ def _action_command(request: Message, said: Said) -> Iterator[str]:
 
 _COMMANDS: dict[int, Callable[[Message, Said], Iterator[str]]] = {
     Rtm.NEWQDISC: _qdisc,
+    Rtm.NEWTCLASS: _class,
     Rtm.NEWCHAIN: _chain,
     Rtm.NEWTFILTER: _filter,
     Rtm.NEWACTION: _action_command,

@@ -1,0 +1,73 @@
+"""The options of qdiscs and classes in tc's words: what `tccmd.qdiscs` reads, the other way round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from ...netlink.attr import Attr
+from ...netlink.qdisc import HtbGlob, HtbOpt, LinkLayer, RateSpec, TcaHtb, decode_fifo, decode_prio
+from ..rates import transmit_size, transmit_ticks
+from .action_words import Unsayable, by_type
+
+_NEAR = 256
+
+
+def _htb(options: Attr) -> Iterator[str]:
+    attrs = by_type(options.attrs())
+    glob = HtbGlob.decode(attrs[TcaHtb.INIT].payload)
+    yield from ("default", f"{glob.defcls:x}", "r2q", str(glob.rate2quantum))
+    if TcaHtb.DIRECT_QLEN in attrs:
+        yield from ("direct_qlen", str(attrs[TcaHtb.DIRECT_QLEN].u32))
+    if TcaHtb.OFFLOAD in attrs:
+        yield "offload"
+
+
+def _htb_class(options: Attr) -> Iterator[str]:
+    attrs = by_type(options.attrs())
+    opt = HtbOpt.decode(attrs[TcaHtb.PARMS].payload)
+    yield from _rate("rate", "burst", opt.rate, attrs.get(TcaHtb.RATE64), opt.buffer)
+    yield from _rate("ceil", "cburst", opt.ceil, attrs.get(TcaHtb.CEIL64), opt.cbuffer)
+    yield from ("prio", str(opt.prio), "quantum", str(opt.quantum))
+    if opt.rate.mpu:
+        yield from ("mpu", str(opt.rate.mpu))
+    if opt.rate.overhead:
+        yield from ("overhead", str(opt.rate.overhead))
+    if opt.rate.linklayer == LinkLayer.ATM:
+        yield from ("linklayer", "atm")
+
+
+def _rate(word: str, burst: str, spec: RateSpec, wide: Attr | None, ticks: int) -> Iterator[str]:
+    rate = wide.u64 if wide is not None else spec.rate
+    if not rate:
+        raise Unsayable
+    yield from (word, f"{rate}bps", burst, f"{_size(rate, ticks)}b")
+
+
+def _size(rate: int, ticks: int) -> int:
+    """How many bytes take so many ticks: tc's own way back is not exact, but near."""
+    guess = transmit_size(rate, ticks)
+    for distance in range(_NEAR + (rate >> 20)):
+        for size in (guess + distance, guess - distance):
+            if size > 0 and transmit_ticks(rate, size) == ticks:
+                return size
+    raise Unsayable
+
+
+def _prio(options: Attr) -> Iterator[str]:
+    bands, priomap = decode_prio(options.payload)
+    yield from ("bands", str(bands), "priomap", *(str(band) for band in priomap))
+
+
+def _fifo(options: Attr) -> Iterator[str]:
+    yield from ("limit", str(decode_fifo(options.payload)))
+
+
+QDISCS: dict[str, Callable[[Attr], Iterator[str]]] = {
+    "bfifo": _fifo,
+    "htb": _htb,
+    "pfifo": _fifo,
+    "pfifo_head_drop": _fifo,
+    "prio": _prio,
+}
+CLASSES: dict[str, Callable[[Attr], Iterator[str]]] = {"htb": _htb_class}
+"""By kind."""
