@@ -421,6 +421,47 @@ def _write_conntrack(v: Walk, regno: int, struct: Struct, off: int, size: int) -
         )  # fmt: skip
 
 
+_MAP_STRUCTS = {
+    **dict.fromkeys((2, 3, 4, 6, 8, 12), "bpf_array"),
+    **dict.fromkeys((1, 5, 9, 10, 13), "bpf_htab"),
+    **dict.fromkeys((22, 23), "bpf_queue_stack"),
+    **dict.fromkeys((14, 25), "bpf_dtab"),
+    **dict.fromkeys((24, 28, 29, 32), "bpf_local_storage_map"),
+    **dict.fromkeys((27, 31), "bpf_ringbuf_map"),
+    7: "bpf_stack_map",
+    11: "lpm_trie",
+    15: "bpf_stab",
+    16: "bpf_cpu_map",
+    17: "xsk_map",
+    18: "bpf_shtab",
+    19: "bpf_cgroup_storage_map",
+    20: "reuseport_array",
+    21: "bpf_cgroup_storage_map",
+    26: "bpf_struct_ops_map",
+    30: "bpf_bloom_filter",
+    33: "bpf_arena",
+}
+"""map_btf_id, by map type: what a map is in the kernel."""
+
+
+def map_struct(reg: Reg) -> Struct:
+    """The kernel's structure that a map pointer points to."""
+    return kernel_struct(_MAP_STRUCTS.get(reg.obj.type, "bpf_map"))
+
+
+def _access_map_pointer(v: Walk, reg: Reg, regno: int, off: int, size: int, write: bool) -> None:
+    """check_ptr_to_map_access."""
+    struct = map_struct(reg)
+    problem = ""
+    if off < 0:
+        problem = f"R{regno} is {struct.name} invalid negative access: off={off}"
+    elif write:
+        problem = f"only read from {struct.name} is supported"
+    if problem:
+        raise Refused("not-a-pointer", problem, regno, size=size, of=kind_name(reg))
+    at_offset(btf_of(v, struct), struct.id, off, size)
+
+
 _RULES: dict[int, Callable[[Walk, Reg, int, int, int, bool], None]] = {
     MAP_VALUE: _access_map_value,
     MAP_KEY: _access_map_key,
@@ -433,6 +474,7 @@ _RULES: dict[int, Callable[[Walk, Reg, int, int, int, bool], None]] = {
     SOCK_COMMON: _access_socket,
     TCP_SOCK: _access_socket,
     BTF: _access_btf,
+    MAP_PTR: _access_map_pointer,
 }
 
 

@@ -26,7 +26,7 @@ from .access import (
 )
 from .fields import KPTRS, SpecialField, field_named, fields_of
 from .locks import spin_lock
-from .memory import check_initialised, frame_of
+from .memory import check_initialised, check_no_dynptr, frame_of
 from .prototypes import Proto
 from .refusal import Refused
 from .stack_objects import check_new_dynptr, dynptr_at, use_dynptr
@@ -91,6 +91,7 @@ class Call:
     dynptr: Reg | None = None
     new_dynptr: Reg | None = None
     kptr: SpecialField | None = None
+    string: bytes = b""
     mem_reg: Reg | None = None
 
     @property
@@ -289,6 +290,8 @@ def _stack_argument(
     check_stack_bounds(reg, regno, reg.off, size, write=write, direct=False)
     v.use_stack(reg.size, -(reg.off + reg.var.smin))
     frame = frame_of(v, reg)
+    if raw:
+        check_no_dynptr(frame, reg.off + reg.var.smin, reg.off + reg.var.smax + size)
     if raw and not reg.var.mask:
         call.raw.append((reg, regno, size))
         return
@@ -504,6 +507,14 @@ def check_constant_string(regno: int, reg: Reg) -> None:
 
 def _string(v: Walk, call: Call, regno: int, reg: Reg) -> None:
     check_constant_string(regno, reg)
+    call.string = constant_string(reg)
+
+
+def constant_string(reg: Reg) -> bytes:
+    """The string (checked before) that a register points to."""
+    value = dict(reg.obj.contents).get(bytes(4), b"")
+    at = reg.off + reg.var.smin
+    return bytes(value).ljust(reg.obj.value_size, b"\0")[at:].split(b"\0")[0]
 
 
 def _dynptr(v: Walk, call: Call, regno: int, reg: Reg) -> None:

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 
 from ..bpf.helpers import BY_NUMBER
 from ..bpf.maps import MapFlag, MapType
+from .access import kind_name
 from .arguments import DYNPTR_WRITE, Call, check_arguments
 from .cfg import SYNC_CALLBACKS, TIMER_SET_CALLBACK
 from .fields import has_field
+from .formats import format_problem
 from .locks import acquire, check_nothing_held, release
 from .memory import frame_of, overwrite
 from .prototypes import ACQUIRES, CASTS, HELPER_ACCEPTS, ITERABLE, MAP_ACCEPTS, SLEEPS, proto_of
@@ -57,6 +59,7 @@ MAX_FRAMES = 8
 _TAIL_CALL = 12
 _DYNPTR_ENDS = frozenset({199, 200})
 RINGBUF_RESERVE_DYNPTR = 198
+SNPRINTF, DYNPTR_FROM_MEM = 165, 197
 _MAP_WRITERS = frozenset({2, 3, 87, 88})
 
 
@@ -84,6 +87,12 @@ def helper_call(v: Walk, number: int) -> int:
         release_dynptr(v, call.dynptr)
     elif proto.releases:
         release(v, call.ref)
+    if number == DYNPTR_FROM_MEM and v.regs[1].kind != MAP_VALUE:
+        raise Refused(
+            "dynptr", f"Unsupported reg type {kind_name(v.regs[1])} for bpf_dynptr_from_mem data", 1
+        )
+    if number == SNPRINTF:
+        _check_format(v, call)
     if number == _TAIL_CALL:
         check_nothing_held(v, "tail_call")
         v.tail_calls.add(v.frame.subprogram)
@@ -124,6 +133,18 @@ def _check_map(v: Walk, call: Call) -> None:
         raise Refused(
             "map-kind", "callback function not allowed for map", errno=22, map=call.map.name, helper=call.name
         )
+
+
+def _check_format(v: Walk, call: Call) -> None:
+    """check_bpf_snprintf_call."""
+    length = v.regs[5].var.value
+    problem = (
+        "the arguments are not a whole number of 8 bytes"
+        if length % 8
+        else format_problem(call.string, length // 8)
+    )
+    if problem:
+        raise Refused("format", "Invalid format string", 3, errno=22, why=problem)
 
 
 # What comes back -------------------------------------------------------------------------------------
@@ -305,8 +326,6 @@ def function_exit(v: Walk) -> int:
         caller.regs[0] = result
         return callee.callsite + 1
     caller.callback_depth = 0
-    if callee.callback == "timer_set_callback":
-        return -1
     before = v.find_entry(state.parent, callee.callsite)
     if before is not None:
         widen(before, state)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from ..bpf import context
 from . import tnum
 from .access import check_access, check_fixed, kind_name
 from .locks import check_nothing_held
@@ -39,8 +40,8 @@ def checker(v: Walk, requirement: Requirement) -> Check:
     match requirement:
         case Readable(register):
             return _readable(v, register)
-        case Access(register, off, size, write):
-            return _access(v, register, off, size, write)
+        case Access(register, off, size, write, signed):
+            return _access(v, register, off, size, write, signed)
         case Atomically(register, off, size):
             return lambda: _takes_atomics(v, register, off, size)
         case Whole(register):
@@ -67,11 +68,20 @@ def _readable(v: Walk, register: int) -> Check:
     return check
 
 
-def _access(v: Walk, register: int, off: int, size: int, write: bool) -> Check:
+def _access(v: Walk, register: int, off: int, size: int, write: bool, signed: bool) -> Check:
     def check() -> None:
         reg = v.regs[register]
         at = v.pc
         check_access(v, reg, register, off, size, write=write)
+        if signed and reg.kind == CTX and off + reg.off in _PACKET_FIELDS:
+            raise Refused(
+                "context-field",
+                f"invalid bpf_context access off={off + reg.off} size={size}",
+                register,
+                off=off + reg.off,
+                size=size,
+                write=False,
+            )
         before = v.pointer_kinds.get(at)
         if before is None:
             v.pointer_kinds[at] = reg.kind
@@ -81,6 +91,8 @@ def _access(v: Walk, register: int, off: int, size: int, write: bool) -> Check:
     return check
 
 
+_PACKET_FIELDS = frozenset(context.offset_of(name) for name in ("data", "data_end", "data_meta"))
+"""What comes back from these is a pointer: no sign-extending load."""
 _ONE_KIND = frozenset({CTX, BTF}) | SOCKETS
 """reg_type_mismatch: kinds whose accesses are rewritten, so that an instruction has one of them only."""
 
@@ -130,6 +142,13 @@ def allowed_under_lock(names: Sequence[str], number: int) -> bool:
     return 0 <= number < len(names) and names[number].startswith(_UNDER_LOCK)
 
 
+_LATER = frozenset({
+    "timer_set_callback", "bpf_wq_set_callback_impl", "bpf_task_work_schedule_signal_impl",
+    "bpf_task_work_schedule_resume_impl",
+})  # fmt: skip
+"""Callbacks that run some time later, alone; they return 0."""
+
+
 def check_end(v: Walk) -> None:
     """BPF_EXIT in do_check: locks and references first, then what is returned."""
     state = v.state
@@ -143,7 +162,7 @@ def check_end(v: Walk) -> None:
         if callback is not None:
             if reg.kind != SCALAR:
                 raise Refused("return", "R0 not a scalar value", 0, errno=13)
-            low, high = (0, 0) if callback == "timer_set_callback" else (0, 1)
+            low, high = (0, 0) if callback in _LATER else (0, 1)
             mark_precise(reg)
             if reg.var.s32_min < low or reg.var.s32_max > high:
                 raise Refused(

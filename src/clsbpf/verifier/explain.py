@@ -226,7 +226,11 @@ _KINDS: dict[str, tuple[Callable[[Refused], str], str]] = {
         "copy the bytes to the stack first",
     ),
     "not-a-pointer": (
-        lambda r: f"accesses memory through r{r.register}, which holds no pointer ({r.facts['of']})",
+        lambda r: (
+            f"accesses memory through r{r.register}, which holds no pointer ({r.facts['of']})"
+            if "of" in r.facts
+            else r.message
+        ),
         "pointers are lost by arithmetic in 32 bits, and by going through memory other than the stack",
     ),
     "no-access": (lambda r: f"accesses memory through r{r.register} ({r.facts['of']}), which has none", ""),
@@ -276,5 +280,6 @@ _KINDS: dict[str, tuple[Callable[[Refused], str], str]] = {
         lambda r: f"the same instruction goes through different kinds of pointers in r{r.register}",
         "",
     ),
+    "format": (lambda r: f"the format of bpf_snprintf will not do: {r.facts['why']}", ""),
     "map-kind": (lambda r: f"{r.facts['helper']} does not work on the map {r.facts['map']}", ""),
 }

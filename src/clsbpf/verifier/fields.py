@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _SPECIAL = {
     "bpf_spin_lock": 4,
-    "bpf_res_spin_lock": 8,
+    "bpf_res_spin_lock": 4,
     "bpf_timer": 16,
     "bpf_wq": 16,
     "bpf_list_head": 16,
@@ -55,6 +55,26 @@ class SpecialField:
     node: int = 0
 
 
+class _NoRecord(Exception):
+    """A field that is not as it should be.  The kernel then takes the whole value for plain bytes."""
+
+
+def _fields(btf: Any, id: int) -> tuple[SpecialField, ...]:
+    try:
+        found = _in_type(btf, id, 0, _DEPTH)
+    except _NoRecord:
+        return ()
+    names = [field.name for field in found]
+    if any(names.count(name) > 1 for name in _ONCE) or len(found) > _MOST:
+        return ()
+    return tuple(sorted(found, key=lambda f: f.offset))
+
+
+_ONCE = ("bpf_spin_lock", "bpf_res_spin_lock", "bpf_timer", "bpf_wq", "bpf_refcount", "bpf_task_work")
+_MOST = 11
+"""BTF_FIELDS_MAX."""
+
+
 _known: dict[int, tuple[Any, tuple[SpecialField, ...]]] = {}
 
 
@@ -67,14 +87,14 @@ def special_fields(spec: MapSpec) -> tuple[SpecialField, ...]:
     if found is None or found[0] is not spec:
         if len(_known) > 512:
             _known.clear()
-        found = spec, _sorted(_in_type(ref.btf, ref.id, 0, _DEPTH) if hasattr(ref, "btf") else ())
+        found = spec, _fields(ref.btf, ref.id) if hasattr(ref, "btf") else ()
         _known[id(spec)] = found
     return found[1]
 
 
 def struct_fields(btf: Any, id: int) -> tuple[SpecialField, ...]:
     """The same of a structure that the program allocates."""
-    return _sorted(_in_type(btf, id, 0, _DEPTH))
+    return _fields(btf, id)
 
 
 def fields_of(v: Walk, reg: Reg) -> tuple[SpecialField, ...]:
@@ -94,10 +114,6 @@ def field_named(v: Walk, reg: Reg, name: str) -> SpecialField | None:
 def has_field(spec: MapSpec, name: str) -> bool:
     """Has a map's value such a field?"""
     return any(field.name == name for field in special_fields(spec))
-
-
-def _sorted(found: Any) -> tuple[SpecialField, ...]:
-    return tuple(sorted(found, key=lambda f: f.offset))
 
 
 def _in_type(btf: Any, id: int, offset: int, depth: int) -> list[SpecialField]:
@@ -134,7 +150,7 @@ def _member(btf: Any, id: int, at: int, depth: int, owner: int, component: int) 
     if not hasattr(kind, "members"):
         return []
     size = _SPECIAL.get(kind.name)
-    if size is None:
+    if size is None or size != kind.size:
         return _in_type(btf, kind.id, at, depth - 1)
     if kind.name in ("bpf_list_head", "bpf_rb_root"):
         target, node = _contained(btf, owner, component)
@@ -151,6 +167,8 @@ def _kernel_pointer(btf: Any, pointer: Any, at: int) -> list[SpecialField]:
         return []
     target = btf.resolve(tag.target)
     name = getattr(target, "name", "")
+    if not hasattr(target, "members"):
+        raise _NoRecord
     known = kernel_struct(name)
     struct = known if known.id or not getattr(target, "members", ()) else Struct(name, target.id, True)
     return [SpecialField(_KPTR_TAGS[tag.name], at, 8, struct)]

@@ -12,11 +12,32 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..bpf.spec import ProgramSpec
+from ..errors import ClsbpfError
 from .access import check_fixed, kind_name
 from .arguments import ANY_CALL, helper_access
 from .ranges import UNKNOWN
 from .refusal import Refused
-from .values import CTX, MAYBE_NULL, MEM, SCALAR, Reg
+from .stack_objects import use_dynptr
+from .types import Struct, is_or_begins_with, kernel_struct
+from .values import (
+    BTF,
+    CTX,
+    DYNPTR,
+    MAP_KEY,
+    MAP_VALUE,
+    MAYBE_NULL,
+    MEM,
+    PACKET,
+    PACKET_META,
+    RCU,
+    RDONLY,
+    SCALAR,
+    STACK,
+    TRUSTED,
+    UNTRUSTED,
+    Reg,
+    clone,
+)
 
 if TYPE_CHECKING:
     from .walk import Walk
@@ -26,11 +47,17 @@ _GLOBAL = 1
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """struct bpf_subprog_arg_info: "number", "context", or "memory" of `size` bytes, perhaps 0."""
+    """struct bpf_subprog_arg_info.
+
+    `kind`: "number", "context", "memory" of `size` bytes, "dynptr" (not to be changed), "struct" (of the
+    kernel's), or "anything": memory that is only read, through loads that cannot fault.
+    """
 
     kind: str
     size: int = 0
     nullable: bool = True
+    struct: Struct | None = None
+    flags: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +73,7 @@ class GlobalFunction:
         """What its registers r1… hold when it begins."""
         if self.problem:
             raise Refused("function-type", self.problem, errno=22)
-        registers = []
-        for argument in self.arguments:
-            if argument.kind == "context":
-                registers.append(Reg(CTX))
-            elif argument.kind == "number":
-                registers.append(Reg(SCALAR, UNKNOWN))
-            else:
-                v.ids += 1
-                registers.append(
-                    Reg(MEM, flags=MAYBE_NULL if argument.nullable else 0, id=v.ids, size=argument.size)
-                )
-        return registers
+        return [_parameter(v, argument) for argument in self.arguments]
 
     def check_call(self, v: Walk) -> None:
         """btf_check_func_arg_match: do the caller's registers fit?"""
@@ -76,35 +92,71 @@ class GlobalFunction:
                         "function-argument", f"arg#{regno - 1} expects pointer to ctx", regno, errno=22
                     )
                 check_fixed(reg, regno)
-            else:
-                self._check_memory(v, regno, reg, argument)
+            elif argument.kind == "dynptr":
+                use_dynptr(v, regno, reg)
+            elif argument.kind == "struct":
+                _check_struct(v, regno, reg, argument)
+            elif argument.kind == "memory":
+                _check_memory(v, regno, reg, argument)
 
-    def _check_memory(self, v: Walk, regno: int, reg: Reg, argument: Argument) -> None:
-        """check_mem_reg: the memory may be read and written as far as the type is large."""
-        if reg.is_null and argument.nullable:
-            return
-        if reg.flags & MAYBE_NULL and not argument.nullable:
-            raise Refused(
-                "null-check", f"arg#{regno - 1} is expected to be non-NULL", regno, of=kind_name(reg)
-            )
-        known = Reg(
-            reg.kind,
-            reg.var,
-            reg.off,
-            reg.id,
-            (),
-            reg.flags & ~MAYBE_NULL,
-            reg.ref,
-            reg.size,
-            reg.obj,
-            reg.uid,
+
+def _parameter(v: Walk, argument: Argument) -> Reg:
+    match argument.kind:
+        case "context":
+            return Reg(CTX)
+        case "number":
+            return Reg(SCALAR, UNKNOWN)
+        case "anything" if argument.struct is None:
+            return Reg(MEM, flags=RDONLY | UNTRUSTED)
+    v.ids += 1
+    match argument.kind:
+        case "dynptr":
+            return Reg(DYNPTR, id=v.ids)
+        case "struct" | "anything":
+            nullable = bool(argument.flags & MAYBE_NULL)
+            return Reg(BTF, obj=argument.struct, flags=argument.flags, id=v.ids if nullable else 0)
+        case _:
+            flags = MAYBE_NULL if argument.nullable else 0
+            return Reg(MEM, flags=flags, id=v.ids, size=argument.size)
+
+
+def _check_struct(v: Walk, regno: int, reg: Reg, argument: Argument) -> None:
+    """check_reg_type of a trusted argument."""
+    if reg.is_null and argument.flags & MAYBE_NULL:
+        return
+    fits = (
+        reg.kind == BTF
+        and reg.flags & ~(argument.flags & MAYBE_NULL) in (0, TRUSTED, RCU)
+        and argument.struct is not None
+        and is_or_begins_with(v, reg.obj, reg.off, argument.struct, strict=False)
+    )
+    if not fits:
+        raise Refused(
+            "function-argument",
+            f"R{regno} type={kind_name(reg)} expected=ptr_, trusted_ptr_, rcu_ptr_",
+            regno,
         )
-        v.regs[regno] = known
-        try:
-            for write in (False, True):
-                helper_access(v, ANY_CALL, regno, argument.size, write=write, zero=True, raw=False)
-        finally:
-            v.regs[regno] = reg
+
+
+def _check_memory(v: Walk, regno: int, reg: Reg, argument: Argument) -> None:
+    """check_mem_reg: the memory may be read and written as far as the type is large."""
+    if not argument.nullable and reg.flags & MAYBE_NULL:  # (a constant 0 passes)
+        raise Refused("null-check", f"arg#{regno - 1} is expected to be non-NULL", regno, of=kind_name(reg))
+    if reg.is_null:
+        return
+    if reg.kind not in _ANY_OFFSET:
+        check_fixed(reg, regno, offset_ok=reg.kind == BTF)
+    known = clone(reg)
+    known.flags &= ~MAYBE_NULL
+    v.regs[regno] = known
+    try:
+        for write in (False, True):
+            helper_access(v, ANY_CALL, regno, argument.size, write=write, zero=True, raw=False)
+    finally:
+        v.regs[regno] = reg
+
+
+_ANY_OFFSET = frozenset({SCALAR, STACK, PACKET, PACKET_META, MAP_KEY, MAP_VALUE, MEM})
 
 
 def global_functions(
@@ -147,27 +199,47 @@ def _described(btf: Any, function: Any) -> GlobalFunction:
     arguments = []
     for number, param in enumerate(proto.params):
         argument = _argument(btf, param.type, tags.get(number, set()))
-        if argument is None:
+        if isinstance(argument, str):
             kind = type(btf.resolve(param.type)).__name__.lower()
-            return GlobalFunction(
-                function.name, (), f"Arg#{number} type {kind} in {function.name}() is not supported yet."
-            )
+            why = argument or f"type {kind} in {function.name}() is not supported yet."
+            return GlobalFunction(function.name, (), f"arg#{number} {why}")
         arguments.append(argument)
     return GlobalFunction(function.name, tuple(arguments))
 
 
-def _argument(btf: Any, id: int, tags: set[str]) -> Argument | None:
+def _argument(btf: Any, id: int, tags: set[str]) -> Argument | str:
+    """One of btf_prepare_func_args; in words why not."""
+    tags = {tag.removeprefix("arg:") for tag in tags if tag.startswith("arg:")}
     kind = btf.resolve(id)
     name = type(kind).__name__
-    if name in ("Int", "Enum"):
-        return Argument("number")
     if name != "Ptr":
-        return None
-    if "arg:ctx" in tags:
-        return Argument("context")
+        if tags:
+            return "has pointer tag, but is not a pointer type"
+        return Argument("number") if name in ("Int", "Enum") else ""
+    wrong = "has invalid combination of tags"
     target = btf.resolve(kind.target) if kind.target else None
-    if target is None or not hasattr(target, "size"):
-        return None
-    if target.name == "__sk_buff":
-        return Argument("context")
-    return Argument("memory", btf.size_of(kind.target), "arg:nonnull" not in tags)
+    target_name = getattr(target, "name", "")
+    if "ctx" in tags or (target_name == "__sk_buff" and hasattr(target, "members")):
+        return wrong if tags - {"ctx"} else Argument("context")
+    if target_name == "bpf_dynptr":
+        return wrong if tags else Argument("dynptr")
+    if "trusted" in tags:
+        struct = kernel_struct(target_name.split("___")[0])
+        if "nonnull" in tags or not hasattr(target, "members"):
+            return wrong
+        return Argument("struct", struct=struct, flags=TRUSTED | (MAYBE_NULL if "nullable" in tags else 0))
+    if "untrusted" in tags:
+        if tags != {"untrusted"}:
+            return wrong
+        if not hasattr(target, "members"):
+            return Argument("anything")
+        return Argument("anything", struct=kernel_struct(target_name.split("___")[0]), flags=UNTRUSTED)
+    if "nullable" in tags:
+        return wrong
+    try:
+        size = btf.size_of(kind.target)
+    except ClsbpfError:
+        return (
+            f"reference type('{type(target).__name__.upper()} {target_name}') size cannot be determined: -22"
+        )
+    return Argument("memory", size, "nonnull" not in tags)

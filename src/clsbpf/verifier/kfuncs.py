@@ -63,6 +63,13 @@ def kfunc_call(v: Walk, number: int) -> int:
     kfunc = kfuncs().get(name)
     if kfunc is None or not v.rules.has_kfunc(kfunc):
         raise Refused("helper", f"calling kernel function {name} is not allowed", errno=13, helper=name)
+    if not v.gpl_compatible:
+        raise Refused(
+            "licence",
+            "cannot call kernel function from non-GPL compatible program",
+            errno=22,
+            helper=name,
+        )
     if name == "__bpf_trap":
         raise Refused("trap", "unexpected __bpf_trap() due to uninitialized variable?", errno=14)
     if name.startswith("bpf_xdp_metadata"):
@@ -119,7 +126,9 @@ def _regions(v: Walk, name: str) -> None:
                 "callback", "Calling bpf_rcu_read_{lock,unlock} in unnecessary rbtree callback", errno=13
             )
         if name == "bpf_rcu_read_lock":
-            state.rcu += 1
+            if state.rcu:
+                raise Refused("region", f"nested rcu read lock (kernel function {name})", errno=22)
+            state.rcu = 1
         elif not state.rcu:
             raise Refused("region", f"unmatched rcu read unlock (kernel function {name})", errno=22)
         else:
@@ -179,14 +188,15 @@ def _result(v: Walk, call: KfuncCall) -> Reg:
     result = _pointer(v, call)
     if result.kind == SCALAR:
         return result
-    if "null" in kfunc.flags:
+    null = "null" in kfunc.flags and not call.owning
+    if null:
         v.ids += 1
         result.flags |= MAYBE_NULL
         result.id = v.ids
     if "acquire" in kfunc.flags:
         v.ids += 1
         result.ref = acquire(v, v.ids)
-        if "null" in kfunc.flags:
+        if null:
             result.id = v.ids
     elif kfunc.returns in ("bpf_rb_node", "bpf_list_node"):
         result = _non_owning(v, result)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..bpf import context
 from ..bpf.maps import MapFlag, MapType
 from . import arithmetic
+from .access import map_struct
 from .fields import KPTRS, SpecialField, special_fields
 from .ranges import LOADED, UNKNOWN, ZERO
 from .refusal import Refused
@@ -35,6 +36,7 @@ from .values import (
     ALLOC,
     BTF,
     CTX,
+    MAP_PTR,
     MAP_VALUE,
     MAYBE_NULL,
     MEM,
@@ -84,7 +86,7 @@ def load(v: Walk, reg: Reg, off: int, size: int, signed: bool, dst: int) -> None
     elif reg.kind == CTX:
         field = context.field_at(off)
         result = _context_load(v, field.name if field else "", size)
-    elif reg.kind == BTF:
+    elif reg.kind == BTF or reg.kind == MAP_PTR:
         result = _through_type(v, reg, off + reg.off, size, signed)
     elif reg.kind == MAP_VALUE and (kptr := _kernel_pointer_at(reg, off)) is not None:
         result = _loaded_kptr(v, kptr, regs, signed)
@@ -116,10 +118,10 @@ def _context_load(v: Walk, name: str, size: int) -> Reg:
 
 def _through_type(v: Walk, reg: Reg, off: int, size: int, signed: bool) -> Reg:
     """btf_struct_access and mark_btf_ld_reg: a member that is a pointer gives a pointer."""
-    struct: Struct = reg.obj
+    struct: Struct = map_struct(reg) if reg.kind == MAP_PTR else reg.obj
     btf = btf_of(v, struct)
     found = at_offset(btf, struct.id, off, size)
-    if found.kind == "address" and not reg.flags & ALLOC:
+    if found.kind == "address":
         return Reg(MEM, flags=RDONLY | UNTRUSTED)
     if found.kind != "pointer" or reg.flags & ALLOC:
         return Reg(SCALAR, UNKNOWN if signed else LOADED[size])
@@ -380,6 +382,13 @@ def check_initialised(v: Walk, frame: Frame, reg: Reg, low: int, size: int, *, c
     v.state.mark_read(frame.number, _bits(_slots(low, size)))
 
 
+def check_no_dynptr(frame: Frame, low: int, high: int) -> None:
+    """check_stack_range_initialized in raw mode: a helper must not write over a dynptr."""
+    for at in range(low, high):
+        if frame.stack.get((-at - 1) // 8, EMPTY).kinds[at % 8] == DYNPTR_BYTES:
+            raise Refused("dynptr", f"potential write to dynptr at off={at} disallowed")
+
+
 def overwrite(v: Walk, frame: Frame, low: int, size: int) -> None:
     """A helper writes these bytes (raw mode): whatever was there is gone."""
     for number in _slots(low, size):
@@ -409,5 +418,5 @@ def destroy_dynptr(v: Walk, frame: Frame, number: int) -> None:
             frame.stack[other] = EMPTY
     for f in v.state.frames:
         for i, reg in enumerate(f.regs):
-            if held.id and reg.uid == held.id and reg.kind not in (SCALAR,):
+            if held.id and reg.uid == held.id and reg.kind == MEM and not reg.flags & ~MAYBE_NULL:
                 f.regs[i] = UNWRITTEN

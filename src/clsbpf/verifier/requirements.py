@@ -48,6 +48,7 @@ class Access:
     off: int
     size: int
     write: bool
+    signed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,11 @@ def _load(insn: Insn) -> tuple[Requirement, ...]:
     if mode == Mode.MEMSX and size_of(insn.code) == Size.DW:
         return (Never("encoding", f"BPF_LDX {_RESERVED}"),)
     size = SIZE_BYTES[Size(size_of(insn.code))]
-    return (Readable(insn.src), *_written(insn.dst), Access(insn.src, insn.off, size, write=False))
+    return (
+        Readable(insn.src),
+        *_written(insn.dst),
+        Access(insn.src, insn.off, size, False, mode == Mode.MEMSX),
+    )
 
 
 def _store(insn: Insn) -> tuple[Requirement, ...]:
@@ -239,6 +244,7 @@ def _atomic(insn: Insn, size: int) -> tuple[Requirement, ...]:
     needed: list[Requirement] = [Readable(insn.src), Readable(insn.dst)]
     if insn.imm == Atomic.CMPXCHG:
         needed.append(Readable(0))
+    into = 0 if insn.imm == Atomic.CMPXCHG else insn.src if fetches(insn) else None
     if fetches(insn):
         needed.extend(_written(insn.src))
     return (
@@ -246,7 +252,10 @@ def _atomic(insn: Insn, size: int) -> tuple[Requirement, ...]:
         Whole(insn.src),
         Atomically(insn.dst, insn.off, size),
         Access(insn.dst, insn.off, size, write=False),
-        Access(insn.dst, insn.off, size, write=True),
+        # what is loaded replaces the address before the store is looked at
+        Never("not-a-pointer", f"R{insn.dst} invalid mem access 'scalar'")
+        if into == insn.dst
+        else Access(insn.dst, insn.off, size, write=True),
     )
 
 

@@ -30,7 +30,7 @@ from ..bpf.isa import (
     size_of,
     src_of,
 )
-from ..bpf.spec import MapSpec
+from ..bpf.spec import SOCKET_FILTER, MapSpec, ProgramSpec
 from . import arithmetic, branches, memory
 from .access import MAX_VAR_OFF, kind_name
 from .branches import FLIPPED
@@ -385,29 +385,28 @@ def _wide(v: Walk, at: int, insn: Insn) -> Step:
     return set_constant
 
 
+def check_map_references(spec: ProgramSpec) -> None:
+    """resolve_pseudo_ldimm64: maps are there, also where no path leads to the instruction."""
+    for at, insn in enumerate(spec.insns):
+        if insn.is_ld_imm64 and insn.src in _OF_MAPS:
+            found = _map_reference(spec, at, insn)
+            if isinstance(found, Refused):
+                raise found
+            locked = has_field(found.obj, "bpf_spin_lock") or has_field(found.obj, "bpf_res_spin_lock")
+            if spec.type == SOCKET_FILTER and locked:
+                raise Refused("lock", "socket filter progs cannot use bpf_spin_lock yet", insn=at, errno=22)
+
+
+_OF_MAPS = frozenset({Pseudo.MAP_FD, Pseudo.MAP_IDX, Pseudo.MAP_VALUE, Pseudo.MAP_IDX_VALUE})
+
+
 def _wide_value(v: Walk, at: int, insn: Insn) -> Reg | Refused:
     high = v.insns[at + 1] if at + 1 < len(v.insns) else Insn(0)
     match insn.src:
         case 0:
             return Reg(SCALAR, const(high.imm_u32 << 32 | insn.imm_u32))
         case Pseudo.MAP_FD | Pseudo.MAP_IDX | Pseudo.MAP_VALUE | Pseudo.MAP_IDX_VALUE:
-            spec = v.spec.maps.get(insn.imm)
-            if spec is None:
-                return Refused(
-                    "encoding", f"fd {insn.imm} is not pointing to valid bpf_map", insn=at, errno=9
-                )
-            if insn.src in (Pseudo.MAP_FD, Pseudo.MAP_IDX):
-                return Reg(MAP_PTR, obj=spec)
-            if spec.type != 2 or spec.max_entries != 1:
-                return Refused("encoding", "invalid access to map value pointer", insn=at, errno=95)
-            if high.imm_u32 >= spec.value_size:
-                return Refused(
-                    "encoding",
-                    f"invalid access to map value pointer, value_size={spec.value_size} off={high.imm_u32}",
-                    insn=at,
-                    errno=22,
-                )
-            return Reg(MAP_VALUE, off=high.imm, obj=spec)
+            return _map_reference(v.spec, at, insn)
         case Pseudo.FUNC:
             if not v.spec.func_info:
                 return Refused("callback", "missing btf func_info", insn=at, errno=22)
@@ -416,6 +415,25 @@ def _wide_value(v: Walk, at: int, insn: Insn) -> Reg | Refused:
             return Refused(
                 "not-covered", "addresses of kernel variables are not known here", insn=at, errno=22
             )
+
+
+def _map_reference(program: ProgramSpec, at: int, insn: Insn) -> Reg | Refused:
+    high = program.insns[at + 1]
+    spec = program.maps.get(insn.imm)
+    if spec is None:
+        return Refused("encoding", f"fd {insn.imm} is not pointing to valid bpf_map", insn=at, errno=9)
+    if insn.src in (Pseudo.MAP_FD, Pseudo.MAP_IDX):
+        return Reg(MAP_PTR, obj=spec)
+    if spec.type != 2 or spec.max_entries != 1:
+        return Refused("encoding", "invalid access to map value pointer", insn=at, errno=95)
+    if high.imm_u32 >= spec.value_size:
+        return Refused(
+            "encoding",
+            f"invalid access to map value pointer, value_size={spec.value_size} off={high.imm_u32}",
+            insn=at,
+            errno=22,
+        )
+    return Reg(MAP_VALUE, off=high.imm, obj=spec)
 
 
 def _packet_load(v: Walk, at: int) -> Step:

@@ -24,6 +24,7 @@ from .functions import global_functions
 from .program import VerifiedProgram, Work
 from .refusal import Refused
 from .rules import LOOPS_SINCE, Rules, rules_of
+from .transfer import check_map_references
 from .values import CTX, KIND_NAMES, Reg
 from .walk import Walk
 
@@ -66,6 +67,7 @@ def verify(
         _check_release(spec, flow, rules)
         _check_abnormal_return(spec, flow)
         functions = global_functions(spec, btf, flow.subprogram_at)
+        check_map_references(spec)
         walk = Walk(spec, flow, rules, cpus=cpus, verbose=verbose, functions=functions, btf=btf)
         with _without_collector():
             walk.function(0, [Reg(CTX)])
