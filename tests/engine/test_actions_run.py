@@ -77,10 +77,37 @@ def police(random: Random, *, last: bool) -> str:
     return f"action police {limits} conform-exceed {exceed}/{random.choice(('pipe', 'pass', 'drop'))}"
 
 
-def policy(seed: int, *, filters: int, hook: str = "ingress") -> list[str]:
+IN_PYTHON = (
+    "action vlan push id 5 pipe",
+    "action vlan pop pipe",
+    "action pedit ex munge ip ttl set 7 pipe",
+    "action csum ip pipe",
+    "action skbmod swap mac pipe",
+    "action simple sdata hello pipe",
+    "action sample rate 3 group 5 pipe",
+    "action mirred egress mirror dev v1 pipe",
+    "action mirred ingress mirror dev v1",
+    "action mirred egress redirect dev v1",
+    "action mirred egress redirect dev v9",
+)
+"""What native code leaves to Python; v1 has filters and actions of its own, v9 goes before packets come."""
+
+
+def in_python(random: Random, *, last: bool) -> str:
+    return random.choice(IN_PYTHON if last else IN_PYTHON[:8])
+
+
+def policy(seed: int, *, filters: int, hook: str = "ingress", python: bool = False) -> list[str]:
     """Filters in three chains with all sorts of actions, some of which several filters share."""
     random = Random(seed)
-    lines = ["qdisc add dev v0 clsact", "actions add action gact pipe index 77"]
+    lines = [
+        "qdisc add dev v0 clsact",
+        "qdisc add dev v1 clsact",
+        "actions add action gact pipe index 77",
+        "filter add dev v1 egress bpf bytecode '4,48 0 0 0,69 0 1 1,6 0 0 4294967295,6 0 0 0'"
+        " action police rate 1mbit burst 9k conform-exceed drop",
+        "filter add dev v1 ingress bpf bytecode '1,6 0 0 4294967295' action gact drop random netrand pass 3",
+    ]
     for _ in range(filters):
         chain = random.choice((0, 0, 0, 1, 2, 3))
         prio = random.randrange(1, 7)
@@ -92,7 +119,7 @@ def policy(seed: int, *, filters: int, hook: str = "ingress") -> list[str]:
             words += f" flowid 1:{random.randrange(1, 20)}"
         count = random.choice((0, 1, 1, 2, 3))
         for number in range(count):
-            make = random.choice((gact, skbedit, police))
+            make = random.choice((gact, skbedit, police, *([in_python] * 3 if python else [])))
             words += " " + make(random, last=number == count - 1)
         if random.random() < 0.2:
             words += " action gact pipe index 77"
@@ -102,9 +129,11 @@ def policy(seed: int, *, filters: int, hook: str = "ingress") -> list[str]:
 
 def engine_of(lines: list[str], backend: str) -> Engine:
     engine = Engine(backend=backend)
-    engine.add_device("v0")
+    for name in ("v0", "v1", "v9"):
+        engine.add_device(name)
     for line in lines:
         engine.tc(line)
+    del engine._network._devices[4]
     return engine
 
 
@@ -121,7 +150,7 @@ def statistics(engine: Engine) -> Any:
 
 
 def block_of(engine: Engine, hook: str) -> Block:
-    return engine._block(engine._pick_device(None), hook)
+    return engine._block(engine._pick_device("v0"), hook)
 
 
 def outcomes(
@@ -131,8 +160,10 @@ def outcomes(
     for backend in ("native", "interpreter"):
         engine = engine_of(lines, backend)
         assert needs_order(block_of(engine, hook)) is not native
-        results = engine.run(captures, hook=hook, columns=True, jobs=jobs)
-        found.append((counts(results), results.to_arrow(), statistics(engine)))
+        around, told, sent = engine._network.actions.around, [], []
+        around.say, around.sample = told.append, told.append
+        results = engine.run(captures, dev="v0", hook=hook, columns=True, jobs=jobs, on_delivery=sent.append)
+        found.append((counts(results), results.to_arrow(), statistics(engine), told, sent))
     return found
 
 
@@ -177,7 +208,7 @@ def test_an_action_that_repeats_has_a_budget() -> None:
         first = engine._network.actions.tables["gact"].find(1)
         assert first is not None
         first.set_control(TcAct.REPEAT, None)
-        results = engine.run(OFFICE)
+        results = engine.run(OFFICE, dev="v0")
         found.append((counts(results), statistics(engine)))
     assert found[0] == found[1]
     verdicts = found[0][0][2]
@@ -196,26 +227,45 @@ def test_an_action_that_changes_is_taken_up(tmp_path: Path) -> None:
             backend,
         )
         results = engine.run(
-            path, progress=lambda _, engine=engine: engine.tc("actions replace action gact drop index 5")
+            path,
+            dev="v0",
+            progress=lambda _, engine=engine: engine.tc("actions replace action gact drop index 5"),
         )
         assert results.verdicts["ok"] > 0
         assert results.verdicts["shot"] > 0
         assert results.verdicts["ok"] + results.verdicts["shot"] == 2000
 
 
-IN_ORDER = {
-    "an action with an estimator": "estimator 1sec 4sec bpf bytecode '1,6 0 0 1' action pass",
-    "an action that changes packets": "bpf bytecode '1,6 0 0 1' action vlan push id 5",
-}
+@pytest.mark.parametrize("hook", ["ingress", "egress"])
+@pytest.mark.parametrize("seed", range(6))
+def test_what_python_does_comes_in_its_turn(seed: int, hook: str, tmp_path: Path) -> None:
+    """Packets are changed and sent elsewhere between actions and filters of native code, in their order."""
+    path = tmp_path / "random.pcap"
+    path.write_bytes(pcap(random_packets(Random(seed), 200)))
+    native, in_order = outcomes(policy(seed + 200, filters=16, hook=hook, python=True), [str(path)], hook)
+    assert native == in_order
 
 
-@pytest.mark.parametrize("case", IN_ORDER)
-def test_what_runs_in_order(case: str) -> None:
+def test_an_action_with_an_estimator() -> None:
     lines = [
         "qdisc add dev v0 clsact",
-        f"filter add dev v0 ingress {IN_ORDER[case]}",
+        "filter add dev v0 ingress estimator 250ms 500ms bpf bytecode '1,6 0 0 4294967295'"
+        " action police avrate 100kbit conform-exceed drop",
     ]
-    assert needs_order(block_of(engine_of(lines, "native"), "ingress"))
+    native, in_order = outcomes(lines, [str(OFFICE)], "ingress")
+    assert native == in_order
+    assert native[0][2]["shot"] > 0
+
+
+def test_a_chain_of_another_block_runs_in_order() -> None:
+    lines = [
+        "qdisc add dev v0 clsact",
+        "filter add dev v0 egress bpf bytecode '1,6 0 0 1' action goto chain 3 index 9",
+        "filter add dev v0 ingress bpf bytecode '1,6 0 0 1' action gact index 9",
+    ]
+    engine = engine_of(lines, "native")
+    assert needs_order(block_of(engine, "ingress"))
+    assert not needs_order(block_of(engine, "egress"))
 
 
 def test_one_worker_counts_what_actions_see(tmp_path: Path) -> None:
@@ -224,6 +274,6 @@ def test_one_worker_counts_what_actions_see(tmp_path: Path) -> None:
         "filter add dev v0 ingress bpf bytecode '1,6 0 0 4294967295' action police rate 1mbit burst 9k drop",
     ]
     engine = engine_of(lines, "native")
-    results = engine.run(OFFICE, jobs=2)
+    results = engine.run(OFFICE, dev="v0", jobs=2)
     assert len(results.warnings) == 1
     assert "read by one worker" in results.warnings[0]

@@ -116,6 +116,12 @@ class _FilterBlock:
         self._blocks: dict[int, Block] = {}
         self._link = ETHERNET
 
+    @property
+    def needs_order(self) -> bool:
+        """Is there a program that cannot be part of a native plan?"""
+        mixed = 0 < len(self.objects) < len(self.filters)
+        return mixed or any(each.verified is None for each in self.objects.values())
+
     def block(self, link: LinkLayer) -> Block:
         """The block for a link type: the nth filter has pref n, handle 1 and flowid 1:n."""
         if link.number not in self._blocks:
@@ -179,7 +185,7 @@ def filters_setup(
         block=made.block,
         at_ingress=bool(made.objects) and hook == "ingress",
         for_ethernet=any(each.kind != "expression" for each in filters),
-        in_order=bool(made.objects),
+        in_order=made.needs_order,
         extra=written_columns(each.insns for each in made.objects.values()),
         keep_going=keep_going,
         on_delivery=on_delivery,

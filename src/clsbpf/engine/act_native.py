@@ -47,7 +47,8 @@ from ..vm.subset import (
 )
 from .actions import FilterActions
 from .clock import NOW
-from .walk_state import Cells, Layout
+from .in_python import act_in_python
+from .walk_state import Cells, Layout, State
 
 for _function in (following, scaled, transmit_time, left_over):
     native(_function)
@@ -64,6 +65,8 @@ class Kind(enum.IntEnum):
     POLICE = 3
     SKIPPED = 4
     """Any with skip_sw: it is for hardware only."""
+    PYTHON = 5
+    """One that Python does (`in_python.py`)."""
 
 
 class Act(Layout):
@@ -74,6 +77,8 @@ class Act(Layout):
     """The address of its ActionMemory."""
     CONTROL = enum.auto()
     HAS_GOTO = enum.auto()
+    NUMBER = enum.auto()
+    """Which of the plan's records it is."""
     # gact
     CHANCE = enum.auto()
     VALUE = enum.auto()
@@ -147,17 +152,18 @@ def obstacle(each: Filter, block: Block) -> str | None:
 
 
 def _obstacle(action: AnyAction, block: Block) -> str | None:
-    if type(action) not in _NUMBERS:
-        return "is done packet by packet"
-    if action.estimator is not None:
-        return "has an estimator"
     if not isinstance(action.around.clock, CaptureClock):
         return "has a clock that is not the capture's"
     if action.goto is not None and action.goto.block is not block:
         return "leads to a chain of another block"
-    if any(abs(number) >= 1 << 62 for number in _NUMBERS[type(action)](action).values()):
-        return "has numbers too large"
     return None
+
+
+def needs_python(action: AnyAction) -> bool:
+    """Is it done by Python: of another kind, with an estimator, or with numbers too large?"""
+    if type(action) not in _NUMBERS or action.estimator is not None:
+        return True
+    return any(abs(number) >= 1 << 62 for number in _NUMBERS[type(action)](action).values())
 
 
 def keeps_state(each: Filter) -> bool:
@@ -263,8 +269,9 @@ class Records:
         self._cells = Cells(Act, len(self.held))
         self.address = self._cells.address
         for number, action in enumerate(self.held):
-            for cell, value in record_of_action(action).items():
+            for cell, value in record_of_action(number, action).items():
                 self._cells.put(number * ACT_BYTES + cell, value)
+        self.ask_python = any(needs_python(action) for action in self.held)
 
     @property
     def clock(self) -> int:
@@ -278,15 +285,19 @@ class Records:
         return ctypes.addressof(self.around.random)
 
 
-def record_of_action(action: AnyAction) -> dict[Act, int]:
+def record_of_action(number: int, action: AnyAction) -> dict[Act, int]:
     """The cells of an action that are not 0."""
     common = {
         Act.MEMORY: ctypes.addressof(action.memory),
         Act.CONTROL: action.control,
         Act.HAS_GOTO: int(action.goto is not None),
+        Act.NUMBER: number,
     }
-    numbers = common | _NUMBERS[type(action)](action)
-    return numbers | {Act.KIND: Kind.SKIPPED} if action.skip_sw else numbers
+    if action.skip_sw:
+        return {Act.KIND: Kind.SKIPPED}
+    if needs_python(action):
+        return common | {Act.KIND: Kind.PYTHON}
+    return common | _NUMBERS[type(action)](action)
 
 
 def goto_chains(each: Filter) -> set[int]:
@@ -359,6 +370,7 @@ def gact_act(record: int, skb: int, clock: int, random: int) -> int:
 
 
 ETH_P_IP, ETH_P_IPV6, ETH_P_8021Q, ETH_P_8021AD = 0x0800, 0x86DD, 0x8100, 0x88A8
+IP_BYTES, IPV6_BYTES = 20, 40
 
 
 @native
@@ -372,9 +384,13 @@ def readable(skb: int, at: int, size: int) -> int:
     return 1
 
 
+NO_FIELD, NO_HEADER = 0x100, -1
+"""What `dsfield` says where there is no IP packet, and where its header is not wholly there."""
+
+
 @native
 def dsfield(skb: int) -> int:
-    """`headers.dsfield`; -1 where there is none."""
+    """`headers.dsfield` of a packet whose IP header is there, NO_FIELD or NO_HEADER."""
     protocol = swap16(load_u32(skb + At.PROTOCOL))
     at = load_i64(skb + At.DATA_PTR) + load_i32(skb + At.NET_OFF)
     while protocol in (ETH_P_8021Q, ETH_P_8021AD):
@@ -382,25 +398,27 @@ def dsfield(skb: int) -> int:
             break
         protocol = load_be16(at + 2)
         at += 4
-    if not readable(skb, at, 2):
-        return -1
     if protocol == ETH_P_IP:
-        return load_u8(at + 1)
+        return load_u8(at + 1) if readable(skb, at, IP_BYTES) else NO_HEADER
     if protocol == ETH_P_IPV6:
-        return load_be16(at) >> 4 & 0xFF
-    return -1
+        return load_be16(at) >> 4 & 0xFF if readable(skb, at, IPV6_BYTES) else NO_HEADER
+    return NO_FIELD
 
 
 @native
 def skbedit_act(record: int, skb: int, clock: int) -> int:
     """`Skbedit.act`."""
-    used(load_i64(record + Act.MEMORY), skb, clock)
+    memory = load_i64(record + Act.MEMORY)
+    used(memory, skb, clock)
     edits = load_i64(record + Act.EDITS)
     if edits & Edit.PRIORITY:
         store_u32(skb + At.PRIORITY, load_i64(record + Act.PRIORITY))
     if edits & Edit.DSFIELD:
         field = dsfield(skb)
-        if field >= 0:
+        if field == NO_HEADER:
+            count(memory, TcAct.SHOT)
+            return TcAct.SHOT
+        if field != NO_FIELD:
             store_u32(skb + At.PRIORITY, field >> 2)
     if edits & Edit.QUEUE:
         chosen = umod(load_u32(skb + At.HASH), load_i64(record + Act.QUEUES))
@@ -428,10 +446,10 @@ def rate_time(rate: int, length: int) -> int:
 
 
 @native
-def conforms(record: int, memory: int, length: int, now: int) -> int:
+def conforms(record: int, memory: int, length: int, link_layer: int, now: int) -> int:
     """`Police._conforms`: take the packet's tokens, if there are enough in every bucket."""
     limits = load_i64(record + Act.LIMITS)
-    if limits & Limit.EVERYTHING or length > load_i64(record + Act.MTU):
+    if limits & Limit.EVERYTHING or length + link_layer > load_i64(record + Act.MTU):
         return 0
     if limits == 0:
         return 1
@@ -466,7 +484,8 @@ def police_act(record: int, skb: int, clock: int) -> int:
     memory = load_i64(record + Act.MEMORY)
     used(memory, skb, clock)
     answer = load_i64(record + Act.RESULT)
-    if conforms(record, memory, load_u32(skb + At.WIRE_LEN), load_i64(clock + NOW)) == 0:
+    link_layer = load_u32(skb + At.MAC_LEN) if load_u32(skb + At.AT_INGRESS) else 0
+    if conforms(record, memory, load_u32(skb + At.WIRE_LEN), link_layer, load_i64(clock + NOW)) == 0:
         store_i64(memory + OVERLIMITS, load_i64(memory + OVERLIMITS) + 1)
         answer = load_i64(record + Act.CONTROL)
     count(memory, answer)
@@ -477,22 +496,27 @@ def police_act(record: int, skb: int, clock: int) -> int:
 
 
 @native
-def act(record: int, skb: int, clock: int, random: int) -> int:
+def act(state: int, record: int, skb: int) -> int:
     """One action, whatever its kind."""
     kind = load_i64(record + Act.KIND)
+    clock = load_i64(state + State.CLOCK)
     if kind == Kind.GACT:
-        return gact_act(record, skb, clock, random)
+        return gact_act(record, skb, clock, load_i64(state + State.RANDOM))
     if kind == Kind.SKBEDIT:
         return skbedit_act(record, skb, clock)
-    return police_act(record, skb, clock)
+    if kind == Kind.POLICE:
+        return police_act(record, skb, clock)
+    return act_in_python(state, load_i64(record + Act.NUMBER))
 
 
 OPCODE = ~TC_ACT_EXT_VAL_MASK
 
 
 @native
-def run_actions(records: int, length: int, skb: int, clock: int, random: int) -> int:
-    """`execute`: the answer of the list of `length` actions; `goto chain` as the number it is."""
+def run_actions(state: int, list: int, length: int, skb: int) -> int:
+    """`execute`: the answer of the `length` actions that begin at `list` in the records; `goto chain` as
+    the number it is."""
+    records = load_i64(state + State.ACTIONS) + list
     answer: int = TcAct.OK
     skip = 0
     jumps = TCA_ACT_MAX_PRIO
@@ -505,10 +529,10 @@ def run_actions(records: int, length: int, skb: int, clock: int, random: int) ->
             continue
         if load_i64(record + Act.KIND) == Kind.SKIPPED:
             continue
-        answer = act(record, skb, clock, random)
+        answer = act(state, record, skb)
         repeats = TCA_ACT_MAX_PRIO - 1
         while answer == TcAct.REPEAT and repeats:
-            answer = act(record, skb, clock, random)
+            answer = act(state, record, skb)
             repeats -= 1
         if answer == TcAct.REPEAT:
             return TcAct.OK

@@ -47,7 +47,8 @@ class IndexText:
     def definition(self) -> str:
         """The function."""
         emit = self.text.emit
-        emit("%skb = alloca [256 x i8], align 16", *(f"{head} = alloca ptr" for head in self.heads))
+        self.text.place_skb()
+        emit(*(f"{head} = alloca ptr" for head in self.heads))
         self.text.read_frame()
         self._pointer("%rows", _ROWS)
         self._pointer("%lists", _LISTS)

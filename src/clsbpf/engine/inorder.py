@@ -16,6 +16,7 @@ from ..tc import ids
 from ..tc.act import TcAct
 from ..tc.actions.clock import CaptureClock
 from ..tc.result import ClassifyResult
+from .columns import left_in
 from .delivery import Courier
 from .ledger import Ledger
 from .plan import Plan
@@ -89,9 +90,8 @@ class _InOrder:
             ledger.settle_classes()
         account(state[State.FILTERS], state[State.VERDICTS], outcome, record.length)
         keep_packet(state.address, outcome, record.length, record.time_ns, address, record.captured)
-        if ledger.keeps_rows:
-            for name, values in ledger.extra.items():
-                values.append(0 if skb is None else left_in(skb, name))
+        if ledger.keeps_rows and skb is not None:
+            ledger.keep_extra({name: left_in(skb, name) for name in self.plans.setup.extra})
         state[State.TRUNCATED] += outcome >> READ_PAST_SHIFT & 1
         state[State.PACKETS] += 1
         state[State.BYTES] += record.length
@@ -168,14 +168,6 @@ class _InOrder:
             plan.include(PlannedFilter(chain.index, result.classifier, result.filter, parent))
             self.ledger.bind(plan)
         return plan.numbers[result.filter]
-
-
-def left_in(skb: Skb, column: str) -> int:
-    """What the programs left in a field of the packet (`written.COLUMNS`)."""
-    if column.startswith("cb"):
-        return skb.cb[int(column[2:])]
-    value: int = getattr(skb, column)
-    return value
 
 
 def make_skb(view: View, frame: memoryview, length: int) -> Skb | None:

@@ -7,11 +7,13 @@ One `Ledger` serves a whole run.  It is bound to one plan at a time; `flush_rows
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..capture.record import MAX_CAPTURED, SLACK
+from ..capture.record import MAX_CAPTURED, SLACK, max_captured
+from ..skb import HEADROOM
+from .columns import field_at
 from .plan import Plan
 from .results import Batch
 from .tally import Tally
@@ -19,11 +21,13 @@ from .walk_state import (
     CLASS_ENTRY,
     CLASS_SLOTS,
     CLASSID_MASK,
+    COLUMN_BYTES,
     FILTER_ENTRY,
     FILTER_SHIFT,
     VERDICT_MASK,
     VERDICT_SHIFT,
     Cells,
+    Column,
     Counters,
     State,
 )
@@ -41,10 +45,26 @@ OnBatch = Callable[[Batch], None]
 
 
 class Rows:
-    """The row arrays of a walk: one entry a packet.  Who wants no rows does without numpy."""
+    """The row arrays of a walk: one entry a packet.  Who wants no rows does without numpy.
 
-    def __init__(self, state: Cells) -> None:
+    `extra` are columns of what programs leave in packets, by name; 0 of those that no program meets.
+    """
+
+    def __init__(self, state: Cells, extra: Iterable[str]) -> None:
         import numpy as np
+
+        kinds = {name: np.uint64 if name == "tstamp" else np.uint32 for name in extra}
+        self.extra = {name: np.zeros(ROWS, kind) for name, kind in kinds.items()}
+        self._columns = Cells(Column, len(self.extra))
+        state[State.COLUMNS] = self._columns.address
+        state[State.COLUMN_COUNT] = len(self.extra)
+        for number, (name, array) in enumerate(self.extra.items()):
+            for column, value in (
+                (Column.ARRAY, array.ctypes.data),
+                (Column.FIELD, field_at(name)),
+                (Column.BYTES, array.itemsize),
+            ):
+                self._columns.put(number * COLUMN_BYTES + column, value)
 
         self.time = np.zeros(ROWS, np.int64)
         self.length = np.zeros(ROWS, np.uint32)
@@ -78,16 +98,15 @@ class Ledger:
         extra: Iterable[str] = (),
     ) -> None:
         self.tally = tally
-        self.extra: dict[str, list[int]] = {name: [] for name in extra}
-        """What programs left in the packets whose rows wait, by column."""
         self.with_data = with_data
         self.state = Cells(State)
         self._on_batch = on_batch
-        self._rows = Rows(self.state) if on_batch else None
+        self._rows = Rows(self.state, extra) if on_batch else None
         self._verdicts = Counters(VERDICT_MASK + 1)
         self._classes = Counters(CLASS_SLOTS * CLASS_ENTRY // 8)
         self._filters = Counters(2)
         self._scratch = Counters(SCRATCH_BYTES // 8)
+        self._room = Counters(0)
         self.state[State.SCRATCH] = self._scratch.address
         self.state[State.VERDICTS] = self._verdicts.address
         self._plan: Plan | None = None
@@ -103,7 +122,7 @@ class Ledger:
     @property
     def only_counts(self) -> bool:
         """Is nothing of each packet wanted: not its row, not its class, not its time?"""
-        return not any(self.state[cell] for cell in (State.ROW_CAPACITY, State.CLASSES, State.TICKS))
+        return not any(self.state[cell] for cell in (State.ROW_CAPACITY, State.CLASSES, State.WATCHES))
 
     @property
     def packets(self) -> int:
@@ -122,11 +141,23 @@ class Ledger:
         state[State.LINK_TYPE] = plan.view.link.number
         state[State.UNTAG] = plan.view.untags
         state[State.MINIMUM] = plan.view.link.header_len if plan.view.at_ingress else 0
+        state[State.ENVIRONMENT] = plan.environment.address
+        state[State.DELIVERS] = 1
+        state[State.WATCHES] = plan.watches or state[State.TICKS] != 0
+        if plan.watches:
+            state[State.PACKET] = self._packet_room(plan.view.link.number)
         if plan.records is not None:
             state[State.ACTIONS] = plan.records.address
             state[State.CLOCK] = plan.records.clock
             state[State.RANDOM] = plan.records.random
         self._numbers = None
+
+    def _packet_room(self, link_type: int) -> int:
+        """Memory for a packet that programs write, with room before it: its address."""
+        words = (max_captured(link_type) + 2 * HEADROOM) // 8
+        if len(self._room.counts) < words:
+            self._room = Counters(words)
+        return self._room.address
 
     def tick(self, clock: CaptureClock | None) -> None:
         """A capture begins, whose packets advance this clock."""
@@ -164,6 +195,12 @@ class Ledger:
         """Hand out the counts of classes, and empty their table."""
         self.tally.drain_classes(self.state, self._classes)
 
+    def keep_extra(self, values: Mapping[str, int]) -> None:
+        """What programs left in the packet of the last row."""
+        assert self._rows is not None
+        for name, value in values.items():
+            self._rows.extra[name][self.state[State.ROW] - 1] = value
+
     def flush_rows(self) -> None:
         """Hand out the rows."""
         count = self.state[State.ROW]
@@ -195,15 +232,16 @@ class Ledger:
                 captured=rows.captured[:count].copy(),
                 link_type=self._plan.view.link.number,
                 data=data,
-                extra={name: self._take_extra(name) for name in self.extra},
+                extra={name: taken(array[:count]) for name, array in rows.extra.items()},
             )
         )
 
-    def _take_extra(self, name: str) -> npt.NDArray[Any]:
-        import numpy as np
 
-        values, self.extra[name] = self.extra[name], []
-        return np.array(values, np.uint64 if name == "tstamp" else np.uint32)
+def taken(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A copy of the values, which are 0 then."""
+    copied = values.copy()
+    values[:] = 0
+    return copied
 
 
 def filter_numbers(plan: Plan) -> list[npt.NDArray[np.uint32]]:

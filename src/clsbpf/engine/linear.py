@@ -18,22 +18,31 @@ from typing import TYPE_CHECKING
 
 from ..bpf.insn import Insn
 from ..profile import KernelProfile
+from ..tc import ids
 from ..tc.act import TcAct, goto_chain
 from ..tc.chain import ETH_P_ALL
-from ..tc.filter import Classifier
+from ..tc.filter import Classifier, Filter
 from ..verifier.program import VerifiedProgram
+from ..vm.native_skb import At
 from .planned import PlannedFilter
 from .view import SkbText
 from .walk_state import FILTER_SHIFT, READ_PAST_SHIFT, UNDECIDED, VERDICT_MASK, VERDICT_SHIFT, State
 
 if TYPE_CHECKING:
+    from ..vm.link import LinkedProgram
     from .act_native import Records
+    from .extended import Programs
 
 DIRECT_VERDICTS = sum(1 << act for act in (TcAct.OK, TcAct.SHOT, TcAct.STOLEN, TcAct.TRAP, TcAct.REDIRECT))
 """A bit for each verdict that a direct-action program may give (cls_bpf_exec_opcode)."""
 
 
 RUN_ACTIONS = "engine.act_native.run_actions"
+OWN_PACKET = "engine.extended.own_packet"
+OUTER_PROTOCOL = "engine.extended.outer_protocol"
+KEEP_COLUMNS = "engine.extended.keep_columns"
+SEND_REDIRECTED = "engine.extended.send_redirected"
+"""Functions of modules that only plans with actions or extended programs need."""
 
 
 def numbered(filters: Sequence[PlannedFilter]) -> Iterator[tuple[int, PlannedFilter]]:
@@ -66,16 +75,26 @@ class LinearText:
         self,
         text: SkbText,
         filters: Sequence[PlannedFilter],
-        records: Records | None,
         profile: KernelProfile,
+        *,
+        records: Records | None = None,
+        extended: Programs | None = None,
     ) -> None:
         self.text = text
         self.filters = filters
-        self.records = records
         self.profile = profile
+        self.records = records
+        self.extended = extended
+        self.asks_python = (records is not None and records.ask_python) or (
+            extended is not None and (extended.ask_python or extended.redirect)
+        )
+        self.changes_headers = (records is not None and records.ask_python) or (
+            extended is not None and bool(extended.writers)
+        )
         self.programs: dict[str, VerifiedProgram] = {}
         self._names: dict[tuple[Insn, ...], str] = {}
         self._outcomes: list[tuple[str, str]] = []
+        self._stored = 0
         self._acted: list[int] = []
         """The filters whose actions may answer something."""
 
@@ -87,11 +106,14 @@ class LinearText:
         }
         for number, planned in numbered(self.filters):
             chains[planned.chain].setdefault(planned.classifier, []).append((number, planned))
-        emit("%skb = alloca [256 x i8], align 16")
+        self.text.place_skb(fixed=self.asks_python)
         self.text.read_frame()
         self.text.fill_skb()
+        if self.changes_headers:
+            emit("%outer.now = alloca i64", "store i64 %outer, ptr %outer.now")
+            self._store_state(State.OWNED, 0)
         if self._has_actions:
-            self._prepare_actions()
+            emit("%runs = alloca i32", f"store i32 {self.profile.max_reclassify + 1}, ptr %runs")
         emit("br label %chain0")
         for index, groups in chains.items():
             self._chain(index, groups)
@@ -101,20 +123,33 @@ class LinearText:
         self._outcomes.append((str(UNDECIDED), "none"))
         sources = ", ".join(f"[ {value}, %{label} ]" for value, label in self._outcomes)
         emit(f"%outcome = phi i64 {sources}")
+        if self.extended is not None:
+            if self.extended.redirect:
+                emit(f'call void @"{SEND_REDIRECTED}"(i64 %state, i64 %skb.int, i64 %outcome)')
+            emit(f'call void @"{KEEP_COLUMNS}"(i64 %state, i64 %skb.int)')
         self.text.return_outcome(READ_PAST_SHIFT)
         return self.text.definition()
 
     def _chain(self, chain: int, groups: Mapping[Classifier, list[tuple[int, PlannedFilter]]]) -> None:
         """`Block._run_chain`."""
         emit = self.text.emit
-        emit(f"chain{chain}:", f"br label %p{chain}.0" if groups else "br label %none")
+        emit(f"chain{chain}:")
+        if self.changes_headers and not self.profile.rereads_protocol:
+            self._read_protocol(f"chain{chain}")
+        emit(f"br label %p{chain}.0" if groups else "br label %none")
         for index, (classifier, group) in enumerate(groups.items()):
             here = f"p{chain}.{index}"
             following = f"p{chain}.{index + 1}" if index + 1 < len(groups) else "none"
             emit(f"{here}:")
             if classifier.protocol != ETH_P_ALL:
+                outer = "%outer"
+                if self.changes_headers:
+                    if self.profile.rereads_protocol:
+                        self._read_protocol(here)
+                    outer = f"%outer.{here}"
+                    emit(f"{outer} = load i64, ptr %outer.now")
                 emit(
-                    f"%is.{here} = icmp eq i64 %outer, {classifier.protocol}",
+                    f"%is.{here} = icmp eq i64 {outer}, {classifier.protocol}",
                     f"br i1 %is.{here}, label %{here}.in, label %{following}",
                     f"{here}.in:",
                 )
@@ -130,13 +165,14 @@ class LinearText:
         """
         emit = self.text.emit
         each = planned.filter
-        name = self._names.setdefault(planned.verified.insns, f"program{len(self._names)}")
-        self.programs.setdefault(name, planned.verified)
-        emit(
-            f"f{number}:",
-            f'%r{number} = call i32 @"{name}"(ptr %skb)',
-            f"%w{number} = zext i32 %r{number} to i64",
-        )
+        emit(f"f{number}:")
+        linked = planned.program.linked
+        if linked is not None:
+            name = self._before_extended(number, each, linked)
+        else:
+            name = self._names.setdefault(planned.verified.insns, f"program{len(self._names)}")
+            self.programs.setdefault(name, planned.verified)
+        emit(f'%r{number} = call i32 @"{name}"(ptr %skb)', f"%w{number} = zext i32 %r{number} to i64")
         base = number + 1 << FILTER_SHIFT
         if each.direct_action:
             emit(
@@ -147,7 +183,18 @@ class LinearText:
                 f"%ok{number} = trunc i32 %bit{number} to i1",
                 f"%up{number} = add i64 %w{number}, 1",
                 f"%verdict{number} = shl i64 %up{number}, {VERDICT_SHIFT}",
-                f"%o{number} = or i64 %verdict{number}, {base | each.classid}",
+            )
+            own = str(base | each.classid)
+            if linked is not None:
+                emit(
+                    f"%tc{number} = load i32, ptr %tc.at{number}, align 4",
+                    f"%minor{number} = and i32 %tc{number}, 65535",
+                    f"%minor.wide{number} = zext i32 %minor{number} to i64",
+                    f"%own{number} = or i64 %minor.wide{number}, {base | each.classid & ~0xFFFF}",
+                )
+                own = f"%own{number}"
+            emit(
+                f"%o{number} = or i64 %verdict{number}, {own}",
                 f"br i1 %ok{number}, label %d{number}, label %{following}",
             )
         else:
@@ -166,6 +213,36 @@ class LinearText:
             emit("br label %end")
             self._outcomes.append((f"%o{number}", f"d{number}"))
 
+    # extended programs
+
+    def _before_extended(self, number: int, each: Filter, linked: LinkedProgram) -> str:
+        """What an extended program finds in the packet and around it; its function."""
+        assert self.extended is not None
+        emit = self.text.emit
+        emit(
+            f"%tc.at{number} = getelementptr i8, ptr %skb, i64 {At.TC_CLASSID:d}",
+            f"store i32 {ids.minor(each.classid)}, ptr %tc.at{number}, align 4",
+        )
+        if linked.id in self.extended.writers:
+            emit(f'call void @"{OWN_PACKET}"(i64 %state, i64 %skb.int)')
+        if self.asks_python:
+            self._store_state(State.RUNNING, number)
+        return self.extended.names[linked.id]
+
+    def _read_protocol(self, place: str) -> None:
+        """%outer.now: the protocol as it is now."""
+        self.text.emit(
+            f'%outer.at.{place} = call i64 @"{OUTER_PROTOCOL}"(i64 %skb.int)',
+            f"store i64 %outer.at.{place}, ptr %outer.now",
+        )
+
+    def _store_state(self, cell: State, value: int) -> None:
+        self._stored += 1
+        self.text.emit(
+            f"%cell{self._stored} = getelementptr i8, ptr %state.at, i64 {cell:d}",
+            f"store i64 {value}, ptr %cell{self._stored}, align 8",
+        )
+
     # actions
 
     @property
@@ -174,25 +251,12 @@ class LinearText:
             planned.has_actions and not planned.filter.direct_action for _, planned in numbered(self.filters)
         )
 
-    def _prepare_actions(self) -> None:
-        """What every list of actions is given, and how many runs of chains there may be."""
-        emit = self.text.emit
-        emit("%runs = alloca i32", f"store i32 {self.profile.max_reclassify + 1}, ptr %runs")
-        emit("%skb.int = ptrtoint ptr %skb to i64", "%state.at = inttoptr i64 %state to ptr")
-        for name, cell in (("clock", State.CLOCK), ("random", State.RANDOM), ("actions", State.ACTIONS)):
-            emit(
-                f"%{name}.at = getelementptr i8, ptr %state.at, i64 {cell:d}",
-                f"%{name} = load i64, ptr %{name}.at, align 8",
-            )
-
     def _act(self, number: int, following: str) -> None:
         """The filter's actions; a negative answer goes on with the next filter."""
         assert self.records is not None
         at, length = self.records.lists[number]
         self.text.emit(
-            f"%list{number} = add i64 %actions, {at}",
-            f'%answer{number} = call i64 @"{RUN_ACTIONS}"(i64 %list{number}, i64 {length},'
-            " i64 %skb.int, i64 %clock, i64 %random)",
+            f'%answer{number} = call i64 @"{RUN_ACTIONS}"(i64 %state, i64 {at}, i64 {length}, i64 %skb.int)',
             f"%on{number} = icmp slt i64 %answer{number}, 0",
             f"br i1 %on{number}, label %{following}, label %acted{number}",
             f"acted{number}:",

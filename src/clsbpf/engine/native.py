@@ -11,13 +11,15 @@ The reader (capture/) judges whatever a walk does not know, so damage is told in
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from ..capture import Capture, Interface, Window
 from ..capture.pcap import LengthOrder, PcapHeader, PcapReader
 from ..capture.pcapng import PcapngReader
-from ..capture.record import NS_PER_SECOND, SLACK, max_captured
+from ..capture.record import NS_PER_SECOND, SLACK, Reader, max_captured
 from ..capture.source import BUFFER_BYTES, Source
 from ..link import link_layer
 from .ledger import Ledger
@@ -25,6 +27,10 @@ from .plan import Plan, Walk
 from .plans import Plans
 from .walk import USUAL_RECORD_HEADER
 from .walk_state import PORT_BYTES, Cells, Port, State, Stop, TimeRule
+
+if TYPE_CHECKING:
+    from .delivery import Courier
+    from .in_python import Assistant
 
 STRETCH_BYTES = 32 << 20
 """So much of a file is walked between two looks at the clock, the keyboard and the block."""
@@ -34,6 +40,7 @@ def run_native(capture: Capture, plans: Plans, ledger: Ledger) -> Iterator[int]:
     """Classify the capture's packets; yields the bytes done after each window."""
     reader = capture.reader
     ledger.tick(plans.clock)
+    plans.environment.packet = ledger.packets - 1  # a walk counts before each
     walker = (
         PcapRun(reader, plans, ledger) if isinstance(reader, PcapReader) else PcapngRun(reader, plans, ledger)
     )
@@ -56,39 +63,81 @@ def run_native(capture: Capture, plans: Plans, ledger: Ledger) -> Iterator[int]:
         yield window.offset + done
 
 
-class PcapRun:
-    """A pcap capture: one link type, one way that records look."""
+class _Run:
+    """A capture on its way: the plan that serves it now, and Python's part in that."""
 
-    def __init__(self, reader: PcapReader, plans: Plans, ledger: Ledger) -> None:
+    def __init__(self, reader: Reader, plans: Plans, ledger: Ledger) -> None:
         self.reader = reader
         self.plans = plans
         self.ledger = ledger
+        self._assistant: Assistant | None = None
+        self._courier: Courier | None = None
+
+    def enter(self, plan: Plan, make: Callable[[], Walk]) -> None:
+        """Go on with this plan, and the walk of it that `make` compiles."""
+        self.ledger.bind(plan)
+        self._walk = self.plans.timed(make)
+        self._assistant = self._make_assistant(plan) if self._walk.asks_python else None
+
+    @property
+    def reads_files(self) -> bool:
+        """Does the walk read a file itself?"""
+        return self._walk.run_file is not None
+
+    def _make_assistant(self, plan: Plan) -> Assistant:
+        from .delivery import Courier
+        from .in_python import Assistant
+
+        if self._courier is None:
+            setup = self.plans.setup
+            self._courier = Courier(setup.network, setup.on_delivery)
+        assistant = Assistant(plan, self.ledger.state, self._courier)
+        net = self.plans.environment.net
+        net.devices, net.deliver = self._courier.devices, assistant.deliver
+        return assistant
+
+    def walk(self, *, file: bool = False) -> int:
+        """Call the walk, or the one that reads the file itself; returns its `Stop`."""
+        state = self.ledger.state
+        before = state[State.PACKETS]
+        run = self._walk.run_file if file else self._walk.run
+        assert run is not None
+        with self._assistant.at_work() if self._assistant is not None else contextlib.nullcontext():
+            stop = int(run(state.address))
+        self.reader.packets += state[State.PACKETS] - before
+        return stop
+
+
+class PcapRun(_Run):
+    """A pcap capture: one link type, one way that records look."""
+
+    reader: PcapReader
+
+    def __init__(self, reader: PcapReader, plans: Plans, ledger: Ledger) -> None:
+        super().__init__(reader, plans, ledger)
         self.link = link_layer(reader.header.link_type)
         self.plan = plans.plan(self.link)
         self._bind()
         configure_pcap(ledger.state, reader.header)
 
     def _bind(self) -> None:
-        self.ledger.bind(self.plan)
-        self.walk = self.plans.timed(lambda: pcap_walk(self.plan, self.reader.header, self.ledger))
+        self.enter(self.plan, lambda: pcap_walk(self.plan, self.reader.header, self.ledger))
 
     def stretches(self, source: Source) -> Iterator[int]:
         """Walk a plain file in stretches that native code reads itself, as far as that goes.
 
         What comes then, the end of the file at least, is left to `window`.
         """
-        run = self.walk.run_file
-        if run is None or source.size is None or source.is_compressed or source.is_mapped:
+        if not self.reads_files or source.size is None or source.is_compressed or source.is_mapped:
             return
         state = self.ledger.state
         buffer = FileBuffer(state)
         state[State.FILE] = source.fileno()
         state[State.OFFSET] = source.offset
         while not self.plan.is_stale:
-            before, packets = state[State.OFFSET], state[State.PACKETS]
+            before = state[State.OFFSET]
             state[State.LIMIT] = min(before + STRETCH_BYTES, source.size)
-            run(state.address)
-            self.reader.packets += state[State.PACKETS] - packets
+            self.walk(file=True)
             if state[State.OFFSET] == before:
                 break
             yield state[State.OFFSET]
@@ -102,9 +151,7 @@ class PcapRun:
             self.plan = self.plans.plan(self.link)
             self._bind()
         while True:
-            before = state[State.PACKETS]
-            stop = self.walk.run(state.address)
-            self.reader.packets += state[State.PACKETS] - before
+            stop = self.walk()
             if stop in (Stop.MORE, Stop.PYTHON):
                 # Python says how much more there must be, or what is wrong.
                 at = state[State.CURSOR] - window.address
@@ -148,13 +195,13 @@ def configure_pcap(state: Cells, header: PcapHeader) -> None:
     state[State.SNAP_LIMIT] = header.snap_limit
 
 
-class PcapngRun:
+class PcapngRun(_Run):
     """A pcapng capture: sections and interfaces come and go, link types may differ."""
 
+    reader: PcapngReader
+
     def __init__(self, reader: PcapngReader, plans: Plans, ledger: Ledger) -> None:
-        self.reader = reader
-        self.plans = plans
-        self.ledger = ledger
+        super().__init__(reader, plans, ledger)
         self.plan: Plan | None = None
         self._ports = Cells(Port, 0)
         if reader.section is not None:  # several workers have begun
@@ -166,7 +213,7 @@ class PcapngRun:
         if self.plan is not None and self.plan.is_stale:
             self._bind(self.plan.view.link.number)
         while True:
-            stop = self._walk() if self.plan else Stop.PYTHON
+            stop = self.walk() if self.plan else Stop.PYTHON
             if stop in (Stop.MORE, Stop.PYTHON):
                 at = state[State.CURSOR] - window.address
                 block = self.reader.take(window.view, at, window.offset + at)
@@ -180,17 +227,9 @@ class PcapngRun:
             else:
                 make_room(self.ledger, stop)
 
-    def _walk(self) -> int:
-        state = self.ledger.state
-        before = state[State.PACKETS]
-        stop = int(self.walk(state.address))
-        self.reader.packets += state[State.PACKETS] - before
-        return stop
-
     def _bind(self, link_type: int) -> None:
         self.plan = plan = self.plans.plan(link_layer(link_type))
-        self.ledger.bind(plan)
-        self.walk = self.plans.timed(lambda: plan.pcapng).run
+        self.enter(plan, lambda: plan.pcapng)
 
     def _take_over_interfaces(self) -> None:
         """Let the walk know what the reader knows: the section's byte order and interfaces."""

@@ -39,6 +39,7 @@ from .walk import classify, count_file, count_pcap, read_at, walk_pcap, walk_pca
 
 if TYPE_CHECKING:
     from .act_native import Records
+    from .extended import Programs
     from .index import Index
 
 Walker = Callable[[int], int]
@@ -71,6 +72,8 @@ class Plan:
         self.profile = profile
         self.environment = environment
         self._linear = linear
+        self.watches = self.is_native and any(planned.is_extended for planned in self.filters)
+        """Does a program look at the time of packets, perhaps?"""
         self.records: Records | None = None
         """Their actions, where there are any and all filters are native."""
         if self.is_native and any(planned.has_actions for planned in self.filters):
@@ -134,12 +137,20 @@ class Walk:
     """A compiled walk: call it with the address of the state cells; it returns a `Stop`.
 
     `run_file` is the one that reads the file itself, if there is such (`walk.count_file`).  `keeps` is
-    what its code points to.
+    what its code points to.  Where it `asks_python` an `Assistant` must be at work.
     """
 
-    def __init__(self, module: NativeModule, walkers: Sequence[Walker], keeps: object = None) -> None:
+    def __init__(
+        self,
+        module: NativeModule,
+        walkers: Sequence[Walker],
+        keeps: object = None,
+        *,
+        asks_python: bool = False,
+    ) -> None:
         self._module = module
         self._keeps = keeps
+        self.asks_python = asks_python
         native = [_FUNCTION(module.address(symbol)) for symbol in symbols_of(walkers)]
         self.run = native[0]
         self.run_file = native[1] if len(native) > 1 and read_at_address() else None
@@ -155,22 +166,36 @@ def symbols_of(walkers: Iterable[Walker]) -> list[str]:
 
 def linear_walk(plan: Plan, walkers: Sequence[Walker]) -> Walk:
     """The walk that tries filters one after the other."""
-    flat = flat_classify(plan.view, plan.filters) if plan.records is None else None
-    skb = SkbText(plan.view) if flat is None else SkbText(plan.view, ORDINARY, "noinline cold nounwind")
-    text = LinearText(skb, plan.filters, plan.records, plan.profile)
+    extended = None
+    if any(planned.is_extended for planned in plan.filters):
+        from .extended import lower_programs
+
+        extended = lower_programs(
+            (planned.program.linked for planned in plan.filters if planned.program.linked is not None),
+            plan.profile,
+        )
+    whole = plan.records is not None or extended is not None
+    flat = None if whole else flat_classify(plan.view, plan.filters)
+    skb = SkbText(plan.view, whole=whole)
+    if flat is not None:
+        skb = SkbText(plan.view, ORDINARY, "noinline cold nounwind")
+    text = LinearText(skb, plan.filters, plan.profile, records=plan.records, extended=extended)
     parts, declares = [text.definition()], {*view.DECLARES}
     if flat is not None:
         parts.append(flat[0])
         declares |= flat[1]
     lowered = [lower(program, name, profile=plan.profile) for name, program in text.programs.items()]
     size = sum(len(program.insns) for program in text.programs.values())
+    if extended is not None:
+        lowered += extended.lowered
+        size += sum(len(linked.insns) for linked in extended.linked)
     module = compile_module(
-        module_text(plan, walkers, lowered, parts, declares),
+        module_text(plan, walkers, lowered, parts, declares, whole=whole),
         symbols_of(walkers),
         optimize=2 if size <= INLINE_LIMIT else 1,
-        symbols=outside(plan),
+        symbols=outside(extended, whole=whole),
     )
-    return Walk(module, walkers)
+    return Walk(module, walkers, extended, asks_python=text.asks_python)
 
 
 def indexed_walk(plan: Plan, index: Index, walkers: Sequence[Walker]) -> Walk:
@@ -193,7 +218,7 @@ def indexed_walk(plan: Plan, index: Index, walkers: Sequence[Walker]) -> Walk:
     parts = [pointers_definition(index), body]
     text = module_text(plan, walkers, exported, parts, (*view.DECLARES, *index_text.DECLARES))
     symbols = [*symbols_of(walkers), index_text.POINTERS, *shapes]
-    module = compile_module(text, symbols, symbols=outside(plan))
+    module = compile_module(text, symbols, symbols=outside())
     tables.set_functions(index, [module.address(name) for name in shapes])
     pointers = tables.pointers()
     block = (ctypes.c_uint64 * len(pointers))(*pointers)
@@ -201,12 +226,18 @@ def indexed_walk(plan: Plan, index: Index, walkers: Sequence[Walker]) -> Walk:
     return Walk(module, walkers, tables)
 
 
-def outside(plan: Plan) -> dict[str, int]:
-    """What a plan's code reaches that belongs to this process."""
-    return {
-        view.ENVIRONMENT: plan.environment.address,
-        subset.record_of(read_at).symbol: read_at_address(),
-    }
+def outside(extended: Programs | None = None, *, whole: bool = False) -> dict[str, int]:
+    """What a plan's code reaches that belongs to this process; `whole` as in `module_text`."""
+    addresses = {subset.record_of(read_at).symbol: read_at_address()}
+    if whole:
+        from ..vm.native_calls import address_of
+        from .in_python import act_in_python, redirect_in_python
+
+        called = (subset.record_of(function) for function in (act_in_python, redirect_in_python))
+        addresses |= {each.symbol: address_of(each) for each in called}
+    if extended is not None:
+        addresses |= extended.symbols.addresses
+    return addresses
 
 
 @functools.cache
@@ -224,15 +255,21 @@ def module_text(
     programs: Iterable[Lowered],
     parts: Iterable[str],
     declares: Iterable[str],
+    *,
+    whole: bool = False,
 ) -> str:
-    """A module: the walkers, what they and the programs call, the programs, and `parts` (`classify`)."""
-    programs = tuple(programs)
-    called = {call.function: None for each in programs for call in each.calls}
-    acts: list[Callable[..., int]] = []
-    if plan.records is not None:
-        from .act_native import run_actions
+    """A module: the walkers, what they and the programs call, the programs, and `parts` (`classify`).
 
-        acts.append(run_actions)
+    `whole`: with what `classify` calls for extended programs and actions.
+    """
+    programs = tuple(programs)
+    called = {call: None for each in programs for call in each.calls}
+    acts: list[Callable[..., object]] = []
+    if whole:
+        from .act_native import run_actions
+        from .extended import keep_columns, outer_protocol, own_packet, send_redirected
+
+        acts = [run_actions, own_packet, outer_protocol, keep_columns, send_redirected]
     code = module_ir([*walkers, *plan.view.functions, *called, *acts], exported=False)
     code = code.replace(f"declare {subset.record_of(classify).prototype}\n", "")
     for symbol in symbols_of(walkers):

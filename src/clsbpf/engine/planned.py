@@ -55,13 +55,20 @@ class PlannedFilter:
     def obstacle(self) -> str | None:
         """Why it cannot be part of a native plan, or None where it can."""
         program = self.filter.program
-        if not isinstance(program, LoadedProgram) or not program.is_native:
-            return "its program is one for the checked interpreter"
+        if not isinstance(program, LoadedProgram):
+            return "its program sees other packets than the kernel's"
+        if program.linked is not None and program.linked.verified is None:
+            return "its program was not verified: it is one for the checked interpreter"
         if not self.has_actions:
             return None
         from .act_native import obstacle
 
         return obstacle(self.filter, self.classifier.chain.block)
+
+    @property
+    def is_extended(self) -> bool:
+        """Is its program an eBPF one?"""
+        return self.program.linked is not None
 
     @property
     def has_actions(self) -> bool:
@@ -96,7 +103,7 @@ class PlannedFilter:
     @property
     def has_other_classids(self) -> bool:
         """May its program choose a classid, so that packets are counted by class as they come?"""
-        if not self.is_native:
+        if not self.is_native or self.is_extended:
             return True
         return not self.filter.direct_action and not returns_only(self.classic, {0, MATCH})
 

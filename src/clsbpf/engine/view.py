@@ -6,14 +6,17 @@ fields of the skb as `skb.receive` (or at egress `Skb.from_frame`) have them.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..link import LinkLayer
+from ..link import VLAN_HLEN, LinkLayer
+from ..skb import HEADROOM
 from ..vm import subset
-from ..vm.native_skb import NATIVE_SKB_BYTES, At
+from ..vm.native_skb import NATIVE_SKB_BYTES, At, NativeSkb
 from .frames import pkt_type_function, protocol_function
 from .walk import classify
+from .walk_state import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +43,24 @@ class View:
 
 
 class SkbText:
-    """Lines of IR inside `classify` (engine/walk.py), and the skb that they make."""
+    """Lines of IR inside `classify` (engine/walk.py), and the skb that they make.
 
-    def __init__(self, view: View, symbol: str = "", attributes: str = "alwaysinline nounwind") -> None:
+    `whole`: all of it, as extended programs and actions may want; else the part that classic programs see.
+    """
+
+    def __init__(
+        self,
+        view: View,
+        symbol: str = "",
+        attributes: str = "alwaysinline nounwind",
+        *,
+        whole: bool = False,
+    ) -> None:
         self.view = view
         self.symbol = symbol or subset.record_of(classify).symbol
         self.attributes = attributes
+        self.whole = whole
+        self.size = ctypes.sizeof(NativeSkb) if whole else NATIVE_SKB_BYTES
         self.lines: list[str] = []
 
     def emit(self, *lines: str) -> None:
@@ -56,6 +71,22 @@ class SkbText:
         """`classify`, or what `symbol` calls it, as a whole."""
         head = f'define internal i64 @"{self.symbol}"({PARAMETERS}) {self.attributes} {{'
         return "\n".join([head, *self.lines, "}", ""])
+
+    def place_skb(self, *, fixed: bool = False) -> None:
+        """%skb, and %skb.int, its address: the walk's own memory, or where Python finds it (State.SKB)."""
+        self.emit("%state.at = inttoptr i64 %state to ptr")
+        if fixed:
+            self.load_state("skb.int", State.SKB)
+            self.emit("%skb = inttoptr i64 %skb.int to ptr")
+        else:
+            self.emit(f"%skb = alloca [{self.size} x i8], align 16", "%skb.int = ptrtoint ptr %skb to i64")
+
+    def load_state(self, name: str, cell: State) -> None:
+        """%name: a cell of the walk's state."""
+        self.emit(
+            f"%{name}.at = getelementptr i8, ptr %state.at, i64 {cell:d}",
+            f"%{name} = load i64, ptr %{name}.at, align 8",
+        )
 
     def read_frame(self) -> None:
         """%protocol, and %outer: what a classifier's protocol is compared with (tc_skb_protocol)."""
@@ -75,7 +106,7 @@ class SkbText:
         _, pkt_type = self.view.functions
         header = self.view.link.header_len
         self.emit(
-            f"call void @llvm.memset.p0.i64(ptr %skb, i8 0, i64 {NATIVE_SKB_BYTES}, i1 false)",
+            f"call void @llvm.memset.p0.i64(ptr %skb, i8 0, i64 {self.size}, i1 false)",
             f'%pkt_type = call i64 @"{subset.record_of(pkt_type).symbol}"(i64 %data, i64 %captured)',
             "%data.end = add i64 %data, %captured",
             f"%short = icmp ult i64 %captured, {header}",
@@ -86,7 +117,11 @@ class SkbText:
             self.emit(f"%wire = sub i64 %length, {header}")
             wire = "%wire"
         ifindex = str(self.view.ifindex)
+        more: list[tuple[At, str]] = []
+        if self.whole:
+            more = [(At.MAC_LEN, str(header)), (At.AT_INGRESS, str(int(self.view.at_ingress)))]
         for at, value in (
+            *more,
             (At.LEN, "%length"),
             (At.PKT_TYPE, "%pkt_type"),
             (At.VLAN_PRESENT, "%tagged"),
@@ -105,12 +140,21 @@ class SkbText:
                 f"{value}.net = zext i16 {value}.be to i64",
             )
             self._store_u32(at, f"{value}.net")
+        self.load_state("environment", State.ENVIRONMENT)
+        if self.whole:
+            # Where the tag was taken out there is so much more room.
+            self.emit(
+                f"%room = select i1 %has.tag, i64 {HEADROOM + VLAN_HLEN}, i64 {HEADROOM}",
+                "%head = sub i64 %data, %room",
+            )
+            more = [(At.END_PTR, "%data.end")]
         for at, value in (
+            *more,
             (At.DATA_PTR, "%data"),
             (At.DATA_END_PTR, "%data.end"),
             (At.DATA_META_PTR, "%data"),
-            (At.HEAD_PTR, "%data"),
-            (At.ENVIRONMENT, f"ptrtoint (ptr @{ENVIRONMENT} to i64)"),
+            (At.HEAD_PTR, "%head" if self.whole else "%data"),
+            (At.ENVIRONMENT, "%environment"),
         ):
             self.emit(
                 f"%a{at:d} = getelementptr i8, ptr %skb, i64 {at:d}",
@@ -138,11 +182,8 @@ class SkbText:
 
 PARAMETERS = "i64 %state, i64 %data, i64 %captured, i64 %length, i64 %vlan"
 """Those of `classify`."""
-ENVIRONMENT = "environment"
-"""The symbol whose address is that of the run's NativeEnvironment: the module's loader gives it."""
 DECLARES = (
-    f"@{ENVIRONMENT} = external global i8",
     "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)",
     "declare i16 @llvm.bswap.i16(i16)",
 )
-"""The symbols that `SkbText` uses."""
+"""The intrinsics that `SkbText` uses."""

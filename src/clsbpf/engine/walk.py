@@ -32,7 +32,7 @@ from ..vm.subset import (
     umod,
     wrap,
 )
-from .clock import advance_clock
+from .clock import begin_packet
 from .walk_state import (
     CLASS_ENTRY,
     CLASS_LIMIT,
@@ -191,7 +191,7 @@ def walk_pcap(state: int) -> int:
         load_i64(state + State.LENGTH_AT),
         load_i64(state + State.SMALLER_IS_CAPTURED),
         keeps_packets(state),
-        load_i64(state + State.TICKS),
+        load_i64(state + State.WATCHES),
     )
 
 
@@ -246,7 +246,7 @@ def walk_records(
     length_at: int,
     either: int,
     keeps: int,
-    clock: int,
+    watched: int,
 ) -> int:
     """The walk over records; what its callers give as constants, LLVM takes out of the loop."""
     cursor = load_i64(state + State.CURSOR)
@@ -287,8 +287,8 @@ def walk_records(
             stop = stop_before(state)
             if stop:
                 break
-        if clock:
-            advance_clock(clock, seconds * NS + fraction * fraction_ns)
+        if watched:
+            begin_packet(state, seconds * NS + fraction * fraction_ns)
         captured = captured if captured < snap_limit else snap_limit
         length = length if length > captured else captured
         outcome = decide(state, minimum, untags, frame, captured, length)
@@ -379,7 +379,7 @@ def walk_pcapng(state: int) -> int:
     minimum = load_i64(state + State.MINIMUM)
     untags = load_i64(state + State.UNTAG)
     keeps = keeps_packets(state)
-    clock = load_i64(state + State.TICKS)
+    watched = load_i64(state + State.WATCHES)
     packets = 0
     total = 0
     truncated = 0
@@ -427,11 +427,11 @@ def walk_pcapng(state: int) -> int:
             stop = stop_before(state)
             if stop:
                 break
-        if (keeps or clock) and kind != SIMPLE_PACKET:
+        if (keeps or watched) and kind != SIMPLE_PACKET:
             high = read_u32(cursor + 12, swapped)
             time = time_of(port, wrap(high << 32) | read_u32(cursor + 16, swapped))
-        if clock:
-            advance_clock(clock, time)
+        if watched:
+            begin_packet(state, time)
         captured = captured if captured < snap_limit else snap_limit
         length = length if length > captured else captured
         outcome = decide(state, minimum, untags, cursor + start, captured, length)

@@ -113,6 +113,27 @@ class State(Layout):
     MINIMUM = enum.auto()
     """Frames shorter than this on the wire reach no filter."""
     SCRATCH = enum.auto()
+    # what programs ask the environment
+    ENVIRONMENT = enum.auto()
+    """The run's NativeEnvironment."""
+    WATCHES = enum.auto()
+    """Does somebody look at the time, so that walks tell it packet by packet?"""
+    TIME = enum.auto()
+    """The packet's time (ns), where somebody looks."""
+    # extended programs: the packet where they may write it, and what they leave in it
+    PACKET = enum.auto()
+    """Memory for a packet, with room before it."""
+    OWNED = enum.auto()
+    """Is the packet there (or in memory of Python's), rather than where it was captured?"""
+    SKB = enum.auto()
+    """The NativeSkb, where Python must find it."""
+    COLUMNS = enum.auto()
+    """Arrays for the fields of the packet that programs may write (`Column` cells)."""
+    COLUMN_COUNT = enum.auto()
+    DELIVERS = enum.auto()
+    """Does somebody take what programs redirect?"""
+    RUNNING = enum.auto()
+    """The number of the filter whose program runs, for Python."""
     # what actions need
     TICKS = enum.auto()
     """The memory of the clock that packets' times advance, or 0."""
@@ -149,6 +170,19 @@ class State(Layout):
     """Records that begin here or behind are not wanted."""
     BUFFER = enum.auto()
     BUFFER_BYTES = enum.auto()
+
+
+class Column(Layout):
+    """One column of fields, a row a packet."""
+
+    ARRAY = enum.auto()
+    FIELD = enum.auto()
+    """Where in the NativeSkb the field is."""
+    BYTES = enum.auto()
+    """4 or 8."""
+
+
+COLUMN_BYTES = 8 * len(Column)
 
 
 class Cells:

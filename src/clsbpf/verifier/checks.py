@@ -19,6 +19,7 @@ from .values import (
     CTX,
     MAP_VALUE,
     NOT_INIT,
+    PACKET,
     PACKETS,
     SCALAR,
     SOCKETS,
@@ -87,6 +88,8 @@ def _access(v: Walk, register: int, off: int, size: int, write: bool, signed: bo
             v.pointer_kinds[at] = reg.kind
         elif before != reg.kind and (before in _ONE_KIND or reg.kind in _ONE_KIND):
             raise Refused("two-kinds", "same insn cannot be used with different pointers", register, errno=22)
+        elif reg.kind == PACKET:
+            v.pointer_kinds[at] = PACKET  # who asks what is written must hear of the packet
 
     return check
 

@@ -58,6 +58,7 @@ class NativeEnvironment(ctypes.Structure):
         ("tail_calls", ctypes.c_uint64),
         ("stack_low", ctypes.c_uint64),
         ("stack_high", ctypes.c_uint64),
+        ("packet", ctypes.c_uint64),
     )
 
 
@@ -98,6 +99,8 @@ class EnvironmentAt(enum.IntEnum):
     """What native code says before it calls Python: from where on the frames of the program are."""
     STACK_HIGH = 992
     """The end of the first of them."""
+    PACKET = 1000
+    """The number of the packet, for the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +153,6 @@ class Environment:
     def __init__(self, *, seed: int = 0, cpu: int = 0, ktime_ns: int = 0, net: Net | None = None) -> None:
         self.native = NativeEnvironment(seed & 0xFFFFFFFFFFFFFFFF, cpu, ktime_ns)
         self.net = net if net is not None else Net()
-        self.packet = 0
         self.trace: list[TraceLine] = []
         self.on_trace: Callable[[TraceLine], None] | None = None
         self.asked: Counter[str] = Counter()
@@ -167,6 +169,15 @@ class Environment:
     def address(self) -> int:
         """The address of the NativeEnvironment, good while this object lives."""
         return ctypes.addressof(self.native)
+
+    @property
+    def packet(self) -> int:
+        """The number of the packet that programs run on."""
+        return int(self.native.packet)
+
+    @packet.setter
+    def packet(self, number: int) -> None:
+        self.native.packet = number
 
     @staticmethod
     def at(address: int) -> Environment:

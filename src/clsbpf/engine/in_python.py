@@ -1,0 +1,226 @@
+"""What does Python do while a native walk is under way?  What native code cannot, at the packet it is about.
+
+Some helpers' bodies are Python (what they ask no number answers), some kinds of actions are, and packets that
+go elsewhere go through Python.  Native code calls it there and then, so the order of things is that of the
+classifier, whoever looks.  (To record such packets and finish them later would be no faster for them, and
+the order could then be observed: by shared maps, by clocks, by filters of another device.)
+
+`Assistant` has what such calls need: the packet as an object at a known place, which program runs, whom it
+can be sent to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import weakref
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..skb import Skb
+from ..tc.result import ClassifyResult
+from ..vm.environment import Redirect
+from ..vm.native_calls import raise_pending
+from ..vm.native_memory import NativeMemory, maps_of
+from ..vm.native_program import code_in_use
+from ..vm.native_skb import NativeSkb, fill, take_back
+from ..vm.subset import external
+from .walk_state import State
+
+if TYPE_CHECKING:
+    from ..tc.actions.action import AnyAction
+    from ..vm.environment import Environment
+    from ..vm.link import LinkedProgram
+    from .delivery import Courier
+    from .plan import Plan
+    from .walk_state import Cells
+
+
+class WalkSkb(NativeSkb):
+    """The skb of a walk.  Its bytes are wherever native code has them; `buffer` is a copy of those, made when
+    somebody asks, until one is given that holds them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pinned = None
+        self.short = 0
+        self._own: bytearray | None = None
+
+    @property
+    def buffer(self) -> bytearray:
+        """The packet's buffer, from `head_ptr` to `end_ptr`."""
+        if (
+            self._own is not None
+            and self.pinned is not None
+            and self.head_ptr == ctypes.addressof(self.pinned)
+        ):
+            return self._own
+        first = min(self.data_ptr, self.data_ptr + self.mac_off)
+        captured = ctypes.string_at(first, self.data_end_ptr - first)
+        made = bytearray(self.end_ptr - self.head_ptr)
+        made[first - self.head_ptr : self.data_end_ptr - self.head_ptr] = captured
+        return made
+
+    @buffer.setter
+    def buffer(self, made: bytearray) -> None:
+        self._own = made
+
+
+class Running:
+    """What `Environment.running` is during a walk: made anew for each program that a packet meets."""
+
+    def __init__(self, assistant: Assistant) -> None:
+        self._assistant = assistant
+        self._for: tuple[int, int] | None = None
+        self.skb = assistant.skb
+        self.profile = assistant.plan.profile
+        self._renew()
+
+    def _renew(self) -> None:
+        self._task: Any = None
+        self._sockets: dict[int, Any] = {}
+        self._kept: list[object] = []
+        self._memory: Any = None
+
+    def _look(self) -> None:
+        assistant = self._assistant
+        now = assistant.environment.packet, assistant.state[State.RUNNING]
+        if now != self._for:
+            self._for = now
+            self._renew()
+
+    @property
+    def program(self) -> str:
+        """The name of the filter's program."""
+        linked = self._assistant.program
+        return linked.name if linked is not None else ""
+
+    @property
+    def task(self) -> Any:
+        """As in `environment._Running`."""
+        self._look()
+        return self._task
+
+    @task.setter
+    def task(self, task: Any) -> None:
+        self._look()
+        self._task = task
+
+    @property
+    def sockets(self) -> dict[int, Any]:
+        """As in `environment._Running`."""
+        self._look()
+        return self._sockets
+
+    @property
+    def kept(self) -> list[object]:
+        """As in `environment._Running`."""
+        self._look()
+        return self._kept
+
+    @property
+    def memory(self) -> Any:
+        """What the program may touch."""
+        self._look()
+        if self._memory is None:
+            linked = self._assistant.program
+            maps = maps_of(linked) if linked is not None else ()
+            self._memory = NativeMemory(self._assistant.environment, self.skb, maps)
+        return self._memory
+
+    @memory.setter
+    def memory(self, memory: Any) -> None:
+        self._look()
+        self._memory = memory
+
+
+_ASSISTANTS: weakref.WeakValueDictionary[int, Assistant] = weakref.WeakValueDictionary()
+
+
+class Assistant:
+    """Python's side of a walk; `state` are the walk's cells, by whose address native code names it."""
+
+    def __init__(self, plan: Plan, state: Cells, courier: Courier) -> None:
+        self.plan = plan
+        self.state = state
+        self.courier = courier
+        self.environment: Environment = plan.environment
+        self.skb = WalkSkb()
+        state[State.SKB] = ctypes.addressof(self.skb)
+        self.running = Running(self)
+        _ASSISTANTS[state.address] = self
+
+    @property
+    def program(self) -> LinkedProgram | None:
+        """The program that runs."""
+        return self.plan.filters[self.state[State.RUNNING]].program.linked
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """While native code runs; what went wrong in Python meanwhile is raised at the end."""
+        environment = self.environment
+        before = environment.running
+        environment.running = self.running  # type: ignore[assignment]
+        environment.native.skb = ctypes.addressof(self.skb)
+        try:
+            with code_in_use():
+                yield
+            raise_pending()
+        finally:
+            environment.end(before)
+
+    def begin(self) -> None:
+        """Something is sent elsewhere, or an action is done: which packet is it about?"""
+        self.courier.begin(self.environment.packet, self.state[State.TIME], self.plan.view.link.number)
+
+    def deliver(self, skb: Skb, ifindex: int, flags: int) -> int:
+        """`Courier.deliver`, for bpf_clone_redirect."""
+        self.begin()
+        return self.courier.deliver(skb, ifindex, flags)
+
+    def take(self) -> Skb:
+        """The packet as it is now, with a buffer of its own and `data` where the hook has it."""
+        native = self.skb
+        skb = Skb(bytearray(), 0, 0, 0, 0, 0, 0)
+        take_back(native, skb, release=False)
+        skb.buffer = bytearray(skb.buffer)
+        skb.at_ingress = bool(native.at_ingress)
+        skb.ifindex, skb.ingress_ifindex = native.ifindex, native.ingress_ifindex
+        skb.hatype, skb.wire_len = native.hatype, native.wire_len
+        if skb.at_ingress:
+            skb.pull(skb.mac_len)
+        return skb
+
+    def put(self, skb: Skb) -> None:
+        """The packet is this from now on."""
+        if skb.at_ingress:
+            skb.push(skb.mac_len)
+        self.skb.tunnel = self.skb.trans_set = 0
+        fill(skb, self.skb, self.environment.address)
+        self.state[State.OWNED] = 1
+
+    def act(self, action: AnyAction) -> int:
+        """Do an action to the packet; its answer."""
+        self.begin()
+        skb = self.take()
+        answer = action.act(skb, ClassifyResult())
+        self.put(skb)
+        return answer
+
+
+@external
+def redirect_in_python(state: int, skb: int, ifindex: int, flags: int) -> int:
+    """`Courier.redirect`: the packet goes to another device."""
+    assistant = _ASSISTANTS[state]
+    assistant.begin()
+    target = Redirect(ifindex, flags, bytes(assistant.environment.native.redirect_next_hop)[:20])
+    assistant.courier.redirect(assistant.take(), target)
+    return 0
+
+
+@external
+def act_in_python(state: int, number: int) -> int:
+    """The action that is `number` of the plan's records, done to the packet."""
+    assistant = _ASSISTANTS[state]
+    assert assistant.plan.records is not None
+    return assistant.act(assistant.plan.records.held[number])
