@@ -30,6 +30,8 @@ def daemon(devices: tuple[str, ...], socket: str | None, state: str | None, prof
     \b
     clsbpf daemon --dev lab0 --dev lab1 &
     clsbpf tc qdisc add dev lab0 clsact
+
+    What was done is there again at the next start.  It ends at SIGINT or SIGTERM.
     """
     from ..daemon.address import socket_path
     from ..daemon.listener import listening
@@ -45,7 +47,7 @@ def daemon(devices: tuple[str, ...], socket: str | None, state: str | None, prof
         if state != "none":
             from ..daemon.state import default_directory, kept
 
-            stack.enter_context(kept(host, Path(state) if state else default_directory()))
+            stack.enter_context(kept(host, Path(state) if state else default_directory(path)))
         for name in devices:
             if host.network.device(name) is None:
                 host.network.add_device(name)

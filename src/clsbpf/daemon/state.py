@@ -48,6 +48,7 @@ from ..tccmd.perform import perform
 from ..tccmd.request import ObjectSource
 from ..tccmd.saved import requests
 from ..tccmd.saved.words import Said, line_of
+from .address import ENVIRONMENT, socket_path
 from .host import Host, Process
 from .listener import locked
 from .objects import kept_calls, restore_calls
@@ -78,10 +79,14 @@ def open_directory(path: Path) -> None:
         raise ClsbpfError(f"{path}: must be yours alone (mode 0700), for what is kept there is run")
 
 
-def default_directory() -> Path:
-    """$XDG_STATE_HOME/clsbpf."""
+def default_directory(socket: Path) -> Path:
+    """$XDG_STATE_HOME/clsbpf, and in it a directory for each socket that is not the user's default one."""
     home = os.environ.get("XDG_STATE_HOME")
-    return (Path(home) if home else Path.home() / ".local" / "state") / "clsbpf"
+    directory = (Path(home) if home else Path.home() / ".local" / "state") / "clsbpf"
+    others = {name: value for name, value in os.environ.items() if name != ENVIRONMENT}
+    if socket == socket_path(None, others):
+        return directory
+    return directory / hashlib.sha256(os.fsencode(socket.absolute())).hexdigest()[:16]
 
 
 @dataclass(slots=True)
