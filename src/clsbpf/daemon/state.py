@@ -42,6 +42,8 @@ from ..netlink.schema import Rtm, Tca
 from ..netlink.tcmsg import TcMsg, tc_message
 from ..tc import ids
 from ..tc.filter import Filter
+from ..tc.qdiscs.htb import Htb
+from ..tc.qdiscs.qdisc import walk_qdiscs
 from ..tccmd.batch import read_batch
 from ..tccmd.command import parse_command
 from ..tccmd.perform import perform
@@ -259,20 +261,17 @@ class State:
         """Qdiscs and classes, each after what it is in."""
         network = self.host.network
         request = _dump_request(Rtm.GETQDISC, TcMsg(0, device.ifindex))
-        found = [
-            m for m in dump_qdiscs(network, request) if TcMsg.decode(m.payload).ifindex == device.ifindex
-        ]
-        made = [requests.qdisc_request(message) for message in found]
-        classes = dump_classes(network, _dump_request(Rtm.GETTCLASS, TcMsg(0, device.ifindex)))
-        made += [requests.class_request(message) for message in classes]
-        waiting = [each for each in made if each is not None]
-        there = {ids.TC_H_ROOT, ids.TC_H_CLSACT}
-        while waiting:
-            ready = [each for each in waiting if _parent(each) in there] or waiting
-            for each in ready:
-                there.add(TcMsg.decode(each.payload).handle)
-                yield self._line(each)
-            waiting = [each for each in waiting if each not in ready]
+        dumped = [(TcMsg.decode(m.payload), m) for m in dump_qdiscs(network, request)]
+        qdiscs = {header.handle: m for header, m in dumped if header.ifindex == device.ifindex}
+        dump = dump_classes(network, _dump_request(Rtm.GETTCLASS, TcMsg(0, device.ifindex)))
+        classes = {TcMsg.decode(m.payload).handle: m for m in dump}
+        for root in filter(None, (device.root, device.ingress)):
+            for qdisc in walk_qdiscs(root):
+                made = [requests.qdisc_request(qdiscs[qdisc.handle])] if qdisc.handle else []
+                if isinstance(qdisc, Htb):
+                    inner_first = sorted(qdisc.walk(), key=lambda class_: -class_.level)
+                    made += [requests.class_request(classes[class_.classid]) for class_ in inner_first]
+                yield from (self._line(each) for each in made if each is not None)
 
     def _standalone_actions(self, wanted: dict[int, LoadedProgram]) -> Iterator[str]:
         """Actions that are there without a filter's holding them."""
@@ -517,10 +516,6 @@ def _chain(place: Place, index: int) -> Message:
         else TcMsg(0, place.device.ifindex, 0, place.parent)
     )
     return tc_message(Rtm.NEWCHAIN, header, [nla.u32(Tca.CHAIN, index)], flags=requests.CREATE)
-
-
-def _parent(request: Message) -> int:
-    return TcMsg.decode(request.payload).parent
 
 
 def _replace(path: Path, content: bytes) -> None:

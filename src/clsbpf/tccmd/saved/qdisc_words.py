@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from ...netlink.attr import Attr
-from ...netlink.qdisc import HtbGlob, HtbOpt, LinkLayer, RateSpec, TcaHtb, decode_fifo, decode_prio
-from ..rates import transmit_size, transmit_ticks
+from ...netlink.qdisc import (
+    HtbGlob,
+    HtbOpt,
+    LinkLayer,
+    RateSpec,
+    SizeSpec,
+    TcaHtb,
+    TcaStab,
+    decode_fifo,
+    decode_prio,
+)
+from ..rates import format_linklayer, transmit_size, transmit_ticks
 from .action_words import Unsayable, by_type
 
 _NEAR = 256
@@ -60,6 +70,18 @@ def _prio(options: Attr) -> Iterator[str]:
 
 def _fifo(options: Attr) -> Iterator[str]:
     yield from ("limit", str(decode_fifo(options.payload)))
+
+
+def size_table(stab: Attr) -> Iterator[str]:
+    """The words of TCA_STAB, which stand before the kind."""
+    spec = SizeSpec.decode(by_type(stab.attrs())[TcaStab.BASE].payload)
+    yield "stab"
+    numbers = {"mtu": spec.mtu, "tsize": spec.tsize, "mpu": spec.mpu, "overhead": spec.overhead}
+    for name, value in numbers.items():
+        if value:
+            yield from (name, str(value))
+    if spec.linklayer:
+        yield from ("linklayer", format_linklayer(spec.linklayer))
 
 
 QDISCS: dict[str, Callable[[Attr], Iterator[str]]] = {

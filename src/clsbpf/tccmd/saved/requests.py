@@ -16,10 +16,11 @@ from ...netlink import attr as nla
 from ...netlink.act import BITFIELD32, GEN, POLICE_TBF, RATESPEC, TcaAct, TcaActBpf, TcaPolice, TcaRoot
 from ...netlink.attr import Attr, encode_attrs, iter_attrs
 from ...netlink.message import NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, Message
-from ...netlink.qdisc import HTB_PROTOCOL, HtbGlob, HtbOpt, TcaHtb
+from ...netlink.qdisc import HTB_PROTOCOL, HtbGlob, HtbOpt, SizeSpec, TcaHtb, TcaStab
 from ...netlink.schema import ClsFlag, Rtm, Tca, TcaBpf
 from ...netlink.tcmsg import TCMSG_LEN, TcMsg, tc_message
 from ..act.police import transmit_ticks
+from ..size_table_words import stab_attr
 
 CREATE = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL
 """The flags of tc's `add`."""
@@ -35,6 +36,12 @@ def qdisc_request(message: Message) -> Message | None:
     kept = [attr for attr in kept if attr.type != Tca.OPTIONS or attr.payload]
     if attrs[Tca.KIND].string == "htb":
         kept = [_htb(attr) if attr.type == Tca.OPTIONS else attr for attr in kept]
+    elif attrs[Tca.KIND].string == "pfifo_fast":
+        kept = [attr for attr in kept if attr.type != Tca.OPTIONS]  # it has none to be asked for
+    if Tca.STAB in attrs:
+        # A reply has the description of a size table only: the table is made again, as tc makes it.
+        base = next(attr for attr in attrs[Tca.STAB].attrs() if attr.type == TcaStab.BASE)
+        kept.append(stab_attr(SizeSpec.decode(base.payload)))
     made = TcMsg(0, header.ifindex, header.handle, header.parent)
     return tc_message(Rtm.NEWQDISC, made, kept, flags=CREATE)
 

@@ -23,7 +23,7 @@ from ..ids import CLSACT_EGRESS, CLSACT_INGRESS, TC_H_ROOT, format_classid, form
 from ..request import ObjectSource
 from ..words import BLANKS
 from .action_words import KINDS, Unsayable, by_type, tail
-from .qdisc_words import CLASSES, QDISCS
+from .qdisc_words import CLASSES, QDISCS, size_table
 from .same import canonical
 
 
@@ -119,6 +119,8 @@ def _qdisc(request: Message, said: Said) -> Iterator[str]:
             yield from (word, str(attrs[number].u32))
     if kind not in ("clsact", "ingress"):
         yield from (*_parent(header), "handle", format_classid(header.handle))
+    if Tca.STAB in attrs:
+        yield from size_table(attrs[Tca.STAB])
     yield kind
     if Tca.OPTIONS in attrs:
         yield from _known(QDISCS, kind)(attrs[Tca.OPTIONS])
