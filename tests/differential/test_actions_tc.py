@@ -103,6 +103,20 @@ def test_lines_and_listings(judge: TcJudge) -> None:
         same(line, judge.run(*words), ours.run(words))
 
 
+def test_a_listing_of_many_is_in_as_many_messages(judge: TcJudge) -> None:
+    """tc counts the actions of each message, so it shows how much the kernel puts in one."""
+    ours = Ours(judge)
+    for first in range(1, 401, 25):
+        line = "actions add " + " ".join(
+            f"action mirred egress mirror dev v1 index {index}" for index in range(first, first + 25)
+        )
+        same(line, judge.run(*line.split()), ours.run(line.split()))
+    for line in ("actions ls action mirred", "-j actions ls action mirred", "-br actions ls action mirred"):
+        theirs = judge.run(*line.split())
+        same(line, theirs, ours.run(line.split()))
+        assert theirs.stdout.count("total acts") > 2, line
+
+
 COUNTED = [
     "qdisc add dev v1 clsact",
     "actions add action mirred egress mirror dev lo index 1",

@@ -9,6 +9,7 @@ Mirrors tc_ctl_action() and tc_dump_action() of net/sched/act_api.c.
 from __future__ import annotations
 
 import errno
+import itertools
 from collections.abc import Iterator
 
 from ..engine.actions import Request as ActionsRequest
@@ -28,6 +29,12 @@ from .notify import notify, notify_needed
 from .request import DUMP_ROOM, Datagram, Request
 
 NS_PER_MS = 1_000_000
+
+_FIRST_ROOM = 3776
+"""NLMSG_GOODSIZE, with pages of 4 KiB."""
+
+_DUMP_HEAD = NLMSG_HDRLEN + wire.TCAMSG_LEN + 12
+"""What a message of a dump has beside its actions."""
 
 
 def new_action(network: Network, request: Request) -> list[Datagram]:
@@ -111,6 +118,9 @@ def _flush(network: Network, request: Request) -> list[Datagram]:
 def dump_actions(network: Network, request: Request) -> Iterator[Datagram]:
     """tc_dump_action(): those of one kind, as many in a message (a datagram) as there is room for, or 32.
 
+    tc counts the actions of each message, so it shows how large the kernel makes them: the first two,
+    written before tc has received anything into a buffer of its own, have less room (_FIRST_ROOM).
+
     TCA_ROOT_TIME_DELTA selects those that were used in so many milliseconds.  Where the request does not
     name a kind, there is nothing to show.
     """
@@ -121,7 +131,8 @@ def dump_actions(network: Network, request: Request) -> Iterator[Datagram]:
     large = bool(flags & wire.TCA_ACT_FLAG_LARGE_DUMP_ON)
     terse = bool(flags & wire.TCA_ACT_FLAG_TERSE_DUMP)
     since = network.actions.around.clock.now() - (request.number(TcaRoot.TIME_DELTA) or 0) * NS_PER_MS
-    room = DUMP_ROOM - NLMSG_HDRLEN - wire.TCAMSG_LEN - 12
+    rooms = itertools.chain((_FIRST_ROOM, _FIRST_ROOM), itertools.repeat(DUMP_ROOM))
+    room = next(rooms) - _DUMP_HEAD
     nests: list[Attr] = []
     size = 0
     for action in table:
@@ -134,6 +145,7 @@ def dump_actions(network: Network, request: Request) -> Iterator[Datagram]:
             yield (_dumped(request, nests, large),)
             nest = nla.nest(0, nest.attrs())
             nests, size = [], 0
+            room = next(rooms) - _DUMP_HEAD
         nests.append(nest)
         size += length
     if nests:
