@@ -51,7 +51,7 @@ def test_random_programs() -> None:
 def test_real_programs_with_instructions_changed() -> None:
     random = Random(31)
     compared = 0
-    for name, program in MUTATED.items():
+    for name, program in MUTATED:
         whole = object_spec("O2", name)
         for _ in range(12):
             spec = replace(whole.programs[program], insns=mutated(whole.programs[program].insns, random))
