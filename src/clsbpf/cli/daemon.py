@@ -8,9 +8,18 @@ from pathlib import Path
 
 import click
 
+from ..errors import ClsbpfError
+
 
 @click.command()
 @click.option("--dev", "devices", metavar="NAME", multiple=True, help="A device that there is; repeatable.")
+@click.option(
+    "--driver",
+    "drivers",
+    metavar="DEV=worker",
+    multiple=True,
+    help="A device that offloads filters (skip_sw) to a worker of its own; repeatable.",
+)
 @click.option("--socket", metavar="PATH", help="Where to answer; by default CLSBPF_SOCKET or the user's own.")
 @click.option(
     "--state",
@@ -24,7 +33,13 @@ import click
     show_default=True,
     help="Whose behaviour: current, 4.13.",
 )
-def daemon(devices: tuple[str, ...], socket: str | None, state: str | None, profile: str) -> None:
+def daemon(
+    devices: tuple[str, ...],
+    drivers: tuple[str, ...],
+    socket: str | None,
+    state: str | None,
+    profile: str,
+) -> None:
     """Run an engine that answers on a socket: rtnetlink and bpf(2)-like calls, for `clsbpf tc` and others.
 
     \b
@@ -37,6 +52,7 @@ def daemon(devices: tuple[str, ...], socket: str | None, state: str | None, prof
     from ..daemon.listener import listening
 
     path = socket_path(socket)
+    wanted = {**dict.fromkeys(devices), **dict(map(_driver, drivers))}
     with ExitStack() as stack:
         listener = stack.enter_context(listening(path))
         from ..daemon.host import Host
@@ -48,9 +64,12 @@ def daemon(devices: tuple[str, ...], socket: str | None, state: str | None, prof
             from ..daemon.state import default_directory, kept
 
             stack.enter_context(kept(host, Path(state) if state else default_directory(path)))
-        for name in devices:
-            if host.network.device(name) is None:
-                host.network.add_device(name)
+        for name, driver in wanted.items():
+            there = host.network.device(name) is not None
+            if not there:
+                host.add_device(name, driver=driver)
+            elif driver is not None and host.drivers.get(name) != driver:
+                raise ClsbpfError(f"{name} is kept from before, without the driver {driver} (see --state)")
         server = Server(host, listener)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:
@@ -58,3 +77,11 @@ def daemon(devices: tuple[str, ...], socket: str | None, state: str | None, prof
                 signal.signal(number, lambda number, frame: server.stop())
         click.echo(f"clsbpf daemon: answering on {path}", err=True)
         server.serve()
+
+
+def _driver(text: str) -> tuple[str, str]:
+    """DEV=DRIVER."""
+    name, equals, driver = text.partition("=")
+    if not name or not equals or not driver:
+        raise click.BadParameter(f"{text!r}: what is wanted is DEV=worker", param_hint="--driver")
+    return name, driver

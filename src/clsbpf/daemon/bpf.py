@@ -331,7 +331,7 @@ def _obj_pin(process: Process, call: Call) -> Args:
     if path in process.host.pins:
         raise malformed(f"{path}: there is a pin of that name already", errno.EEXIST)
     process.host.pins.pin(path, found)
-    process.host.changed_pins += 1
+    process.host.changed_beside += 1
     return NOTHING
 
 
@@ -348,7 +348,7 @@ def _unpin(process: Process, call: Call) -> Args:
     if path not in process.host.pins:
         raise malformed(f"{path}: nothing is pinned there", errno.ENOENT)
     process.host.pins.unpin(path)
-    process.host.changed_pins += 1
+    process.host.changed_beside += 1
     return NOTHING
 
 

@@ -33,6 +33,7 @@ from ..netlink.message import (
 )
 from ..netlink.schema import Rtm
 from ..profile import CURRENT, KernelProfile
+from ..tc.offload import OffloadDriver
 from ..vm.link import LinkedProgram
 from ..vm.maps.map import Map
 from . import bpf
@@ -61,8 +62,10 @@ class Host:
         self.sources: weakref.WeakKeyDictionary[LinkedProgram, bpf.Source] = weakref.WeakKeyDictionary()
         """What each program was loaded of."""
         self.portids: set[int] = set()
+        self.drivers: dict[str, str] = {}
+        """Of the devices that have one, what their driver is called."""
         self.actions_changed = 0
-        self.changed_pins = 0
+        self.changed_beside = 0
         self.changed_maps = 0
         """Count changes made from outside, as `Network.changes` does of the network."""
         self.before_answer: Callable[[], None] = lambda: None
@@ -70,12 +73,34 @@ class Host:
         self.done: Callable[[Message], None] = lambda message: None
         """Is given, under the network's lock, each rtnetlink request that may have changed something."""
 
+    def add_device(self, name: str, ifindex: int | None = None, *, driver: str | None = None) -> None:
+        """A device, with the driver of a name; ClsbpfError where the one or the other cannot be."""
+        made = make_driver(driver) if driver is not None else None
+        with self.network.lock:
+            self.network.add_device(name, ifindex, driver=made)
+            self.changed_beside += 1
+            if driver is not None:
+                self.drivers[name] = driver
+
     def take_portid(self, pid: int) -> int:
         """netlink_autobind(): the process's id, for its first socket; a number of its own for a further."""
         with self.network.lock:
             portid = pid if pid > 0 and pid not in self.portids else next(_OWN_PORTIDS)
             self.portids.add(portid)
             return portid
+
+
+DRIVERS = ("worker",)
+"""What a device can be given to offload filters to."""
+
+
+def make_driver(name: str) -> OffloadDriver:
+    """A new driver by name; ClsbpfError lists those that there are."""
+    if name not in DRIVERS:
+        raise ClsbpfError(f"no driver {name!r}; there are: {', '.join(DRIVERS)}")
+    from ..engine.offload_worker import Worker
+
+    return Worker()
 
 
 class Process:

@@ -192,13 +192,13 @@ class State:
             self._journal = None
 
     def _counters(self) -> tuple[int, int]:
-        return self.host.network.changes, self.host.changed_pins
+        return self.host.network.changes, self.host.changed_beside
 
     def _snapshot(self) -> tuple[str, bytes | None]:
         """The batch, and the calls of its programs (None: those that are kept are still right)."""
         wanted: dict[int, LoadedProgram] = {}
         body = [*self._devices(), *self._standalone_actions(wanted), *self._filters(wanted)]
-        kept = f"{sorted(wanted)} {self.host.changed_pins}"
+        kept = f"{sorted(wanted)} {self.host.changed_beside}"
         programs: bytes | None = None
         if kept != self._programs or self._maps_at == -1:
             programs = kept_calls(self.host, [wanted[id] for id in sorted(wanted)])
@@ -253,7 +253,8 @@ class State:
     def _devices(self) -> Iterator[str]:
         network = self.host.network
         for device in network.devices.values():
-            yield f"#!device {device.ifindex} {device.name}"
+            driver = self.host.drivers.get(device.name)
+            yield f"#!device {device.ifindex} {device.name}" + (f" {driver}" if driver else "")
         for device in network.devices.values():
             yield from self._qdiscs(device)
 
@@ -454,9 +455,9 @@ class _Restorer:
         return self._wrong
 
     def _device(self, rest: str) -> None:
-        index, _, name = rest.partition(" ")
+        index, name, *driver = rest.split(" ")
         if self._host.network.device(name) is None:
-            self._host.network.add_device(name, int(index))
+            self._host.add_device(name, int(index), driver=driver[0] if driver else None)
 
     def _load(self, rest: str) -> None:
         if "/" in rest:
