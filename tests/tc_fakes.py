@@ -16,6 +16,7 @@ from typing import Any
 from clsbpf.errors import BytecodeError, NetlinkError
 from clsbpf.profile import CURRENT, V4_13, KernelProfile
 from clsbpf.skb import Skb
+from clsbpf.tc.actions.hardware import FlowStats
 from clsbpf.tc.chain import Block
 from clsbpf.tc.filter import BpfOptions, Classifier, Filter
 from clsbpf.tc.offload import OffloadCommand, OffloadRequest
@@ -104,6 +105,9 @@ class FixedActions:
         return self.answer
 
     def settle(self) -> None:
+        assert not self.destroyed
+
+    def hardware_counted(self, stats: FlowStats, kind: int) -> None:
         assert not self.destroyed
 
     def destroy(self) -> None:

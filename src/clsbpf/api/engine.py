@@ -28,6 +28,7 @@ from ..profile import profile_by_name
 from ..tc.actions.clock import CaptureClock
 from ..tc.actions.surroundings import Surroundings
 from ..tc.chain import Block
+from ..tc.offload import OffloadDriver
 from ..tc.qdiscs.qdisc import Qdisc
 from ..tccmd.batch import BatchLine, at_line, read_batch
 from ..tccmd.command import parse_command
@@ -81,9 +82,19 @@ class Engine:
 
     # devices and tc
 
-    def add_device(self, name: str, ifindex: int | None = None) -> None:
-        """Add a device; ClsbpfError when it cannot have that name or ifindex."""
-        self._network.add_device(name, ifindex)
+    def add_device(
+        self, name: str, ifindex: int | None = None, *, driver: str | OffloadDriver | None = None
+    ) -> None:
+        """Add a device; ClsbpfError when it cannot have that name or ifindex.
+
+        `driver` offloads its filters: "worker", hardware that is a worker of its own, or one of yours
+        (`clsbpf.tc.offload.OffloadDriver`).  Without, filters that are skip_sw are refused.
+        """
+        if isinstance(driver, str):
+            from ..engine.offload_worker import driver_by_name
+
+            driver = driver_by_name(driver)
+        self._network.add_device(name, ifindex, driver=driver)
 
     @property
     def devices(self) -> tuple[str, ...]:

@@ -29,9 +29,11 @@ from ..tc.actions import NO_ACTIONS, Actions
 from ..tc.actions.action import AnyAction, check_control
 from ..tc.actions.estimator import Estimator
 from ..tc.actions.execute import execute
+from ..tc.actions.hardware import FlowStats
 from ..tc.actions.surroundings import NSEC_PER_SEC, Surroundings
 from ..tc.actions.table import ActionTable
 from ..tc.chain import Block
+from ..tc.offload import ActionCommand, ActionDriver, tell_action
 from ..tc.refusal import refusal
 from ..tc.result import ClassifyResult
 from .act import KINDS, AnyKind
@@ -62,6 +64,11 @@ class FilterActions:
     def execute(self, skb: Skb, result: ClassifyResult) -> int:
         """tcf_exts_exec()."""
         return execute(self.actions, skb, result)
+
+    def hardware_counted(self, stats: FlowStats, kind: int) -> None:
+        """tcf_exts_hw_stats_update()."""
+        for action in self.actions:
+            action.hardware_counted(stats, kind)
 
     def settle(self) -> None:
         """The filter stands, and with it what its request said of the actions."""
@@ -170,6 +177,8 @@ class NetActions:
             each.commit()
             if not request.bind:
                 each.settle()
+                if not each.created:
+                    self._offload_change(each.action)
         return made
 
     def _parsed(self, payload: bytes, policy: Policy, highest: int, nest: Attr) -> dict[int, Attr]:
@@ -212,7 +221,11 @@ class NetActions:
             if not request.bind:
                 kind.early(given, exists=True)
                 made.commit = self._replacement(kind, given, held, request, undo)
-        self._check_flags(made, flags, request)
+        if request.bind:
+            _check_flags(made.action)
+        elif made.created:
+            self._offload(made.action)
+            undo.callback(made.action.leave_hardware)
         made.settle = _settings(made.action, attrs)
         return made
 
@@ -251,21 +264,40 @@ class NetActions:
         params = kind.build(given, old, self, rate=request.rate)
         return lambda: old.change(control, params, goto)
 
-    def _check_flags(self, made: Made, flags: ActFlag, request: Request) -> None:
-        """The skips of an action and of its filter must fit; bpf filters pass none down."""
-        action = made.action
-        if request.bind:
-            if action.flags & (ActFlag.SKIP_SW | ActFlag.SKIP_HW):
-                raise NetlinkError(errno.EINVAL, "Mismatch between action and filter offload flags")
-        elif action.skip_sw:
-            # tcf_action_offload_add(): no driver here takes actions without a filter.
+    # hardware
+
+    def _offload(self, action: AnyAction) -> None:
+        """tcf_action_offload_add(): an action that no filter asked for goes to every driver that takes it.
+
+        NetlinkError EINVAL where it is skip_sw and none does.
+        """
+        if not action.skip_hw and KINDS[action.kind].offloadable(action):
+            action.offloaded = tuple(
+                driver for driver in self._drivers() if not tell_action(driver, ActionCommand.REPLACE, action)
+            )
+        if action.skip_sw and not action.offloaded:
             raise refusal(errno.EINVAL, "skip_sw, but no device here offloads actions")
+
+    def _offload_change(self, action: AnyAction) -> None:
+        """What an action has become is told to the drivers that hold it; one that refuses keeps the old."""
+        for driver in action.offloaded:
+            tell_action(driver, ActionCommand.REPLACE, action)
+
+    def _drivers(self) -> list[ActionDriver]:
+        drivers: list[ActionDriver] = []
+        for device in self.network.devices.values():
+            driver = device.driver
+            if isinstance(driver, ActionDriver):
+                drivers.append(driver)
+        return drivers
 
     # replies
 
     def ask_hardware(self, action: AnyAction) -> None:
         """tcf_action_update_hw_stats(): from now on what is told of the action has hardware's counters."""
         if KINDS[action.kind].offloadable(action):
+            for driver in action.offloaded:
+                tell_action(driver, ActionCommand.STATS, action)
             action.tells_hw_stats = True
 
     def dump(
@@ -283,7 +315,7 @@ class NetActions:
                     drops=action.counters.drops,
                     overlimits=action.counters.overlimits,
                     rates=action.rates(),
-                    hardware=True,
+                    hardware=(action.told_by_hardware.bytes, action.told_by_hardware.packets),
                 ),
             ),
         ]
@@ -296,10 +328,10 @@ class NetActions:
         if action.hw_stats != wire.HW_STATS_ANY:
             attrs.append(_bitfield32(TcaAct.HW_STATS, action.hw_stats, wire.HW_STATS_ANY))
         if action.tells_hw_stats:
-            attrs.append(_bitfield32(TcaAct.USED_HW_STATS, 0, wire.HW_STATS_ANY))
+            attrs.append(_bitfield32(TcaAct.USED_HW_STATS, action.used_hw_stats, wire.HW_STATS_ANY))
         if action.flags:
             attrs.append(_bitfield32(TcaAct.FLAGS, action.flags, action.flags))
-        attrs.append(nla.u32(TcaAct.IN_HW_COUNT, 0))
+        attrs.append(nla.u32(TcaAct.IN_HW_COUNT, len(action.offloaded)))
         attrs.append(nla.nest(TcaAct.OPTIONS, self.options(action, holders=holders)))
         return attrs
 
@@ -352,6 +384,12 @@ def parse_action(action: Attr, remark: Remark) -> dict[int, Attr]:
 
 def _inside(attr: Attr) -> int:
     return attr.offset + NLA_HDRLEN if attr.offset >= 0 else 0
+
+
+def _check_flags(action: AnyAction) -> None:
+    """The skips of an action and of its filter must fit; bpf filters pass none down."""
+    if action.skip_sw or action.skip_hw:
+        raise NetlinkError(errno.EINVAL, "Mismatch between action and filter offload flags")
 
 
 def _settings(action: AnyAction, attrs: dict[int, Attr]) -> Callable[[], None]:

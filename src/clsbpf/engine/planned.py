@@ -59,6 +59,8 @@ class PlannedFilter:
             return "its program sees other packets than the kernel's"
         if program.linked is not None and program.linked.verified is None:
             return "its program was not verified: it is one for the checked interpreter"
+        if self.filter.hardware:
+            return "a driver's worker decides in its stead"
         if not self.has_actions:
             return None
         from .act_native import obstacle

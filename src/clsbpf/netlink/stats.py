@@ -29,17 +29,17 @@ def encode_stats(
     drops: int = 0,
     overlimits: int = 0,
     rates: tuple[int, int] | None = None,
-    hardware: bool = False,
+    hardware: tuple[int, int] | None = None,
 ) -> list[Attr]:
     """The attributes; `rates` are an estimator's bytes and packets a second.
 
-    `hardware`: actions tell what hardware counted, too, which here is nothing.
+    `hardware`: the bytes and packets that hardware counted, which actions tell apart as well.
     """
     attrs = [nla.binary(TcaStats.BASIC, _BASIC.pack(size, packets & U32))]
     if packets > U32:
         attrs.append(nla.u64(TcaStats.PKT64, packets))
-    if hardware:
-        attrs.append(nla.binary(TcaStats.BASIC_HW, _BASIC.pack(0, 0)))
+    if hardware is not None:
+        attrs.append(nla.binary(TcaStats.BASIC_HW, _BASIC.pack(hardware[0], hardware[1] & U32)))
     if rates is not None:
         attrs.append(nla.binary(TcaStats.RATE_EST, _RATE_EST.pack(min(rates[0], U32), rates[1] & U32)))
         if rates[0] > U32:

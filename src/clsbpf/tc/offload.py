@@ -23,7 +23,7 @@ from __future__ import annotations
 import enum
 import errno
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -33,6 +33,7 @@ from .refusal import refusal
 from .result import ClassifyResult
 
 if TYPE_CHECKING:
+    from .actions.action import AnyAction
     from .filter import Classifier, Filter
 
 _log = logging.getLogger(__name__)
@@ -69,7 +70,8 @@ class OffloadRequest:
     """struct tc_cls_bpf_offload with its tc_cls_common_offload: one command to a driver.
 
     `filter` is the one to add, the one to put in the place of `old` (REPLACE only), to take out, or to
-    count.  `filter.program`, `.actions`, `.name`, `.direct_action` and `.gen_flags` are what it is.
+    count.  `filter.program`, `.actions`, `.name`, `.direct_action` and `.gen_flags` are what it is; STATS is
+    answered by `filter.actions.hardware_counted`.
     """
 
     command: OffloadCommand
@@ -102,6 +104,39 @@ class DecidingDriver(Protocol):
     def decide(self, each: Filter, skb: Skb, result: ClassifyResult) -> int | None:
         """What a filter in this hardware makes of a packet of its device: as `filter.decide`."""
         ...
+
+
+class ActionCommand(enum.Enum):
+    """enum offload_act_command."""
+
+    REPLACE = 0
+    DESTROY = 1
+    STATS = 2
+
+
+@runtime_checkable
+class ActionDriver(Protocol):
+    """A driver that takes actions by themselves, too (TC_SETUP_ACT)."""
+
+    def setup_act(self, command: ActionCommand, action: AnyAction) -> int:
+        """Take an action, or what it has become; let it go; tell its counters.  As `setup_tc`."""
+        ...
+
+
+def tell_action(driver: ActionDriver, command: ActionCommand, action: AnyAction) -> int:
+    """tcf_action_offload_cmd(), for one driver: 0, or the errno of its refusal."""
+    return _asked(lambda: driver.setup_act(command, action), f"{command.name.lower()} an action")
+
+
+def _asked(ask: Callable[[], int], what: str) -> int:
+    """What a driver answers, be it by an exception."""
+    try:
+        return ask()
+    except ClsbpfError as refused:
+        return refused.errno or errno.EIO
+    except Exception:  # a driver may be anybody's, and a request is always answered
+        _log.exception("the driver failed to %s", what)
+        return errno.EIO
 
 
 def should_offload(driver: OffloadDriver | None, gen_flags: int) -> bool:
@@ -249,13 +284,7 @@ class Offload:
         request = OffloadRequest(
             command, classifier.chain.index, classifier.prio, classifier.protocol, about, old
         )
-        try:
-            return driver.setup_tc(request)
-        except ClsbpfError as refused:
-            return refused.errno or errno.EIO
-        except Exception:  # a driver may be anybody's, and a request is always answered
-            _log.exception("the driver failed to %s a filter", command.name.lower())
-            return errno.EIO
+        return _asked(lambda: driver.setup_tc(request), f"{command.name.lower()} a filter")
 
 
 def _skips(each: Filter) -> int:

@@ -6,6 +6,7 @@ OK: a match without actions accepts the packet into its class.
 - `action`: one action, what all kinds have in common
 - `table`: the actions of a kind by index, shared by reference and bind counts
 - `execute`: a packet meets a list of actions
+- `hardware`: counters of a driver's
 - `surroundings`: the clock, random numbers and other devices, injected
 - one file a kind: `gact`, `mirred`, …
 """
@@ -20,6 +21,7 @@ from ..result import ClassifyResult
 
 if TYPE_CHECKING:
     from ..chain import Block
+    from .hardware import FlowStats
 
 
 class Actions(Protocol):
@@ -31,6 +33,10 @@ class Actions(Protocol):
 
     def settle(self) -> None:
         """The filter stands: what its request said of actions that were there before holds from now on."""
+        ...
+
+    def hardware_counted(self, stats: FlowStats, kind: int) -> None:
+        """tcf_exts_hw_stats_update(): a driver tells what its device counted since, for each action."""
         ...
 
     def destroy(self) -> None:
@@ -49,6 +55,9 @@ class NoActions:
 
     def settle(self) -> None:
         """Nothing was said."""
+
+    def hardware_counted(self, stats: FlowStats, kind: int) -> None:
+        """Nothing counts."""
 
     def destroy(self) -> None:
         """Nothing is held."""

@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from ...errors import NetlinkError
 from ...skb import Skb
 from ..act import TC_ACT_EXT_VAL_MASK, TC_ACT_GOTO_CHAIN, TcAct, as_answer, ext_value, is_goto_chain
+from ..offload import ActionCommand, ActionDriver, tell_action
 from ..result import ClassifyResult
 from .estimator import Estimator
+from .hardware import FlowStats, counts_in_hardware
 from .memory import NEVER, ActionMemory
 from .surroundings import Surroundings
 
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
 FLAG_NO_PERCPU_STATS = 1 << 0
 FLAG_SKIP_HW = 1 << 1
 FLAG_SKIP_SW = 1 << 2
-HW_STATS_ANY = 3
+HW_STATS_IMMEDIATE, HW_STATS_DELAYED = 1, 2
+HW_STATS_ANY = HW_STATS_IMMEDIATE | HW_STATS_DELAYED
 
 P = TypeVar("P")
 
@@ -57,6 +60,14 @@ class Action(Generic[P]):
         self.hw_stats = HW_STATS_ANY
         self.tells_hw_stats = False
         """used_hw_stats_valid: has a dump asked hardware for its counters?"""
+        self.used_hw_stats = 0
+        """HW_STATS_*: the kind of counters that hardware has of it."""
+        self.offloaded: tuple[ActionDriver, ...] = ()
+        """The drivers that hold it by itself, without a filter."""
+        self.in_hardware = FlowStats()
+        """What hardware has counted and not told yet."""
+        self.told_by_hardware = FlowStats()
+        """bstats_hw: what of the counters hardware has told."""
         self.cookie: bytes | None = None
         self.old_police = False
         """TCA_OLD_COMPAT: was it made by the attribute that policers had before there were actions?"""
@@ -72,6 +83,11 @@ class Action(Generic[P]):
 
     def __repr__(self) -> str:
         return f"<{self.kind} index {self.index} ref {self.references} bind {self.bindings}>"
+
+    @property
+    def skip_hw(self) -> bool:
+        """tc_act_skip_hw(): is it for software only?"""
+        return bool(self.flags & FLAG_SKIP_HW)
 
     @property
     def skip_sw(self) -> bool:
@@ -97,9 +113,16 @@ class Action(Generic[P]):
 
     def release(self) -> None:
         """tcf_action_cleanup(): nobody holds it any more."""
+        self.leave_hardware()
         if self.goto is not None:
             self.goto.block.put_chain(self.goto, by_action=True)
             self.goto = None
+
+    def leave_hardware(self) -> None:
+        """tcf_action_offload_del(): the drivers let it go, whatever they say."""
+        drivers, self.offloaded = self.offloaded, ()
+        for driver in drivers:
+            tell_action(driver, ActionCommand.DESTROY, self)
 
     # what packets count
 
@@ -107,6 +130,9 @@ class Action(Generic[P]):
         """tcf_lastuse_update() and tcf_action_update_bstats(): a packet is here."""
         with self.lock:
             now = self.around.clock.now()
+            if counts_in_hardware():
+                self.in_hardware.add(skb.wire_len, skb.gso_segs or 1, now)
+                return
             if self.estimator is not None:
                 self.estimator.catch_up(now, self.counters.bytes, self.counters.packets)
             self.times.last_use = now
@@ -114,6 +140,25 @@ class Action(Generic[P]):
                 self.times.first = now
             self.counters.bytes += skb.wire_len
             self.counters.packets += skb.gso_segs or 1
+
+    def hardware_counted(self, stats: FlowStats, kind: int) -> None:
+        """tcf_action_update_stats() and what goes with it: hardware tells what it has counted since.
+
+        `kind` is HW_STATS_IMMEDIATE or HW_STATS_DELAYED.
+        """
+        with self.lock:
+            if self.estimator is not None:
+                now = self.around.clock.now()
+                self.estimator.catch_up(now, self.counters.bytes, self.counters.packets)
+            for counted in (self.counters, self.told_by_hardware):
+                counted.bytes += stats.bytes
+                counted.packets += stats.packets
+                counted.drops += stats.drops
+            if stats.packets:
+                self.times.last_use = max(self.times.last_use, stats.last_use)
+                if self.times.first == NEVER:
+                    self.times.first = stats.last_use
+            self.used_hw_stats, self.tells_hw_stats = kind, True
 
     def rates(self) -> tuple[int, int] | None:
         """gen_estimator_read(): bytes and packets a second; None without an estimator."""
@@ -126,7 +171,10 @@ class Action(Generic[P]):
     def dropped(self) -> None:
         """tcf_action_inc_drop_qstats()."""
         with self.lock:
-            self.counters.drops += 1
+            if counts_in_hardware():
+                self.in_hardware.drops += 1
+            else:
+                self.counters.drops += 1
 
     def overlimit(self) -> None:
         """tcf_action_inc_overlimit_qstats()."""
