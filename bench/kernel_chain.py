@@ -198,7 +198,7 @@ class Sender:
         self.count = len(frames)
         self._buffers = [ctypes.create_string_buffer(frame, len(frame)) for frame in frames]
         self._vectors = (Iovec * self.count)(
-            *((ctypes.addressof(buffer), len(buffer)) for buffer in self._buffers)
+            *(Iovec(ctypes.addressof(buffer), len(buffer)) for buffer in self._buffers)
         )
         self._messages = (Message * self.count)()
         for place, message in enumerate(self._messages):

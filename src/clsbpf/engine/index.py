@@ -34,14 +34,16 @@ import numpy.typing as npt
 from ..bpf.check import check
 from ..bpf.classic import CheckedClassic, SockFilter
 from ..bpf.conditions import Test
-from ..bpf.isa import SIZE_BYTES, Alu, Class, Jmp, Mode, Size, class_of, mode_of, size_of
+from ..bpf.isa import Alu, Class, Jmp, class_of
 from ..bpf.paths import CONDITIONAL_K, Outline, Shape, TooMany, outlines, shape_of
 from ..bpf.translate import translate
 from ..bpf.values import Binary, Constant, Length, Load, Value, maximum
 from ..profile import KernelProfile
 from ..tc.chain import ETH_P_ALL
 from ..verifier.program import VerifiedProgram
+from .kinds import KIND_FIELDS
 from .planned import MIN_FILTERS, PlannedFilter
+from .reach import can_wait, reach_of
 from .walk_state import FILTER_SHIFT
 
 MAX_GROUPS = 24
@@ -211,7 +213,7 @@ def build_index(filters: Sequence[PlannedFilter], profile: KernelProfile) -> Ind
         for plan in plans:
             key = tuple([constant if at is None else insns[at].k for at, constant in plan.sources])
             groups[plan.fields].add(key, number)
-    if len(always) * 2 > len(members):
+    if len(always) * 2 > len(members) or tries_are_faster(groups.values(), always, keyed):
         return None
     distinct = {shape: position for position, shape in enumerate(dict.fromkeys(shapes.values()))}
     examples: dict[Shape, CheckedClassic] = {}
@@ -229,57 +231,30 @@ def build_index(filters: Sequence[PlannedFilter], profile: KernelProfile) -> Ind
     )
 
 
-def can_wait(planned: PlannedFilter) -> bool:
-    """Does a return of 0 mean that the filter goes on as if it were not there?
-
-    Under direct action 0 is a verdict, OK; and who draws random numbers is missed when he does not run.
-    """
-    return not planned.filter.direct_action and not planned.has_state
-
-
-def reach_of(programs: Iterable[CheckedClassic]) -> int | None:
-    """How many bytes from `data` on programs may look at; None where that depends on too much.
-
-    It is the same for all programs of a shape.
-    """
-    reach = 0
-    for program in programs:
-        for insn in program.insns:
-            end = reach_of_load(insn, program)
-            if end is None:
-                return None
-            reach = max(reach, end)
-    return reach
+LOOKUP_NS, CANDIDATE_NS, TURN_NS = 6.0, 12.0, 1.5
+"""What a packet takes, roughly: a group; a candidate, called; a filter tried in its turn, inlined."""
+COMMON = 0.4
+"""The share of packets that are candidates for filters which demand no more than a protocol."""
+INLINED_INSNS = 2500
+"""More are not compiled into one function for a gain: that takes seconds."""
 
 
-MSH_MAXIMUM = 4 * 15
-
-
-def reach_of_load(insn: SockFilter, program: CheckedClassic) -> int | None:
-    """The same of one instruction: 0 where it loads nothing from the packet."""
-    kind, mode = class_of(insn.code), mode_of(insn.code)
-    if kind not in (Class.LD, Class.LDX) or mode not in (Mode.ABS, Mode.IND, Mode.MSH):
-        return 0
-    if insn.k > 0x7FFFFFFF:
-        # Ancillary loads read the packet only where a helper does.
-        return 0 if mode == Mode.ABS and insn.k in _PLAIN_ANCILLARY else None
-    end = insn.k + SIZE_BYTES[Size(size_of(insn.code))]
-    if mode == Mode.IND:
-        return end + MSH_MAXIMUM if x_is_header_length(program) else None
-    return end
-
-
-_PLAIN_ANCILLARY = frozenset(
-    0xFFFFF000 + number for number in (0, 4, 8, 20, 24, 28, 32, 36, 40, 44, 48, 56, 60)
-)
-"""SKF_AD_OFF + …: those that are fields of the skb."""
-
-
-@functools.lru_cache(maxsize=4096)
-def x_is_header_length(program: CheckedClassic) -> bool:
-    """Is X never anything but 0 or what LDX MSH loads?"""
-    writes = [insn for insn in program.insns if class_of(insn.code) == Class.LDX or insn.code == Class.MISC]
-    return all(class_of(insn.code) == Class.LDX and mode_of(insn.code) == Mode.MSH for insn in writes)
+def tries_are_faster(
+    groups: Iterable[Group], always: Sequence[int], keyed: Sequence[tuple[int, CheckedClassic, object]]
+) -> bool:
+    """Would few filters that are mostly candidates anyway be faster one after the other (`linear.py`)?"""
+    looked_up = list(groups)
+    wide = {
+        number
+        for group in looked_up
+        if set(group.fields) <= KIND_FIELDS
+        for numbers in group.filters.values()
+        for number in numbers
+    }
+    candidates = len(always) + COMMON * len(wide)
+    size = sum(len(program.insns) for _, program, _ in keyed)
+    in_turn = TURN_NS * (len(keyed) + len(always))
+    return size <= INLINED_INSNS and in_turn < LOOKUP_NS * len(looked_up) + CANDIDATE_NS * candidates
 
 
 # Tables -------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from ..tc.chain import ETH_P_ALL
 from ..tc.filter import Classifier, Filter
 from ..verifier.program import VerifiedProgram
 from ..vm.native_skb import At
+from .kinds import kinds_of
 from .planned import PlannedFilter
 from .view import SkbText
 from .walk_state import FILTER_SHIFT, READ_PAST_SHIFT, UNDECIDED, VERDICT_MASK, VERDICT_SHIFT, State
@@ -91,6 +92,10 @@ class LinearText:
         self.changes_headers = (records is not None and records.ask_python) or (
             extended is not None and bool(extended.writers)
         )
+        self.kinds = None
+        """What filters a packet need not meet; told of a frame before any program may change it."""
+        if extended is None and not self.changes_headers:
+            self.kinds = kinds_of(list(numbered(filters)), text.view.link, profile)
         self.programs: dict[str, VerifiedProgram] = {}
         self._names: dict[tuple[Insn, ...], str] = {}
         self._outcomes: list[tuple[str, str]] = []
@@ -108,6 +113,8 @@ class LinearText:
             chains[planned.chain].setdefault(planned.classifier, []).append((number, planned))
         self.text.place_skb(fixed=self.asks_python)
         self.text.read_frame()
+        if self.kinds is not None:
+            emit(*self.kinds.lines())
         self.text.fill_skb()
         if self.changes_headers:
             emit("%outer.now = alloca i64", "store i64 %outer, ptr %outer.now")
@@ -172,6 +179,14 @@ class LinearText:
         else:
             name = self._names.setdefault(planned.verified.insns, f"program{len(self._names)}")
             self.programs.setdefault(name, planned.verified)
+        mask = self.kinds.masks.get(number) if self.kinds is not None else None
+        if mask is not None:
+            emit(
+                f"%mask{number} = and i32 %kind, {mask}",
+                f"%pass{number} = icmp eq i32 %mask{number}, 0",
+                f"br i1 %pass{number}, label %{following}, label %try{number}",
+                f"try{number}:",
+            )
         emit(f'%r{number} = call i32 @"{name}"(ptr %skb)', f"%w{number} = zext i32 %r{number} to i64")
         base = number + 1 << FILTER_SHIFT
         if each.direct_action:

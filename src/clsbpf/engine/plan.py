@@ -30,7 +30,7 @@ from ..vm.environment import Environment
 from ..vm.jit import NativeModule, compile_module
 from ..vm.lower import lower
 from ..vm.subset import Lowered, module_ir
-from . import view
+from . import kinds, view
 from .flat import ORDINARY, flat_classify
 from .linear import LinearText
 from .planned import MIN_FILTERS, PlannedFilter, planned_filters
@@ -180,7 +180,7 @@ def linear_walk(plan: Plan, walkers: Sequence[Walker]) -> Walk:
     if flat is not None:
         skb = SkbText(plan.view, ORDINARY, "noinline cold nounwind")
     text = LinearText(skb, plan.filters, plan.profile, records=plan.records, extended=extended)
-    parts, declares = [text.definition()], {*view.DECLARES}
+    parts, declares = [text.definition()], {*view.DECLARES, *kinds.DECLARES}
     if flat is not None:
         parts.append(flat[0])
         declares |= flat[1]
