@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-
 from ..bpf.spec import ObjectSpec, ProgramSpec
 from ..daemon.client import Connection
-from ..errors import ClsbpfError, ObjectError, VerifierError
+from ..errors import ClsbpfError, VerifierError
 from ..kernel.calls import KERNEL, Calls
 from ..tccmd.request import ObjectSource
 
@@ -16,15 +13,15 @@ BPFFS = "/sys/fs/bpf"
 
 def load_into_daemon(connection: Connection, source: ObjectSource) -> int:
     """A descriptor of the connection's."""
-    return _load(connection, source, connection.close_fd)
+    return _load(connection, source)
 
 
 def load_into_kernel(source: ObjectSource) -> int:
     """A descriptor of this process's, the caller's to close."""
-    return _load(KERNEL, source, os.close)
+    return _load(KERNEL, source)
 
 
-def _load(calls: Calls, source: ObjectSource, close: Callable[[int], None]) -> int:
+def _load(calls: Calls, source: ObjectSource) -> int:
     if source.pinned:
         return calls.obj_get(_pin(source.path))
     from ..engine.objects import loaded_as, section_program
@@ -34,8 +31,6 @@ def _load(calls: Calls, source: ObjectSource, close: Callable[[int], None]) -> i
 
     spec = loaded_as(read_object(source.path, kfuncs=KFUNCS if calls is not KERNEL else None), source.type)
     program = section_program(spec, source.section, source.program)
-    if program.name not in spec.programs:
-        raise ObjectError(f"{source.path}: no program {program.name!r}")
     try:
         loaded = load(spec, [program.name], calls=calls, pin=True)
     except ClsbpfError:
