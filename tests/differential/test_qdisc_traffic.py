@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from clsbpf import Engine
-from clsbpf.engine.queueing import Queueing
+from clsbpf.engine.queueing import transmit
 from clsbpf.skb import Skb
 from clsbpf.tc.ids import format_classid
 from judges import inside
@@ -199,7 +199,7 @@ def test_a_run_counts_what_the_kernel_counts(judge: TcJudge, tmp_path: Path, nam
     else:
         root = here._network.device("v0").root  # type: ignore[union-attr]
         for packet in FRAMES:
-            Queueing(root).send(Skb.from_frame(packet))
+            transmit(root, Skb.from_frame(packet))
     assert ours(here) == theirs
 
 
@@ -213,9 +213,8 @@ def test_random_policies(judge: TcJudge, tmp_path: Path, seed: int) -> None:
     here = engine(policy, tmp_path)
     device = here._network.device("v0")
     assert device is not None
-    queueing = Queueing(device.root)
     for packet, priority in packets:
         skb = Skb.from_frame(packet)
         skb.priority = priority
-        queueing.send(skb)
+        transmit(device.root, skb)
     assert ours(here) == theirs

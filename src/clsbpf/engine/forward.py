@@ -1,8 +1,8 @@
 """Where packets go that mirred sends to another device.
 
 A packet that goes to a device meets that device's own filters: those of its egress side if it is sent
-out there, those of its ingress side if it is to have come in.  What they let through is handed to
-whoever listens (`Forwarding.deliver`); nothing more becomes of it here.
+out there, and then its root qdisc; those of its ingress side if it is to have come in.  What they let
+through is handed to whoever listens (`Forwarding.deliver`); nothing more becomes of it here.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from ..skb import Skb
 from ..tc.act import TcAct
 from ..tc.actions.surroundings import Sent
 from ..tc.result import ClassifyResult
+from .queueing import transmit
 
 if TYPE_CHECKING:
     from .devices import Device, Network
@@ -37,7 +38,7 @@ class Forwarding:
         self.deliver = deliver
 
     def forward(self, skb: Skb, ifindex: int, *, ingress: bool) -> Sent:
-        """dev_queue_xmit() and netif_receive_skb(), as far as the device's filters."""
+        """dev_queue_xmit() and netif_receive_skb(), as far as the device's filters and qdiscs."""
         device = self._network.devices.get(ifindex)
         if device is None:
             return Sent.IMPOSSIBLE
@@ -49,6 +50,10 @@ class Forwarding:
                 return Sent.DROPPED
             if answer in _GONE:
                 return Sent.TAKEN
+        if not ingress and device.root.handle:
+            passage = transmit(device.root, skb)
+            if passage.dropped:
+                return Sent.TAKEN if passage.stolen else Sent.DROPPED
         self.deliver(device, skb, ingress)
         return Sent.TAKEN
 

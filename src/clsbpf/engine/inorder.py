@@ -22,7 +22,7 @@ from .ledger import Ledger
 from .plan import Plan
 from .planned import PlannedFilter, planned_filters
 from .plans import Plans
-from .queueing import Queueing, blocks_of, goes_on
+from .queueing import Queueing, blocks_of, goes_on, transmit
 from .tally import key_of
 from .view import View
 from .walk import account, keep_packet, stop_before
@@ -149,7 +149,7 @@ class _InOrder:
         if answer in (TcAct.OK, TcAct.RECLASSIFY):
             skb.tc_index = ids.minor(result.classid)
         length = skb.len
-        passage = queueing.send(skb)
+        passage = transmit(queueing.root, skb)
         self.environment.take_redirect()  # a qdisc's filters cannot: nobody carries it out
         for decision in passage.decisions:
             if result.filter is not None:

@@ -40,19 +40,20 @@ def blocks_of(root: Qdisc | None) -> Iterator[tuple[int, Block]]:
             yield from ((qdisc.handle, block) for block in qdisc.blocks)
 
 
+def transmit(root: Qdisc, skb: Skb) -> Passage:
+    """The packet is queued, and sent."""
+    passage = Passage()
+    size = skb.len if root.stab is None else root.stab.size(skb.len)
+    passage.dropped = not root.enqueue(skb, size, passage)
+    return passage
+
+
 class Queueing:
     """The root qdisc of the device that packets leave by, for one run."""
 
     def __init__(self, root: Qdisc) -> None:
         self.root = root
         self._before = {classid: (s.packets, s.bytes) for classid, s in _class_stats(root)}
-
-    def send(self, skb: Skb) -> Passage:
-        """The packet is queued, and sent."""
-        passage = Passage()
-        size = skb.len if self.root.stab is None else self.root.stab.size(skb.len)
-        passage.dropped = not self.root.enqueue(skb, size, passage)
-        return passage
 
     def classes(self) -> dict[int, tuple[int, int]]:
         """The packets and bytes that this run put into each class, by classid."""

@@ -326,6 +326,7 @@ class Htb(Qdisc):
         """htb_enqueue(), and htb_dequeue() at once."""
         found = self.classify(skb, passage)
         if found is _Dropped.STOLEN:
+            passage.stolen = True
             return False
         if found is _Dropped.SHOT:
             self.stats.drops += 1

@@ -28,6 +28,9 @@ class Passage:
 
     classid: int = 0
     dropped: bool = False
+    """Did it not come out?"""
+    stolen: bool = False
+    """Did a filter's action take it (and so it is nobody's loss)?"""
     decisions: list[Decision] = field(default_factory=list)
 
     def decided(self, answer: int, result: ClassifyResult) -> None:

@@ -138,6 +138,7 @@ class Prio(Qdisc):
             answer = self.own_block.classify(skb, result)
             passage.decided(answer, result)
             if answer in _STOLEN:
+                passage.stolen = True
                 return None
             if answer == TcAct.SHOT:
                 self.stats.drops += 1
