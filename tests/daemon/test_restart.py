@@ -98,3 +98,20 @@ def test_a_line_that_asks_for_help(tmp_path: Path) -> None:
     ran = run_tc(tmp_path / "none", "-V")
     assert ran.exit_code == 0
     assert ran.stdout.startswith("tc utility, clsbpf-")
+
+
+def test_a_device_with_a_driver(tmp_path: Path) -> None:
+    with started(tmp_path, "--driver", "lab0=worker", "--dev", "lab1") as daemon:
+        for name in ("lab0", "lab1"):
+            daemon.tc(f"qdisc add dev {name} clsact")
+        words = ["filter", "add", "dev", "lab0", "ingress", "bpf", "bytecode", "1,6 0 0 1", "skip_sw"]
+        assert run_tc(daemon.path, *words).exit_code == 0
+        words[3] = "lab1"
+        assert run_tc(daemon.path, *words).stderr.startswith("RTNETLINK answers: Operation not supported")
+        before = daemon.tc("filter show dev lab0 ingress")
+        assert "skip_sw in_hw" in before
+        assert daemon.end(signal.SIGKILL) == -signal.SIGKILL
+    with started(tmp_path) as daemon:
+        assert daemon.tc("filter show dev lab0 ingress") == before
+    with started(tmp_path, "--driver", "lab0=card") as daemon:
+        assert daemon.process.wait(10) == 1
