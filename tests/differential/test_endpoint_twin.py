@@ -416,6 +416,10 @@ def long_dumps(t: Twin) -> Requests:
     for _ in range(300):
         yield bpf(t.v0, prio=9)
     yield bpf(t.v0, **ALL)
+    whole = bpf(t.v0, **ALL).encode()
+    # One dump at a time, others go between.  (After a change there, ours says so and the kernel does not.)
+    yield whole + whole + bpf(t.v0, **{**GETF, "prio": 9, "handle": 1}).encode()
+    yield bpf(t.v0, **{**ALL, "parent": EGRESS}).encode() * 2
     yield bpf(t.v0, prio=8, flags=ADDE, options=program(ops=RETURN_ALL * 4096))
     yield bpf(t.v0, **ALL)
     yield bpf(t.v0, **{**GETF, "prio": 8, "handle": 1})

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from ..endpoint import Endpoint
 from ..engine.devices import Network
+from ..engine.offload_worker import driver_by_name
 from ..engine.pins import Pins
 from ..engine.programs import Files, ProgramTable
 from ..errors import ClsbpfError, VerifierError
@@ -33,7 +34,6 @@ from ..netlink.message import (
 )
 from ..netlink.schema import Rtm
 from ..profile import CURRENT, KernelProfile
-from ..tc.offload import OffloadDriver
 from ..vm.link import LinkedProgram
 from ..vm.maps.map import Map
 from . import bpf
@@ -75,7 +75,7 @@ class Host:
 
     def add_device(self, name: str, ifindex: int | None = None, *, driver: str | None = None) -> None:
         """A device, with the driver of a name; ClsbpfError where the one or the other cannot be."""
-        made = make_driver(driver) if driver is not None else None
+        made = driver_by_name(driver) if driver is not None else None
         with self.network.lock:
             self.network.add_device(name, ifindex, driver=made)
             self.changed_beside += 1
@@ -88,19 +88,6 @@ class Host:
             portid = pid if pid > 0 and pid not in self.portids else next(_OWN_PORTIDS)
             self.portids.add(portid)
             return portid
-
-
-DRIVERS = ("worker",)
-"""What a device can be given to offload filters to."""
-
-
-def make_driver(name: str) -> OffloadDriver:
-    """A new driver by name; ClsbpfError lists those that there are."""
-    if name not in DRIVERS:
-        raise ClsbpfError(f"no driver {name!r}; there are: {', '.join(DRIVERS)}")
-    from ..engine.offload_worker import Worker
-
-    return Worker()
 
 
 class Process:
