@@ -21,9 +21,8 @@ from ..netlink.attr import Attr
 from ..netlink.message import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NLM_F_ROOT
 from ..netlink.schema import Rtm
 from . import usage
-from .act import KINDS, UNSUPPORTED, USAGES
+from .act import KINDS, UNSUPPORTED, usages
 from .act.common import Illegal, control_named
-from .act.police import parse_police
 from .errors import CommandError, UnsupportedKind, invalid
 from .numbers import unsigned
 from .options import Options
@@ -59,7 +58,7 @@ def parse_actions(words: Words, lookups: Lookups) -> list[Attr]:
         if word in ("flowid", "classid"):
             break
         if word == "help":
-            raise CommandError('Illegal "action"', word=word, usage=USAGES)
+            raise CommandError('Illegal "action"', word=word, usage=usages())
         expects_more = False
         attrs, cookie = _parse_one(words, lookups, cookie)
         actions.append(nla.nest(len(actions) + 1, attrs))
@@ -70,6 +69,8 @@ def parse_actions(words: Words, lookups: Lookups) -> list[Attr]:
 
 def parse_own_police(words: Words) -> list[Attr]:
     """parse_police(): a filter's own policer, from the word after `police` on."""
+    from .act.police import parse_police
+
     word = words.current
     try:
         return parse_police(words)

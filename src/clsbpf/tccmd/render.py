@@ -15,7 +15,7 @@ from ..netlink.attr import Attr
 from ..netlink.message import NLM_F_CREATE, NLM_F_EXCL, Message
 from ..netlink.schema import TCA_BPF_FLAG_ACT_DIRECT, ClsFlag, Rtm, Tca, TcaBpf
 from ..netlink.tcmsg import TCMSG_LEN, TcMsg
-from .act import police
+from .act import KINDS
 from .act.common import Names as ActionNames
 from .class_rows import print_class
 from .ids import CLSACT_EGRESS, CLSACT_INGRESS, TC_H_ROOT, format_classid, format_protocol
@@ -232,6 +232,6 @@ def _print_bpf(out: Printer, options: Attr, handle: int, view: View, names: Name
         out.both("tag", f"tag {tag} ", tag)
     if TcaBpf.POLICE in attrs:
         out.end_line()
-        police.show(out, attrs[TcaBpf.POLICE], view.options, names.of_actions())
+        KINDS["police"].show(out, attrs[TcaBpf.POLICE], view.options, names.of_actions())
     if TcaBpf.ACT in attrs:
         print_actions(out, attrs[TcaBpf.ACT], view.options, names.of_actions())

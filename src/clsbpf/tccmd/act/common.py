@@ -200,6 +200,8 @@ class Names:
 class ActionKind(Protocol):
     """What tc's struct action_util has of a kind."""
 
+    USAGE: str
+
     def parse(self, words: Words, lookups: Lookups) -> list[Attr]:
         """parse_aopt(): the attributes of TCA_ACT_OPTIONS, from the kind's own name on."""
         ...
