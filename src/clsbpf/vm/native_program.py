@@ -101,7 +101,9 @@ class NativeProgram:
         self._function = _RUN(module.address(REPEAT))
         self.entry = module.address(main_symbol(ENTRY)) if linked is not None else 0
         """Where a tail call jumps to."""
-        self.needs_python = symbols.calls_python or (linked is not None and calls(linked, "tail_call"))
+        self.asks_python = symbols.asks_python
+        """Does it ask for what only Python answers?"""
+        self.needs_memory = symbols.calls_python or (linked is not None and calls(linked, "tail_call"))
         self._reads_socket = linked is not None and reads_socket(linked)
 
     def __del__(self) -> None:
@@ -142,7 +144,7 @@ class NativeProgram:
         """What only some programs need: memory that Python may read for them, the packet's socket."""
         running = environment.running
         running.profile = self._profile
-        if self._linked is not None and (self.needs_python or self._reads_socket):
+        if self._linked is not None and (self.needs_memory or self._reads_socket):
             running.memory = NativeMemory(environment, native, maps_of(self._linked))
             if environment.socket is not None:
                 native.sk = show_socket(environment.address, environment.socket)
