@@ -7,29 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 
 from . import usage
-from .actions import parse_actions_command
-from .class_words import parse_class
 from .errors import CommandError
-from .filter import parse_chain, parse_filter
 from .options import NO_OPTIONS, Options
-from .qdisc import parse_qdisc
 from .request import Command, Lookups, ObjectSource, no_file
 from .words import Words, matches
 
 _Parser = Callable[[Words, Lookups, Options], Command]
 
-_OBJECTS: tuple[tuple[str, _Parser | None], ...] = (
-    ("qdisc", parse_qdisc),
-    ("class", parse_class),
-    ("filter", parse_filter),
-    ("chain", parse_chain),
-    ("actions", parse_actions_command),
-    ("monitor", None),
-    ("exec", None),
+_OBJECTS: tuple[tuple[str, str, str], ...] = (
+    ("qdisc", "qdisc", "parse_qdisc"),
+    ("class", "class_words", "parse_class"),
+    ("filter", "filter", "parse_filter"),
+    ("chain", "filter", "parse_chain"),
+    ("actions", "actions", "parse_actions_command"),
+    ("monitor", "", ""),
+    ("exec", "", ""),
 )
-"""In tc's order of looking; None: tc has it, this project not yet."""
+"""In tc's order of looking: the object, and which module's function reads the rest of the line.
+
+The module is imported when a line needs it.  Without one: tc has it, this project not, or elsewhere.
+"""
 
 
 def parse_command(
@@ -51,10 +51,11 @@ def parse_command(
     lookups = Lookups(resolve, read_file, load_object, environ or {})
     cursor = Words(words)
     word = cursor.take()
-    for name, parse in _OBJECTS:
+    for name, module, function in _OBJECTS:
         if matches(word, name):
-            if parse is None:
+            if not module:
                 raise CommandError(f'Object "{name}" is not supported here, try "tc help".', 1, word=word)
+            parse: _Parser = getattr(import_module(f".{module}", __package__), function)
             try:
                 command = parse(cursor, lookups, options)
             except CommandError as error:

@@ -26,7 +26,6 @@ from ..netlink.message import (
 )
 from ..netlink.schema import Rtm, Tca
 from ..netlink.tcmsg import TCMSG_LEN
-from .class_graph import print_graph
 from .errors import CommandError
 from .options import Options
 from .printer import Printer, json_text
@@ -165,6 +164,8 @@ def _show(
             answer = read_acknowledgement(message)
             if answer.errno == 0:
                 if graph:
+                    from .class_graph import print_graph
+
                     print_graph(out, graph, view, names)
                 return _outcome(out, view, is_class=is_class)
             if request.reply is not Reply.DUMP:

@@ -17,12 +17,10 @@ from ..netlink.schema import TCA_BPF_FLAG_ACT_DIRECT, ClsFlag, Rtm, Tca, TcaBpf
 from ..netlink.tcmsg import TCMSG_LEN, TcMsg
 from .act import KINDS
 from .act.common import Names as ActionNames
-from .class_rows import print_class
 from .ids import CLSACT_EGRESS, CLSACT_INGRESS, TC_H_ROOT, format_classid, format_protocol
 from .options import Options
 from .printer import Printer
 from .program import show_ops
-from .qdisc_rows import print_qdisc
 from .render_actions import print_action_message, print_actions
 from .request import View
 from .rows import attrs_of, print_change
@@ -114,8 +112,12 @@ def print_message(out: Printer, message: Message, view: View, names: Names = NO_
     if message.type in _FILTERS or message.type in _CHAINS:
         _print_filter(out, message, view, names)
     elif message.type in _QDISCS:
+        from .qdisc_rows import print_qdisc  # not before there is one to print
+
         print_qdisc(out, message, view, names)
     elif message.type in _CLASSES:
+        from .class_rows import print_class
+
         print_class(out, message, view, names)
     elif message.type in _ACTIONS:
         print_action_message(out, message, view.options, names.of_actions())
