@@ -17,24 +17,34 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from typing import Any
 
 import click
 
 from ..errors import ClsbpfError, TcError
-from .bench import bench
-from .daemon import daemon
-from .prog import prog
-from .prog_run import run_program
-from .run import run
-from .tc import tc
-from .verify import verify_programs
 
 _TAKES_NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
+_COMMANDS = ("bench", "daemon", "prog", "run", "tc")
+"""Each in a module of its name, which is imported when the command is asked for."""
+
+
 class Main(click.Group):
     """The group of commands; knows how to tell what went wrong."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All of them, as the help lists them."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a name."""
+        if cmd_name not in _COMMANDS:
+            return None
+        command = getattr(import_module(f".{cmd_name}", __package__), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what a user can meet becomes a message and an exit code."""
@@ -121,13 +131,4 @@ def _forget_stdout() -> None:
 @click.group(cls=Main, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="clsbpf", message="%(package)s %(version)s")
 def main() -> None:
-    """Linux's tc BPF classifier in user space, on recorded traffic."""
-
-
-main.add_command(run)
-main.add_command(bench)
-main.add_command(tc)
-main.add_command(daemon)
-main.add_command(prog)
-prog.add_command(run_program)
-prog.add_command(verify_programs)
+    """Linux's tc BPF classifier in user space: on recorded traffic, or as a daemon for tc."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import click
 
 BTF = click.option(
@@ -16,7 +18,28 @@ NO_VERIFY = click.option(
 )
 
 
-@click.group()
+_ELSEWHERE = {"run": ("prog_run", "run_program"), "verify": ("verify", "verify_programs")}
+"""Commands of modules of their own, which are imported when they are asked for."""
+
+
+class Prog(click.Group):
+    """The commands here and elsewhere."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All of them, as the help lists them."""
+        return sorted([*super().list_commands(ctx), *_ELSEWHERE])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a name."""
+        if cmd_name not in _ELSEWHERE:
+            return super().get_command(ctx, cmd_name)
+        module, name = _ELSEWHERE[cmd_name]
+        command = getattr(import_module(f".{module}", __package__), name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=Prog)
 def prog() -> None:
     """Look at the BPF programs in an object (.o)."""
 
