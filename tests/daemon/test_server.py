@@ -7,7 +7,8 @@ import random
 import socket
 import stat
 import struct
-import threading
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,6 +97,16 @@ def test_a_place_that_others_may_write_is_refused(tmp_path: Path) -> None:
         prepare_directory(tmp_path / "socket")
 
 
+def test_a_link_to_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to("there")
+    prepare_directory(tmp_path / "link" / "socket")
+    if os.geteuid() == 0:
+        os.lchown(tmp_path / "link", 12345, 12345)
+        with pytest.raises(ClsbpfError, match="no directory for a socket"):
+            prepare_directory(tmp_path / "link" / "socket")
+
+
 def test_a_socket_of_anothers_or_open_to_others_is_refused(daemon: Running) -> None:
     daemon.path.chmod(0o666)
     with pytest.raises(ClsbpfError, match="mode is 0666"):
@@ -139,26 +150,28 @@ def test_where_the_socket_is() -> None:
 # several at once
 
 
-def test_clients_at_once_see_a_consistent_state(daemon: Running) -> None:
+def test_clients_at_once_see_a_consistent_state(daemon: Running, tmp_path: Path) -> None:
     """Whatever others do meanwhile: a dump that does not say it was interrupted is of one moment."""
     daemon.tc("qdisc add dev lab0 clsact")
-    stop = threading.Event()
-
-    def change() -> None:
-        while not stop.is_set():
-            add(daemon, "lab0 ingress pref 1")
-            add(daemon, "lab0 egress pref 1")
-            daemon.tc("filter del dev lab0 ingress")
-            daemon.tc("filter del dev lab0 egress")
-
-    changer = threading.Thread(target=change)
-    changer.start()
-    try:
-        seen = {daemon.tc("filter show dev lab0 ingress").count("handle") for _ in range(30)}
-    finally:
-        stop.set()
-        changer.join()
-    assert seen <= {0, 1}
+    batch = tmp_path / "batch"
+    adds = [f"filter add dev lab0 {hook} pref 1 bpf bytecode '1,6 0 0 1'\n" for hook in ("ingress", "egress")]
+    batch.write_text(
+        "".join([*adds, "filter del dev lab0 ingress\n", "filter del dev lab0 egress\n"] * 50_000)
+    )
+    words = [sys.executable, "-m", "clsbpf", "tc", "--socket", str(daemon.path), "-b", str(batch)]
+    began = daemon.host.network.changes
+    seen = set()
+    with subprocess.Popen(words) as changer:
+        try:
+            until(lambda: daemon.host.network.changes > began)
+            while len(seen) < 2:
+                ran = daemon.run("filter show dev lab0 ingress")
+                if "interrupted" not in ran.stderr:
+                    seen.add(ran.stdout.count("handle"))
+                assert seen <= {0, 1}
+            assert changer.poll() is None
+        finally:
+            changer.kill()
 
 
 def test_a_monitor_hears_every_change_in_order(daemon: Running) -> None:

@@ -50,11 +50,13 @@ def prepare_directory(path: Path) -> None:
     directory = path.parent
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = os.stat(directory, follow_symlinks=str(directory) in (".", "/"))
+        found = os.lstat(directory)
+        if stat.S_ISLNK(found.st_mode) and found.st_uid in (os.geteuid(), 0):
+            found = directory.stat()  # /var/run, say; a link of anybody else's may lead anywhere
     except OSError as error:
         raise ClsbpfError(f"{directory}: no place for a socket: {error.strerror}") from None
     if not stat.S_ISDIR(found.st_mode):
-        raise ClsbpfError(f"{directory}: no directory for a socket (a link to one is not taken)")
+        raise ClsbpfError(f"{directory}: no directory for a socket")
     _check_directory(directory, found)
 
 
