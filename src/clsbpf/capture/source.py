@@ -159,6 +159,11 @@ class Source:
         """Where the next window begins, in bytes of the capture."""
         return self._offset
 
+    @property
+    def need(self) -> int:
+        """How many bytes of the next window must be seen to get on."""
+        return self._need
+
     def seek(self, offset: int) -> None:
         """Go on elsewhere in a plain file."""
         assert self.size is not None

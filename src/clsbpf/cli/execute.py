@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 BAR_AFTER = 0.3
 """Seconds before a progress bar appears: what is done sooner needs none."""
+PREPARING_AFTER = 0.6
+"""Seconds without a packet after which it is said that filters are compiled."""
 PIPED_WIDTH = 200
 """Columns of the report where no terminal says how many there are: enough that nothing is cut."""
 NOT_VERIFIED = "objects' programs are not verified: they run in the checked interpreter"
@@ -100,22 +103,29 @@ class Meter:
         self._started = time.monotonic()
         self._wanted = sys.stderr.isatty()
         self._bar: Bar | None = None
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(PREPARING_AFTER, self._prepare)
+        self._timer.daemon = True
 
     def show(self, progress: Progress) -> None:
         """Take what `engine.run` tells."""
         self._last = progress
         if not self._wanted or time.monotonic() - self._started < BAR_AFTER:
             return
-        if self._bar is None:
-            self._bar = _new_bar()
-            self._bar.start()
-            self._bar.add_task("", total=None)
-        self._bar.update(
-            self._bar.task_ids[0],
-            description=os.path.basename(progress.capture),
-            completed=progress.bytes_done,
-            total=progress.bytes_total,
-        )
+        self._update(os.path.basename(progress.capture), progress.bytes_done, progress.bytes_total)
+
+    def _prepare(self) -> None:
+        """Nothing has come in a while: filters are being compiled."""
+        if self._last is None:
+            self._update("compiling", 0, None)
+
+    def _update(self, what: str, done: int, total: int | None) -> None:
+        with self._lock:
+            if self._bar is None:
+                self._bar = _new_bar()
+                self._bar.start()
+                self._bar.add_task("", total=None)
+            self._bar.update(self._bar.task_ids[0], description=what, completed=done, total=total)
 
     def how_far(self) -> str:
         """For a message: how many packets, and how much of which capture."""
@@ -129,13 +139,17 @@ class Meter:
         return f"after {last.packets:,} packets ({done}{total} of {printable(last.capture)})"
 
     def __enter__(self) -> Meter:
+        if self._wanted:
+            self._timer.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        self._timer.cancel()
+        with self._lock:
+            if self._bar is not None:
+                self._bar.stop()
 
 
 def _new_bar() -> Bar:

@@ -154,6 +154,10 @@ class LoadedProgram:
         """BPF_PROG_RUN(): the return value, unsigned 32 bits.  ProgramFault from the checked interpreter."""
         return (self._runner or self._prepare())(skb)
 
+    def interpret(self) -> None:
+        """Let it be interpreted from now on, whatever the backend: its machine code is not there."""
+        self._runner = _interpreted(self, self._profile, self._environment)
+
     def _prepare(self) -> Runner:
         """Make what runs it.  Two threads may both do so; either result will do."""
         self._runner = _RUNNERS[self._backend](self, self._profile, self._environment)

@@ -142,7 +142,16 @@ def walk(
             return run_split(capture, plans, ledger, jobs)
         if asked:
             warnings.append(f"{capture.name}: read by one worker: {obstacle}")
-    return run_native(capture, plans, ledger)
+    return run_alone(capture, plans, ledger)
+
+
+def run_alone(capture: Capture, plans: Plans, ledger: Ledger) -> Iterator[int]:
+    """One worker: by the native walk, as soon as it is there."""
+    from .changeover import begin_interpreted
+
+    if (yield from begin_interpreted(capture, plans, ledger)):
+        return
+    yield from run_native(capture, plans, ledger)
 
 
 WORTH_SPLITTING = 64 << 20
