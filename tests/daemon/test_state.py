@@ -227,6 +227,19 @@ def test_what_is_done_goes_into_the_journal(tmp_path: Path) -> None:
     assert settled(killed(directory, tmp_path / "ended")) == settled(there)
 
 
+def test_numbers_that_a_counter_gave_come_back(tmp_path: Path) -> None:
+    """A qdisc has a handle after the last one, and a new daemon begins anew: the request says too little."""
+    there = lab()
+    directory = tmp_path / "state"
+    with kept(there.host, directory):
+        for _ in range(3):
+            there.tc("qdisc add dev lab0 root prio")
+            there.tc("qdisc del dev lab0 root")
+        there.tc("qdisc add dev lab0 root prio")
+        assert "qdisc prio 8004:" in there.tc("qdisc show dev lab0")
+        assert settled(killed(directory, tmp_path / "copy")) == settled(there)
+
+
 def test_a_journal_that_has_grown_gives_way_to_a_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

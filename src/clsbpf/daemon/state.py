@@ -40,6 +40,7 @@ from ..netlink import attr as nla
 from ..netlink.message import NLMSG_ERROR, Message, iter_messages, read_acknowledgement
 from ..netlink.schema import Rtm, Tca
 from ..netlink.tcmsg import TcMsg, tc_message
+from ..profile import HandlePolicy
 from ..tc import ids
 from ..tc.filter import Filter
 from ..tc.qdiscs.htb import Htb
@@ -118,8 +119,8 @@ class State:
 
     def note(self, request: Message) -> None:
         """What `Host.done` calls: a request for the journal."""
-        if requests.programs_of(request):
-            self._whole = True  # descriptors mean something only to the process that asked
+        if not self._is_repeatable(request):
+            self._whole = True
         if not self._whole:
             self._pending.append(request.encode())
 
@@ -145,6 +146,18 @@ class State:
                 self._whole = True
                 raise
             self._kept_at = counters
+
+    def _is_repeatable(self, request: Message) -> bool:
+        """Would the request, made again after all before it, have the same outcome?
+
+        Not where it names a descriptor, which means something only to the process that asked, or leaves a
+        number to a counter that does not begin anew.
+        """
+        if requests.programs_of(request):
+            return False
+        if request.type == Rtm.NEWTFILTER and self.host.network.profile.handles is HandlePolicy.HGEN:
+            return TcMsg.decode(request.payload).handle != 0
+        return request.type != Rtm.NEWQDISC or TcMsg.decode(request.payload).handle != 0
 
     def _journal_is_large(self) -> bool:
         return self._journal_bytes > max(JOURNAL_BYTES, 2 * len(self._written))
