@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from clsbpf.api import Engine, FilterText, filters_setup
+from clsbpf.engine import index
 from clsbpf.engine.delivery import Delivery
+from clsbpf.engine.index_text import IndexText
 from clsbpf.engine.planned import planned_filters
 from clsbpf.engine.programs import LoadedProgram
 from clsbpf.engine.run import run
@@ -155,3 +157,63 @@ def test_mixed_policies(seed: int) -> None:
         memory = [bytes(a.memory) for t in engine._network.actions.tables.values() for a in t]
         found.append((counts(results), results.to_arrow(), maps(filters), memory))
     assert found[0] == found[1]
+
+
+def narrow(random: Random) -> str:
+    """Bytecode for packets of one protocol and port (or address) of the office's traffic."""
+    port, proto = random.choice((22, 53, 80, 443, 5353, 8080)), random.choice((6, 17, 17, 6, 1))
+    if random.random() < 0.3:
+        answer = random.choice((7, 0xFFFFFFFF))
+        return f"'6,40 0 0 12,21 0 3 2048,48 0 0 23,21 0 1 {proto},6 0 0 {answer},6 0 0 0'"
+    at = random.choice((14, 16))
+    return (
+        f"'9,40 0 0 12,21 0 6 2048,48 0 0 23,21 0 4 {proto},177 0 0 14,72 0 0 {at},21 0 1 {port},"
+        "6 0 0 4294967295,6 0 0 0'"
+    )
+
+
+LOOKED_UP = (
+    "",
+    "action gact pass",
+    "action skbedit mark 1 continue",
+    "action gact continue random determ drop 5",
+    "action police rate 1mbit burst 20k conform-exceed drop/continue",
+    "action goto chain 1",
+    "action skbedit priority 1:3 pipe action gact reclassify random netrand continue 4",
+)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_runs_of_filters_are_looked_up_among_others(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Filters with actions, between extended programs that change packets, in two chains."""
+    made: list[IndexText] = []
+    plainly = IndexText.segment
+    monkeypatch.setattr(index, "tries_are_faster", lambda *_: False)
+    monkeypatch.setattr(
+        IndexText, "segment", lambda self, *given, **more: made.append(self) or plainly(self, *given, **more)
+    )
+    objects = sections()
+    found = []
+    for backend in ("native", "jit"):
+        random = Random(seed)
+        engine = Engine(backend=backend)
+        engine.add_device("v0")
+        engine.tc("qdisc add dev v0 clsact")
+        for prio in range(1, 91):
+            words = f"filter add dev v0 ingress chain {prio // 60} pref {prio}"
+            words += f" protocol {random.choice(('all', 'all', 'ip', '802.1q'))} bpf flowid 1:{prio} "
+            if prio in (30, 61):
+                words += f"{random.choice(objects)} {random.choice(('direct-action', ''))}"
+                words += "" if "direct-action" in words else " action continue"
+            else:
+                words += f"bytecode {narrow(random)} {random.choice(LOOKED_UP)}"
+            engine.tc(words)
+        block = engine._block(engine._pick_device(None), "ingress")
+        results = engine.run(OFFICE, columns=True)
+        memory = [bytes(a.memory) for t in engine._network.actions.tables.values() for a in t]
+        found.append(
+            (counts(results), results.to_arrow(), maps([p.program for p in planned_filters(block)]), memory)
+        )
+    assert found[0] == found[1]
+    assert len(made) >= 2
+    assert sum(each[4] > 0 for each in found[0][0][1]) > 5

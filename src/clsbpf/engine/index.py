@@ -27,6 +27,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +46,9 @@ from .kinds import KIND_FIELDS
 from .planned import MIN_FILTERS, PlannedFilter
 from .reach import can_wait, reach_of
 from .walk_state import FILTER_SHIFT
+
+if TYPE_CHECKING:
+    from .act_native import Records
 
 MAX_GROUPS = 24
 """Every packet asks every group."""
@@ -179,14 +183,23 @@ class Index:
     reach: int | None
 
 
-def build_index(filters: Sequence[PlannedFilter], profile: KernelProfile) -> Index | None:
-    """The index of filters that all run natively; None where it would not help."""
-    members = [
-        number for number, planned in enumerate(filters) if planned.chain == 0 and not planned.filter.skip_sw
-    ]
-    if len(members) < MIN_FILTERS or any(
-        filters[number].classic is None or filters[number].has_actions for number in members
-    ):
+def build_index(
+    filters: Sequence[PlannedFilter], profile: KernelProfile, members: Sequence[int] | None = None
+) -> Index | None:
+    """The index of filters with classic programs; None where it would not help.
+
+    `members` are the numbers of those that it is for.  Without them it is for all that a packet meets, which
+    then must be classic and without actions.
+    """
+    if members is None:
+        members = [
+            number
+            for number, planned in enumerate(filters)
+            if planned.chain == 0 and not planned.filter.skip_sw
+        ]
+        if any(filters[number].classic is None or filters[number].has_actions for number in members):
+            return None
+    if len(members) < MIN_FILTERS:
         return None
     shapes: dict[int, Shape] = {}
     by_fields: dict[tuple[Value, ...], int] = {}
@@ -355,19 +368,24 @@ ROW_DTYPE = np.dtype(
         ("classid", np.uint32),
         ("protocol", np.uint32),
         ("direct", np.uint32),
+        ("list", np.uint32),
+        ("length", np.uint32),
         ("pad", np.uint32),
     ]
 )
 """A filter as native code tries it: its shape's function, its constants, and what its match means.
 
-`outcome` has the filter's number in place; `protocol` is 0 for all.
+`outcome` has the filter's number in place; `protocol` is 0 for all.  `list` is where its actions are in the
+plan's records, `length` how many.
 """
 
 
 class Tables:
     """The index in native memory.  Lives as long as the module that uses it."""
 
-    def __init__(self, index: Index, filters: Sequence[PlannedFilter]) -> None:
+    def __init__(
+        self, index: Index, filters: Sequence[PlannedFilter], records: Records | None = None
+    ) -> None:
         lists: list[int] = [NONE]
         self.tables = [build_table(group, lists) for group in index.groups]
         self.always = len(lists)
@@ -378,6 +396,10 @@ class Tables:
         self.rows = np.zeros(len(filters), ROW_DTYPE)
         self._constants: list[npt.NDArray[np.uint32]] = []
         self._fill(index, filters)
+        if records is not None:
+            for number in index.members:
+                self.rows[number]["list"], self.rows[number]["length"] = records.lists[number]
+        self.has_actions = bool(self.rows["length"].any())
 
     def _fill(self, index: Index, filters: Sequence[PlannedFilter]) -> None:
         starts: dict[int, int] = {}

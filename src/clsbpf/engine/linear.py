@@ -13,7 +13,9 @@ What reclassify and goto chain need exists only where some action may answer so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..bpf.insn import Insn
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
     from ..vm.link import LinkedProgram
     from .act_native import Records
     from .extended import Programs
+    from .index_text import IndexText
+
+    LookUp = Callable[[Sequence[int]], IndexText | None]
+    """Makes an index of the filters with these numbers, where that helps."""
 
 DIRECT_VERDICTS = sum(1 << act for act in (TcAct.OK, TcAct.SHOT, TcAct.STOLEN, TcAct.TRAP, TcAct.REDIRECT))
 """A bit for each verdict that a direct-action program may give (cls_bpf_exec_opcode)."""
@@ -69,6 +75,19 @@ def reachable(filters: Sequence[PlannedFilter]) -> set[int]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Where some lines leave: to `end` with an outcome, to `settle` with the answer of actions and what the
+    outcome is but for the verdict; each with the label it comes from."""
+
+    decided: list[tuple[str, str]] = field(default_factory=list)
+    acted: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+Group = tuple[Classifier, list[tuple[int, PlannedFilter]]]
+"""Filters of one classifier that follow one another."""
+
+
 class LinearText:
     """`classify` for filters in order.  `programs` are those that it calls, each once, by function name."""
 
@@ -80,12 +99,14 @@ class LinearText:
         *,
         records: Records | None = None,
         extended: Programs | None = None,
+        look_up: LookUp | None = None,
     ) -> None:
         self.text = text
         self.filters = filters
         self.profile = profile
         self.records = records
         self.extended = extended
+        self.look_up = look_up
         self.asks_python = (records is not None and records.ask_python) or (
             extended is not None and (extended.ask_python or extended.redirect)
         )
@@ -98,10 +119,8 @@ class LinearText:
             self.kinds = kinds_of(list(numbered(filters)), text.view.link, profile)
         self.programs: dict[str, VerifiedProgram] = {}
         self._names: dict[tuple[Insn, ...], str] = {}
-        self._outcomes: list[tuple[str, str]] = []
+        self._ends = Ends()
         self._stored = 0
-        self._acted: list[int] = []
-        """The filters whose actions may answer something."""
 
     def definition(self) -> str:
         """The function."""
@@ -119,16 +138,20 @@ class LinearText:
         if self.changes_headers:
             emit("%outer.now = alloca i64", "store i64 %outer, ptr %outer.now")
             self._store_state(State.OWNED, 0)
+        pieces = {index: list(self._pieces(groups)) for index, groups in chains.items()}
+        for each in itertools.chain.from_iterable(pieces.values()):
+            if not isinstance(each, tuple):
+                each.allocate()
         if self._has_actions:
             emit("%runs = alloca i32", f"store i32 {self.profile.max_reclassify + 1}, ptr %runs")
         emit("br label %chain0")
-        for index, groups in chains.items():
-            self._chain(index, groups)
-        if self._acted:
+        for index, parts in pieces.items():
+            self._chain(index, parts)
+        if self._ends.acted:
             self._settle(chains)
         emit("none:", "br label %end", "end:")
-        self._outcomes.append((str(UNDECIDED), "none"))
-        sources = ", ".join(f"[ {value}, %{label} ]" for value, label in self._outcomes)
+        self._ends.decided.append((str(UNDECIDED), "none"))
+        sources = ", ".join(f"[ {value}, %{label} ]" for value, label in self._ends.decided)
         emit(f"%outcome = phi i64 {sources}")
         if self.extended is not None:
             if self.extended.redirect:
@@ -137,33 +160,56 @@ class LinearText:
         self.text.return_outcome(READ_PAST_SHIFT)
         return self.text.definition()
 
-    def _chain(self, chain: int, groups: Mapping[Classifier, list[tuple[int, PlannedFilter]]]) -> None:
+    def _pieces(
+        self, groups: Mapping[Classifier, list[tuple[int, PlannedFilter]]]
+    ) -> Iterator[Group | IndexText]:
+        """A chain's filters: those that are tried, and runs of such that are looked up."""
+        found = [(number, planned) for group in groups.values() for number, planned in group]
+        for together, run in itertools.groupby(found, lambda each: each[1].may_be_looked_up):
+            members = list(run)
+            index = None
+            if together and self.look_up is not None:
+                index = self.look_up([number for number, _ in members])
+            if index is not None:
+                yield index
+                continue
+            for classifier, group in itertools.groupby(members, lambda each: each[1].classifier):
+                yield classifier, list(group)
+
+    def _chain(self, chain: int, pieces: Sequence[Group | IndexText]) -> None:
         """`Block._run_chain`."""
         emit = self.text.emit
         emit(f"chain{chain}:")
         if self.changes_headers and not self.profile.rereads_protocol:
             self._read_protocol(f"chain{chain}")
-        emit(f"br label %p{chain}.0" if groups else "br label %none")
-        for index, (classifier, group) in enumerate(groups.items()):
-            here = f"p{chain}.{index}"
-            following = f"p{chain}.{index + 1}" if index + 1 < len(groups) else "none"
+        emit(f"br label %p{chain}.0" if pieces else "br label %none")
+        for number, piece in enumerate(pieces):
+            here = f"p{chain}.{number}"
+            following = f"p{chain}.{number + 1}" if number + 1 < len(pieces) else "none"
             emit(f"{here}:")
-            if classifier.protocol != ETH_P_ALL:
-                outer = "%outer"
-                if self.changes_headers:
-                    if self.profile.rereads_protocol:
-                        self._read_protocol(here)
-                    outer = f"%outer.{here}"
-                    emit(f"{outer} = load i64, ptr %outer.now")
-                emit(
-                    f"%is.{here} = icmp eq i64 {outer}, {classifier.protocol}",
-                    f"br i1 %is.{here}, label %{here}.in, label %{following}",
-                    f"{here}.in:",
-                )
-            emit(f"br label %f{group[0][0]}")
-            after = [f"f{number}" for number, _ in group[1:]] + [following]
-            for (number, planned), next_label in zip(group, after, strict=True):
-                self._filter(planned, number, next_label)
+            if isinstance(piece, tuple):
+                self._group(piece, here, following)
+            else:
+                outer = self._outer(here) if self.changes_headers else None
+                ends = piece.segment(following, afresh=outer, nothing=f"{here}.nothing")
+                self._ends.decided.extend(ends.decided)
+                self._ends.acted.extend(ends.acted)
+
+    def _group(self, group: Group, here: str, following: str) -> None:
+        """`Classifier.classify`, over filters that are tried one after the other."""
+        emit = self.text.emit
+        classifier, filters = group
+        if classifier.protocol != ETH_P_ALL:
+            outer = self._outer(here) if self.changes_headers else "%outer"
+            emit(
+                f"%is.{here} = icmp eq i64 {outer}, {classifier.protocol}",
+                f"br i1 %is.{here}, label %{here}.in, label %{following}",
+                f"{here}.in:",
+            )
+        emit(f"br label %f{filters[0][0]}")
+        after = [f"f{number}" for number, _ in filters[1:]] + [following]
+        for (number, planned), next_label in zip(filters, after, strict=True):
+            self._filter(planned, number, next_label)
 
     def _filter(self, planned: PlannedFilter, number: int, following: str) -> None:
         """One turn of `Classifier.classify`: the outcome, or on to the next filter.
@@ -226,7 +272,7 @@ class LinearText:
             self._act(number, following)
         else:
             emit("br label %end")
-            self._outcomes.append((f"%o{number}", f"d{number}"))
+            self._ends.decided.append((f"%o{number}", f"d{number}"))
 
     # extended programs
 
@@ -243,6 +289,13 @@ class LinearText:
         if self.asks_python:
             self._store_state(State.RUNNING, number)
         return self.extended.names[linked.id]
+
+    def _outer(self, place: str) -> str:
+        """The protocol, which may have changed, as it counts here."""
+        if self.profile.rereads_protocol:
+            self._read_protocol(place)
+        self.text.emit(f"%outer.{place} = load i64, ptr %outer.now")
+        return f"%outer.{place}"
 
     def _read_protocol(self, place: str) -> None:
         """%outer.now: the protocol as it is now."""
@@ -277,13 +330,13 @@ class LinearText:
             f"acted{number}:",
             "br label %settle",
         )
-        self._acted.append(number)
+        self._ends.acted.append((f"%answer{number}", f"%o{number}", f"acted{number}"))
 
     def _settle(self, chains: Mapping[int, object]) -> None:
         """What becomes of an answer of actions that is not negative: `Block.classify`."""
         emit = self.text.emit
-        answers = ", ".join(f"[ %answer{number}, %acted{number} ]" for number in self._acted)
-        decided = ", ".join(f"[ %o{number}, %acted{number} ]" for number in self._acted)
+        answers = ", ".join(f"[ {answer}, %{label} ]" for answer, _, label in self._ends.acted)
+        decided = ", ".join(f"[ {decided}, %{label} ]" for _, decided, label in self._ends.acted)
         again = {TcAct.RECLASSIFY + 0: 0} | {goto_chain(chain): chain for chain in chains}
         targets = " ".join(f"i64 {answer}, label %again.{answer}" for answer in again)
         emit(
@@ -312,4 +365,4 @@ class LinearText:
             "%answered = or i64 %decided, %answer.verdict",
             "br label %end",
         )
-        self._outcomes += [("%shot", "over"), ("%answered", "decide")]
+        self._ends.decided.extend([("%shot", "over"), ("%answered", "decide")])

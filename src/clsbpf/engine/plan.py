@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from .act_native import Records
     from .extended import Programs
     from .index import Index
+    from .index_text import IndexText
+    from .linear import LookUp
 
 Walker = Callable[[int], int]
 """A native function of the address of the state cells."""
@@ -99,10 +101,15 @@ class Plan:
         self.numbers[planned.filter] = len(self.filters)
         self.filters = (*self.filters, planned)
 
+    @property
+    def may_look_up(self) -> bool:
+        """Are there enough filters, and may they be looked up?"""
+        return not self._linear and len(self.filters) >= MIN_FILTERS
+
     @functools.cached_property
     def index(self) -> Index | None:
-        """The index of the filters, where it helps."""
-        if self._linear or len(self.filters) < MIN_FILTERS:
+        """The index of the filters, where it helps and all of them can be looked up."""
+        if not self.may_look_up:
             return None
         from .index import build_index
 
@@ -179,7 +186,15 @@ def linear_walk(plan: Plan, walkers: Sequence[Walker]) -> Walk:
     skb = SkbText(plan.view, whole=whole)
     if flat is not None:
         skb = SkbText(plan.view, ORDINARY, "noinline cold nounwind")
-    text = LinearText(skb, plan.filters, plan.profile, records=plan.records, extended=extended)
+    indexes: list[IndexText] = []
+    text = LinearText(
+        skb,
+        plan.filters,
+        plan.profile,
+        records=plan.records,
+        extended=extended,
+        look_up=segments(plan, skb, indexes) if whole and plan.may_look_up else None,
+    )
     parts, declares = [text.definition()], {*view.DECLARES, *kinds.DECLARES}
     if flat is not None:
         parts.append(flat[0])
@@ -189,41 +204,51 @@ def linear_walk(plan: Plan, walkers: Sequence[Walker]) -> Walk:
     if extended is not None:
         lowered += extended.lowered
         size += sum(len(linked.insns) for linked in extended.linked)
+    for each in indexes:
+        from .index_text import DECLARES
+
+        parts.append(each.pointers_definition())
+        lowered += each.lowered(plan.profile)
+        declares |= {*DECLARES}
+    looked_up = [symbol for each in indexes for symbol in (each.pointers, *each.shapes)]
     module = compile_module(
         module_text(plan, walkers, lowered, parts, declares, whole=whole),
-        symbols_of(walkers),
+        [*symbols_of(walkers), *looked_up],
         optimize=2 if size <= INLINE_LIMIT else 1,
         symbols=outside(extended, whole=whole),
     )
-    return Walk(module, walkers, extended, asks_python=text.asks_python)
+    for each in indexes:
+        each.fill_pointers(module)
+    return Walk(module, walkers, (extended, indexes), asks_python=text.asks_python)
+
+
+def segments(plan: Plan, skb: SkbText, made: list[IndexText]) -> LookUp:
+    """What makes an index for a run of filters among others; those that it made are in `made`."""
+    from .index import Tables, build_index
+    from .index_text import IndexText
+
+    def look_up(members: Sequence[int]) -> IndexText | None:
+        index = build_index(plan.filters, plan.profile, members)
+        if index is None:
+            return None
+        made.append(IndexText(skb, index, Tables(index, plan.filters, plan.records), f"index{len(made)}"))
+        return made[-1]
+
+    return look_up
 
 
 def indexed_walk(plan: Plan, index: Index, walkers: Sequence[Walker]) -> Walk:
-    """The walk that looks filters up."""
-    from . import index_text
+    """The walk that looks filters up, where all of them can be."""
     from .index import Tables
-    from .index_text import IndexText, pointers_definition
+    from .index_text import DECLARES, IndexText
 
-    tables = Tables(index, plan.filters)
-    body = IndexText(SkbText(plan.view), index, tables).definition()
-    shapes = [f"{index_text.SHAPE}{number}" for number in range(len(index.templates))]
-    lowered = [
-        lower(template.verified, name, profile=plan.profile, parameters=template.parameters)
-        for name, template in zip(shapes, index.templates, strict=True)
-    ]
-    exported = [
-        Lowered(each.definition.replace("define internal", "define", 1), each.declares, each.calls)
-        for each in lowered
-    ]
-    parts = [pointers_definition(index), body]
-    text = module_text(plan, walkers, exported, parts, (*view.DECLARES, *index_text.DECLARES))
-    symbols = [*symbols_of(walkers), index_text.POINTERS, *shapes]
-    module = compile_module(text, symbols, symbols=outside())
-    tables.set_functions(index, [module.address(name) for name in shapes])
-    pointers = tables.pointers()
-    block = (ctypes.c_uint64 * len(pointers))(*pointers)
-    ctypes.memmove(module.address(index_text.POINTERS), block, ctypes.sizeof(block))
-    return Walk(module, walkers, tables)
+    text = IndexText(SkbText(plan.view), index, Tables(index, plan.filters))
+    parts = [text.pointers_definition(), text.definition()]
+    code = module_text(plan, walkers, text.lowered(plan.profile), parts, (*view.DECLARES, *DECLARES))
+    symbols = [*symbols_of(walkers), text.pointers, *text.shapes]
+    module = compile_module(code, symbols, symbols=outside())
+    text.fill_pointers(module)
+    return Walk(module, walkers, text.tables)
 
 
 def outside(extended: Programs | None = None, *, whole: bool = False) -> dict[str, int]:

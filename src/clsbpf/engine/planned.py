@@ -98,9 +98,22 @@ class PlannedFilter:
     @property
     def has_state(self) -> bool:
         """May its answer depend on more than the packet?  Random numbers are drawn in packet order."""
-        if self.classic is None or self.acts_by_state:
-            return True
+        return self.classic is None or self.acts_by_state or self.draws_random
+
+    @property
+    def draws_random(self) -> bool:
+        """Does its program, a classic one, draw random numbers?"""
+        assert self.classic is not None
         return any(draws_random(insn) for insn in self.classic.insns)
+
+    @property
+    def may_be_looked_up(self) -> bool:
+        """May it be part of an index?  Not where its actions change the packet behind native code's back."""
+        if self.classic is None or not self.has_actions:
+            return self.classic is not None
+        from .act_native import actions_of, needs_python
+
+        return not any(needs_python(action) for action in actions_of(self.filter))
 
     @property
     def has_other_classids(self) -> bool:

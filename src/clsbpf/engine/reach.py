@@ -19,7 +19,8 @@ def can_wait(planned: PlannedFilter) -> bool:
 
     Under direct action 0 is a verdict, OK; and who draws random numbers is missed when he does not run.
     """
-    return not planned.filter.direct_action and not planned.has_state
+    direct = planned.filter.direct_action
+    return not direct and planned.classic is not None and not planned.draws_random
 
 
 def reach_of(programs: Iterable[CheckedClassic]) -> int | None:
