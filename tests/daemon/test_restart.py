@@ -45,6 +45,14 @@ def test_what_was_acknowledged_is_there_again_after_a_kill(tmp_path: Path) -> No
         assert not daemon.path.exists()
 
 
+def test_there_is_a_loopback_device_with_index_1(tmp_path: Path) -> None:
+    for words in (("--dev", "lab0"), ("--dev", "lo")):
+        with started(tmp_path, *words) as daemon:
+            daemon.tc("actions replace action mirred egress mirror dev lo index 1")
+            assert daemon.end() == 0
+            assert "#!device 1 lo\n#!device 2 lab0\n" in (daemon.state / POLICY).read_text()
+
+
 def test_what_cannot_be_restored_is_told_and_not_lost(tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir(mode=0o700)

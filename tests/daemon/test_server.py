@@ -160,11 +160,11 @@ def test_clients_at_once_see_a_consistent_state(daemon: Running, tmp_path: Path)
     )
     words = [sys.executable, "-m", "clsbpf", "tc", "--socket", str(daemon.path), "-b", str(batch)]
     began = daemon.host.network.changes
-    seen = set()
+    seen: set[int] = set()
     with subprocess.Popen(words) as changer:
         try:
-            until(lambda: daemon.host.network.changes > began)
-            while len(seen) < 2:
+            until(lambda: daemon.host.network.changes > began, patience=60)
+            for _ in range(100):
                 ran = daemon.run("filter show dev lab0 ingress")
                 if "interrupted" not in ran.stderr:
                     seen.add(ran.stdout.count("handle"))

@@ -10,6 +10,9 @@ import click
 
 from ..errors import ClsbpfError
 
+LOOPBACK, LOOPBACK_IFINDEX = "lo", 1
+"""Is there in every network namespace."""
+
 
 @click.command()
 @click.option("--dev", "devices", metavar="NAME", multiple=True, help="A device that there is; repeatable.")
@@ -46,6 +49,8 @@ def daemon(
     clsbpf daemon --dev lab0 --dev lab1 &
     clsbpf tc qdisc add dev lab0 clsact
 
+    \b
+    The device lo is there as well, as in every network namespace.
     What was done is there again at the next start.  It ends at SIGINT or SIGTERM.
     """
     from ..daemon.address import socket_path
@@ -64,6 +69,8 @@ def daemon(
             from ..daemon.state import default_directory, kept
 
             stack.enter_context(kept(host, Path(state) if state else default_directory(path)))
+        if host.network.device(LOOPBACK) is None and LOOPBACK_IFINDEX not in host.network.devices:
+            host.add_device(LOOPBACK, LOOPBACK_IFINDEX, driver=wanted.pop(LOOPBACK, None))
         for name, driver in wanted.items():
             there = host.network.device(name) is not None
             if not there:
