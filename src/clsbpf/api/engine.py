@@ -19,6 +19,7 @@ from ..engine.planned import planned_filters
 from ..engine.plans import Setup, needs_order
 from ..engine.programs import LoadedProgram
 from ..engine.queueing import blocks_of
+from ..engine.queueing_plain import plain_block
 from ..engine.results import Batch, Results
 from ..engine.run import BACKENDS, Progress
 from ..engine.run import run as run_captures
@@ -235,11 +236,15 @@ class Engine:
         device = self._pick_device(dev)
         root = device.root if hook == "egress" and device.root.has_classes else None
         block = self._block(device, hook, root)
+        plain = None
+        if root is not None and self._backend == "native" and not any(planned_filters(block)):
+            plain = plain_block(root)
+            block = plain or block
         return Setup(
             block=lambda link: block,
             at_ingress=hook == "ingress",
             ifindex=device.ifindex,
-            in_order=root is not None or needs_order(block),
+            in_order=(root is not None and plain is None) or needs_order(block),
             extra=written_columns(programs_of(block, *(each for _, each in blocks_of(root)))),
             root=root,
             keep_going=keep_going,

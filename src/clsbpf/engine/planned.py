@@ -147,7 +147,12 @@ def returned_constant(insn: SockFilter) -> int | None:
 
 
 def planned_filters(block: Block, parent: int = 0) -> Iterator[PlannedFilter]:
-    """The block's filters, chain by chain, in the order in which a packet meets them."""
+    """The block's filters, chain by chain, in the order in which a packet meets them.
+
+    `parent` is what they hang on, by default the qdisc, if it has classes.
+    """
+    if not parent and block.binder is not None and block.owner is not None:
+        parent = block.owner.handle
     for index, chain in sorted(block.chains.items()):
         for classifier in chain.classifiers:
             for each in classifier:

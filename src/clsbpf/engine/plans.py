@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ..link import LinkLayer
 from ..profile import CURRENT, KernelProfile
@@ -25,6 +25,9 @@ from .plan import Plan
 from .planned import planned_filters
 from .queueing import Queueing
 from .view import View
+
+if TYPE_CHECKING:
+    from .queueing_plain import PlainQueueing
 
 T = TypeVar("T")
 
@@ -50,7 +53,8 @@ class Setup:
     faults is counted and goes without a verdict; otherwise the run ends there.  `linear`: never look
     filters up, try them one by one (to compare with).  `network` has the devices that packets can be sent to
     (None: any) and the clock of actions, and `on_delivery` gets what is sent.  `root` is the qdisc that
-    packets are queued in after that, where it has classes; it needs `in_order`.
+    packets are queued in after that, where it has classes; unless it is plain (`queueing_plain`), and
+    `block` is its own, that needs `in_order`.
     """
 
     block: Callable[[LinkLayer], Block]
@@ -76,7 +80,16 @@ class Plans:
         self.setup = setup
         self.seconds = 0.0
         self.environment = setup.environment or Environment()
-        self.queueing = Queueing(setup.root) if setup.root is not None else None
+        self.queueing: Queueing | None = None
+        """The root qdisc that packets are put into one by one."""
+        self.plain: PlainQueueing | None = None
+        """The root qdisc whose counts are drawn from the plan's."""
+        if setup.root is not None and setup.in_order:
+            self.queueing = Queueing(setup.root)
+        elif setup.root is not None:
+            from .queueing_plain import PlainQueueing
+
+            self.plain = PlainQueueing(setup.root)
         self._plans: dict[int, Plan] = {}
 
     @property

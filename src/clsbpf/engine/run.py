@@ -68,12 +68,15 @@ def run(
     kept: list[Any] | None = [] if columns else None
 
     def deliver(batch: Batch) -> None:
+        if plain is not None:
+            batch = plain.placed(batch)
         if kept is not None:
             kept.append(batch.to_arrow())
         if on_batch is not None:
             on_batch(batch)
 
     plans = Plans(setup)
+    plain = plans.plain
     tally = Tally()
     ledger = Ledger(
         tally,
@@ -99,8 +102,11 @@ def run(
         ledger.settle()
     if not opened and errors:
         raise CaptureError("\n".join(str(error) for error in errors))
-    if plans.queueing is not None:
-        tally.classes = {classid: Count(*counts) for classid, counts in plans.queueing.classes().items()}
+    if plain is not None:
+        plain.settle(tally)
+    queueing = plain or plans.queueing
+    if queueing is not None:
+        tally.classes = {classid: Count(*counts) for classid, counts in queueing.classes().items()}
     seconds = time.perf_counter() - started - plans.seconds
     results = tally.results(
         seconds=seconds,

@@ -34,10 +34,10 @@ class QdiscStats:
     drops: int = 0
     overlimits: int = 0
 
-    def add(self, size: int) -> None:
-        """bstats_update(): one packet more."""
+    def add(self, size: int, packets: int = 1) -> None:
+        """bstats_update(): packets of so many bytes together."""
         self.bytes += size
-        self.packets += 1
+        self.packets += packets
 
 
 @dataclass(frozen=True, slots=True)
