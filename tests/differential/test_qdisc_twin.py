@@ -94,6 +94,16 @@ def test_a_class_that_filters_name() -> None:
         everything(both)
 
 
+def test_a_dump_of_many_classes_takes_many_datagrams() -> None:
+    with twin(clsact=False) as both:
+        both.ask(htb(both.v0))
+        for minor in range(1, 400):
+            both.ask(new_class(both.v0, 0x10000 | minor, ROOT))
+            if minor % 4 == 0:
+                both.ask(qdisc(both.v0, "pfifo", parent=0x10000 | minor, handle=minor << 16 | 0x80000000))
+        everything(both)
+
+
 def masked(datagrams: list[bytes]) -> Iterator[bytes]:
     """Without the handles of qdiscs, which the kernel counts for all namespaces together."""
     for datagram in datagrams:

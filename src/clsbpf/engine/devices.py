@@ -326,7 +326,8 @@ class Network:
             self.programs,
             profile=self.profile,
             index=index,
-            driver=device.driver,
+            # Drivers take the blocks of clsact and ingress only (flow_block_offload.binder_type).
+            driver=device.driver if holder is None else None,
             binder=holder,
             action_source=self.actions,
             owner=BlockOwner(device.ifindex, owner) if not index else None,
