@@ -19,16 +19,15 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+def look(monkeypatch: pytest.MonkeyPatch, shown: io.StringIO) -> io.StringIO:
+    """It is standard error from now on.  (In a fixture it would be pytest's again before the test.)"""
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(execute, "PREPARING_AFTER", 0.01)
-    shown = Terminal()
     monkeypatch.setattr(sys, "stderr", shown)
     return shown
 
 
-def wait_for(shown: Terminal, text: str) -> None:
+def wait_for(shown: io.StringIO, text: str) -> None:
     for _ in range(200):
         if text in shown.getvalue():
             return
@@ -36,12 +35,14 @@ def wait_for(shown: Terminal, text: str) -> None:
     raise AssertionError(f"{text!r} is not in {shown.getvalue()!r}")
 
 
-def test_compiling_is_told_when_it_takes_a_while(terminal: Terminal) -> None:
+def test_compiling_is_told_when_it_takes_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = look(monkeypatch, Terminal())
     with execute.Meter():
         wait_for(terminal, "compiling")
 
 
-def test_not_once_packets_have_come(terminal: Terminal) -> None:
+def test_not_once_packets_have_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = look(monkeypatch, Terminal())
     with execute.Meter() as meter:
         meter.show(Progress("some.pcap", 0, 1, 1))
         time.sleep(0.1)
@@ -49,9 +50,7 @@ def test_not_once_packets_have_come(terminal: Terminal) -> None:
 
 
 def test_nobody_is_told_where_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execute, "PREPARING_AFTER", 0.01)
-    shown = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", shown)
+    shown = look(monkeypatch, io.StringIO())
     with execute.Meter():
         time.sleep(0.05)
     assert shown.getvalue() == ""
