@@ -7,6 +7,7 @@
 - `host`: the engine, and what one process may ask of it
 - `bpf`: the bpf(2)-like calls, carried out
 - `listener`: a listening socket, and the lock that says whose it is
+- `state`, `snapshot`, `restore`, `objects`: what was acknowledged, kept for the next start
 - `server`: the socket's other end: a thread a connection
 
 A client imports `address`, `wire` and `client` only, which are light.

@@ -27,34 +27,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..endpoint import Endpoint
-from ..endpoint.classes import dump_classes
-from ..endpoint.fill import filter_message
-from ..endpoint.places import Place
-from ..endpoint.qdiscs import dump_qdiscs
-from ..endpoint.request import Request
-from ..engine.devices import Device
-from ..engine.programs import LoadedProgram
 from ..errors import ClsbpfError
-from ..netlink import attr as nla
-from ..netlink.message import NLMSG_ERROR, Message, iter_messages, read_acknowledgement
-from ..netlink.schema import Rtm, Tca
-from ..netlink.tcmsg import TcMsg, tc_message
+from ..netlink.message import Message
+from ..netlink.schema import Rtm
+from ..netlink.tcmsg import TcMsg
 from ..profile import HandlePolicy
-from ..tc import ids
-from ..tc.filter import Filter
-from ..tc.qdiscs.htb import Htb
-from ..tc.qdiscs.qdisc import walk_qdiscs
-from ..tccmd.batch import read_batch
-from ..tccmd.command import parse_command
-from ..tccmd.perform import perform
-from ..tccmd.request import ObjectSource
 from ..tccmd.saved import requests
-from ..tccmd.saved.words import Said, line_of
 from .address import ENVIRONMENT, socket_path
-from .host import Host, Process
+from .host import Host
 from .listener import locked
-from .objects import kept_calls, restore_calls
+from .objects import kept_calls
+from .restore import Restorer
+from .snapshot import Snapshot
 from .wire import malformed
 
 _log = logging.getLogger("clsbpf")
@@ -67,8 +51,6 @@ _HEADER = """\
 # The state of a clsbpf daemon, for it and for tc -batch.  Written by the daemon: changes made here while it
 # runs are lost.  Lines that begin with #! are the daemon's own.
 """
-PROGRAMS_DIRECTORY = "/clsbpf/programs"
-"""Where kept lines say that programs are: a directory that exists for the daemon alone."""
 
 
 def open_directory(path: Path) -> None:
@@ -98,9 +80,7 @@ class State:
 
     host: Host
     directory: Path
-    _lines: dict[Filter, str] = field(default_factory=dict)
-    """Of each filter, made once."""
-    _actions_seen: int = -1
+    _snapshot: Snapshot = field(init=False)
     _kept_at: tuple[int, int] = (-1, -1)
     _written: str = ""
     _programs: str = ""
@@ -114,6 +94,9 @@ class State:
     """The journal's descriptor; what is in it belongs to the batch that was written last."""
     _journal_bytes: int = 0
     _synced_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self._snapshot = Snapshot(self.host)
 
     # keeping
 
@@ -136,7 +119,7 @@ class State:
                 pending, self._pending = self._pending, []
                 whole = self._whole or counters[1] != self._kept_at[1] or self._journal_is_large()
                 self._whole = False
-                text, programs = self._snapshot() if whole else ("", None)
+                text, programs = self._make() if whole else ("", None)
             try:
                 if whole:
                     self._write(text, programs)
@@ -207,10 +190,9 @@ class State:
     def _counters(self) -> tuple[int, int]:
         return self.host.network.changes, self.host.changed_beside
 
-    def _snapshot(self) -> tuple[str, bytes | None]:
+    def _make(self) -> tuple[str, bytes | None]:
         """The batch, and the calls of its programs (None: those that are kept are still right)."""
-        wanted: dict[int, LoadedProgram] = {}
-        body = [*self._devices(), *self._standalone_actions(wanted), *self._filters(wanted)]
+        body, wanted = self._snapshot.take()
         kept = f"{sorted(wanted)} {self.host.changed_beside}"
         programs: bytes | None = None
         if kept != self._programs or self._maps_at == -1:
@@ -261,108 +243,6 @@ class State:
     _name: str = ""
     """The file of programs that the batch names."""
 
-    # what there is
-
-    def _devices(self) -> Iterator[str]:
-        network = self.host.network
-        for device in network.devices.values():
-            driver = self.host.drivers.get(device.name)
-            yield f"#!device {device.ifindex} {device.name}" + (f" {driver}" if driver else "")
-        for device in network.devices.values():
-            yield from self._qdiscs(device)
-
-    def _qdiscs(self, device: Device) -> Iterator[str]:
-        """Qdiscs and classes, each after what it is in."""
-        network = self.host.network
-        request = _dump_request(Rtm.GETQDISC, TcMsg(0, device.ifindex))
-        dumped = [(TcMsg.decode(m.payload), m) for m in dump_qdiscs(network, request)]
-        qdiscs = {header.handle: m for header, m in dumped if header.ifindex == device.ifindex}
-        dump = dump_classes(network, _dump_request(Rtm.GETTCLASS, TcMsg(0, device.ifindex)))
-        classes = {TcMsg.decode(m.payload).handle: m for m in dump}
-        for root in filter(None, (device.root, device.ingress)):
-            for qdisc in walk_qdiscs(root):
-                made = [requests.qdisc_request(qdiscs[qdisc.handle])] if qdisc.handle else []
-                if isinstance(qdisc, Htb):
-                    inner_first = sorted(qdisc.walk(), key=lambda class_: -class_.level)
-                    made += [requests.class_request(classes[class_.classid]) for class_ in inner_first]
-                yield from (self._line(each) for each in made if each is not None)
-
-    def _standalone_actions(self, wanted: dict[int, LoadedProgram]) -> Iterator[str]:
-        """Actions that are there without a filter's holding them."""
-        actions = self.host.network.actions
-        for table in actions.tables.values():
-            for action in table:
-                if action.references > action.bindings:
-                    request = requests.action_request(nla.nest(1, actions.dump(action)))
-                    self._note(request, wanted)
-                    yield self._line(request)
-
-    def _filters(self, wanted: dict[int, LoadedProgram]) -> Iterator[str]:
-        """Chains that were asked for and filters, of each block once; the oldest filter of a prio first."""
-        if self._actions_seen != self.host.actions_changed:
-            self._lines = {}  # the words of actions are in the lines
-            self._actions_seen = self.host.actions_changed
-        before, self._lines = self._lines, {}
-        for place in self._places():
-            for chain in place.block.chains.values():
-                if chain.explicitly_created:
-                    yield self._line(_chain(place, chain.index))
-                for classifier in chain.classifiers:
-                    for each in reversed(list(classifier)):
-                        line = before.get(each)
-                        if line is None:
-                            message = filter_message(_NO_REQUEST, Rtm.NEWTFILTER, 0, place, classifier, each)
-                            program = each.program
-                            id = program.id if isinstance(program, LoadedProgram) else None
-                            line = self._line(requests.filter_request(message, id))
-                        self._lines[each] = line
-                        self._note_filter(each, wanted)
-                        yield line
-
-    def _places(self) -> Iterator[Place]:
-        """The blocks of all devices, then those that are shared."""
-        network = self.host.network
-        for device in network.devices.values():
-            for qdisc in device.qdiscs():
-                parents = [qdisc.handle]
-                if qdisc.is_ingress:
-                    parents = [
-                        ids.make(qdisc.handle, minor) for minor in (ids.TC_H_MIN_INGRESS, ids.TC_H_MIN_EGRESS)
-                    ]
-                elif qdisc.has_classes:
-                    request = _dump_request(Rtm.GETTCLASS, TcMsg(0, device.ifindex, 0, qdisc.handle))
-                    classes = dump_classes(network, request)
-                    parents += [TcMsg.decode(message.payload).handle for message in classes]
-                seen: set[int] = set()
-                for parent in parents:
-                    block = qdisc.block_of(parent)
-                    if block is not None and not block.index and id(block) not in seen:
-                        seen.add(id(block))
-                        yield Place(block, device, block.classid or parent)
-        for block in network.shared_blocks():
-            yield Place(block, None, 0)
-
-    def _note_filter(self, each: Filter, wanted: dict[int, LoadedProgram]) -> None:
-        for program in programs_of_filter(each):
-            assert program.id is not None
-            wanted[program.id] = program
-
-    def _note(self, request: Message, wanted: dict[int, LoadedProgram]) -> None:
-        for id in requests.programs_of(request):
-            program = self.host.programs.by_id(id)
-            if program is not None:
-                wanted[id] = program
-
-    def _line(self, request: Message) -> str:
-        """The request as a line of the batch."""
-        said = Said(self._device_name, lambda id: f"{PROGRAMS_DIRECTORY}/{id}")
-        line = line_of(request, said)
-        return line if line is not None else f"#!request {request.encode().hex()}"
-
-    def _device_name(self, ifindex: int) -> str | None:
-        device = self.host.network.devices.get(ifindex)
-        return device.name if device is not None else None
-
     # restoring
 
     def restore(self) -> list[str]:
@@ -374,7 +254,7 @@ class State:
             return []
         except OSError as error:
             raise ClsbpfError(f"{error.filename}: {error.strerror}") from None
-        wrong = _Restorer(self.host, self.directory).run(text)
+        wrong = Restorer(self.host, self.directory, POLICY).run(text)
         if wrong:
             with contextlib.suppress(OSError):
                 _replace(self.directory / UNRESTORED, text.encode("utf-8", "surrogateescape"))
@@ -392,16 +272,6 @@ class State:
 def journal_name(batch: str) -> str:
     """The file of what was done after a batch."""
     return f"journal-{hashlib.sha256(batch.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.tc"
-
-
-def programs_of_filter(each: Filter) -> Iterator[LoadedProgram]:
-    """The loaded programs that a filter and its actions hold."""
-    for holder in (each, *getattr(each.actions, "actions", ())):
-        program = getattr(holder, "program", None) or getattr(
-            getattr(holder, "params", None), "program", None
-        )
-        if isinstance(program, LoadedProgram) and program.id is not None:
-            yield program
 
 
 @contextlib.contextmanager
@@ -437,99 +307,6 @@ def _keep_maps(state: State, ended: threading.Event) -> None:
             state.sync()
         except ClsbpfError as error:
             _log.warning("%s", error)
-
-
-class _Restorer:
-    """Carries out a batch that was kept."""
-
-    def __init__(self, host: Host, directory: Path) -> None:
-        self._host = host
-        self._directory = directory
-        self._process = Process(host, 0, lambda datagram: None)
-        self._endpoint = Endpoint(host.network)
-        self._programs: dict[int, int] = {}
-        self._wrong: list[str] = []
-
-    def run(self, text: str) -> list[str]:
-        own = {"#!device": self._device, "#!programs": self._load, "#!request": self._request}
-        try:
-            for number, line in enumerate(text.split("\n"), 1):
-                word, _, rest = line.partition(" ")
-                try:
-                    if word in own:
-                        own[word](rest)
-                    elif line and not line.startswith("#"):
-                        self._line(line)
-                except (ClsbpfError, ValueError) as error:
-                    reason = str(error).replace("\n", " ")
-                    self._wrong.append(f"{POLICY}:{number}: {line[:200]}: {reason}")
-        finally:
-            self._process.close()
-        return self._wrong
-
-    def _device(self, rest: str) -> None:
-        index, name, *driver = rest.split(" ")
-        if self._host.network.device(name) is None:
-            self._host.add_device(name, int(index), driver=driver[0] if driver else None)
-
-    def _load(self, rest: str) -> None:
-        if "/" in rest:
-            raise ClsbpfError(f"{rest}: not a file beside the batch")
-        try:
-            raw = (self._directory / rest).read_bytes()
-        except OSError as error:
-            raise ClsbpfError(f"{rest}: {error.strerror}") from None
-        self._programs, wrong = restore_calls(self._process, raw)
-        self._wrong += [f"{rest}: {each}" for each in wrong]
-
-    def _request(self, rest: str) -> None:
-        for message in iter_messages(bytes.fromhex(rest)):
-            self._send(requests.with_descriptors(message, self._descriptor))
-
-    def _line(self, line: str) -> None:
-        for each in read_batch(line + "\n", POLICY):
-            command = parse_command(
-                each.words, self._host.network.ifindex, load_object=self._object, environ={}
-            )
-            perform(command, self._handle)
-
-    def _object(self, source: ObjectSource) -> int:
-        """A kept program by its path: PROGRAMS_DIRECTORY/ID/FILE."""
-        parts = source.path.removeprefix(PROGRAMS_DIRECTORY).split("/")
-        return self._descriptor(int(parts[1]))
-
-    def _descriptor(self, id: int) -> int:
-        if id not in self._programs:
-            raise ClsbpfError(f"program {id} was not kept")
-        return self._programs[id]
-
-    def _handle(self, request: bytes) -> Iterator[bytes]:
-        with self._host.network.lock, self._host.programs.files_of(self._process.files):
-            return self._endpoint.replies(request)
-
-    def _send(self, request: Message) -> None:
-        for datagram in self._handle(request.encode()):
-            for message in iter_messages(datagram):
-                if message.type == NLMSG_ERROR:
-                    refused = read_acknowledgement(message).error()
-                    if refused is not None:
-                        raise refused
-
-
-_NO_REQUEST = Request(Message(0), TcMsg(), {}, None, 0)
-
-
-def _dump_request(type: Rtm, tcm: TcMsg) -> Request:
-    return Request(Message(type), tcm, {}, None, 0)
-
-
-def _chain(place: Place, index: int) -> Message:
-    header = (
-        TcMsg.of_block(place.block.index)
-        if place.device is None
-        else TcMsg(0, place.device.ifindex, 0, place.parent)
-    )
-    return tc_message(Rtm.NEWCHAIN, header, [nla.u32(Tca.CHAIN, index)], flags=requests.CREATE)
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -1,0 +1,97 @@
+"""A batch that was kept, carried out: what is not a comment, and the instructions that begin with `#!`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..endpoint import Endpoint
+from ..errors import ClsbpfError
+from ..netlink.message import NLMSG_ERROR, Message, iter_messages, read_acknowledgement
+from ..tccmd.batch import read_batch
+from ..tccmd.command import parse_command
+from ..tccmd.perform import perform
+from ..tccmd.request import ObjectSource
+from ..tccmd.saved import requests
+from .host import Host, Process
+from .objects import restore_calls
+from .snapshot import PROGRAMS_DIRECTORY
+
+
+class Restorer:
+    """Carries out a batch on a host; `directory` has the files that it names, `name` is what it is called."""
+
+    def __init__(self, host: Host, directory: Path, name: str) -> None:
+        self._host = host
+        self._directory = directory
+        self._name = name
+        self._process = Process(host, 0, lambda datagram: None)
+        self._endpoint = Endpoint(host.network)
+        self._programs: dict[int, int] = {}
+        self._wrong: list[str] = []
+
+    def run(self, text: str) -> list[str]:
+        """Every line; those that could not be carried out, and why."""
+        own = {"#!device": self._device, "#!programs": self._load, "#!request": self._request}
+        try:
+            for number, line in enumerate(text.split("\n"), 1):
+                word, _, rest = line.partition(" ")
+                try:
+                    if word in own:
+                        own[word](rest)
+                    elif line and not line.startswith("#"):
+                        self._line(line)
+                except (ClsbpfError, ValueError) as error:
+                    reason = str(error).replace("\n", " ")
+                    self._wrong.append(f"{self._name}:{number}: {line[:200]}: {reason}")
+        finally:
+            self._process.close()
+        return self._wrong
+
+    def _device(self, rest: str) -> None:
+        index, name, *driver = rest.split(" ")
+        if self._host.network.device(name) is None:
+            self._host.add_device(name, int(index), driver=driver[0] if driver else None)
+
+    def _load(self, rest: str) -> None:
+        if "/" in rest:
+            raise ClsbpfError(f"{rest}: not a file beside the batch")
+        try:
+            raw = (self._directory / rest).read_bytes()
+        except OSError as error:
+            raise ClsbpfError(f"{rest}: {error.strerror}") from None
+        self._programs, wrong = restore_calls(self._process, raw)
+        self._wrong += [f"{rest}: {each}" for each in wrong]
+
+    def _request(self, rest: str) -> None:
+        for message in iter_messages(bytes.fromhex(rest)):
+            self._send(requests.with_descriptors(message, self._descriptor))
+
+    def _line(self, line: str) -> None:
+        for each in read_batch(line + "\n", self._name):
+            command = parse_command(
+                each.words, self._host.network.ifindex, load_object=self._object, environ={}
+            )
+            perform(command, self._handle)
+
+    def _object(self, source: ObjectSource) -> int:
+        """A kept program by its path: PROGRAMS_DIRECTORY/ID/FILE."""
+        parts = source.path.removeprefix(PROGRAMS_DIRECTORY).split("/")
+        return self._descriptor(int(parts[1]))
+
+    def _descriptor(self, id: int) -> int:
+        if id not in self._programs:
+            raise ClsbpfError(f"program {id} was not kept")
+        return self._programs[id]
+
+    def _handle(self, request: bytes) -> Iterator[bytes]:
+        with self._host.network.lock, self._host.programs.files_of(self._process.files):
+            return self._endpoint.replies(request)
+
+    def _send(self, request: Message) -> None:
+        for datagram in self._handle(request.encode()):
+            for message in iter_messages(datagram):
+                if message.type == NLMSG_ERROR:
+                    refused = read_acknowledgement(message).error()
+                    if refused is not None:
+                        raise refused

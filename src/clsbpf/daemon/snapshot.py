@@ -1,0 +1,175 @@
+"""What a host has, as the lines of a batch that makes it again (`tccmd.saved`).
+
+Devices come first, then qdiscs and classes, each after what it is in, then actions that no filter need
+hold, then chains and filters, the oldest filter of a prio first, since a new one goes to the front.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ..endpoint.classes import dump_classes
+from ..endpoint.fill import filter_message
+from ..endpoint.places import Place
+from ..endpoint.qdiscs import dump_qdiscs
+from ..endpoint.request import Request
+from ..engine.devices import Device
+from ..engine.programs import LoadedProgram
+from ..netlink import attr as nla
+from ..netlink.message import Message
+from ..netlink.schema import Rtm, Tca
+from ..netlink.tcmsg import TcMsg, tc_message
+from ..tc import ids
+from ..tc.filter import Filter
+from ..tc.qdiscs.htb import Htb
+from ..tc.qdiscs.qdisc import walk_qdiscs
+from ..tccmd.saved import requests
+from ..tccmd.saved.words import Said, line_of
+from .host import Host
+
+PROGRAMS_DIRECTORY = "/clsbpf/programs"
+"""Where kept lines say that programs are: a directory that exists for the daemon alone."""
+
+Wanted = dict[int, LoadedProgram]
+"""The programs that lines name, by id."""
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """Makes the lines.  Those of filters are made once: a filter does not change."""
+
+    host: Host
+    _lines: dict[Filter, str] = field(default_factory=dict)
+    _actions_seen: int = -1
+
+    def take(self) -> tuple[list[str], Wanted]:
+        """All lines, and the programs that they name.  Under the network's lock."""
+        wanted: Wanted = {}
+        return [*self._devices(), *self._standalone_actions(wanted), *self._filters(wanted)], wanted
+
+    def _devices(self) -> Iterator[str]:
+        network = self.host.network
+        for device in network.devices.values():
+            driver = self.host.drivers.get(device.name)
+            yield f"#!device {device.ifindex} {device.name}" + (f" {driver}" if driver else "")
+        for device in network.devices.values():
+            yield from self._qdiscs(device)
+
+    def _qdiscs(self, device: Device) -> Iterator[str]:
+        """Qdiscs and classes, each after what it is in."""
+        network = self.host.network
+        request = _dump_request(Rtm.GETQDISC, TcMsg(0, device.ifindex))
+        dumped = [(TcMsg.decode(m.payload), m) for m in dump_qdiscs(network, request)]
+        qdiscs = {header.handle: m for header, m in dumped if header.ifindex == device.ifindex}
+        dump = dump_classes(network, _dump_request(Rtm.GETTCLASS, TcMsg(0, device.ifindex)))
+        classes = {TcMsg.decode(m.payload).handle: m for m in dump}
+        for root in filter(None, (device.root, device.ingress)):
+            for qdisc in walk_qdiscs(root):
+                made = [requests.qdisc_request(qdiscs[qdisc.handle])] if qdisc.handle else []
+                if isinstance(qdisc, Htb):
+                    inner_first = sorted(qdisc.walk(), key=lambda class_: -class_.level)
+                    made += [requests.class_request(classes[class_.classid]) for class_ in inner_first]
+                yield from (self._line(each) for each in made if each is not None)
+
+    def _standalone_actions(self, wanted: Wanted) -> Iterator[str]:
+        """Actions that are there without a filter's holding them."""
+        actions = self.host.network.actions
+        for table in actions.tables.values():
+            for action in table:
+                if action.references > action.bindings:
+                    request = requests.action_request(nla.nest(1, actions.dump(action)))
+                    self._note(request, wanted)
+                    yield self._line(request)
+
+    def _filters(self, wanted: Wanted) -> Iterator[str]:
+        """Chains that were asked for and filters, of each block once; the oldest filter of a prio first."""
+        if self._actions_seen != self.host.actions_changed:
+            self._lines = {}  # the words of actions are in the lines
+            self._actions_seen = self.host.actions_changed
+        before, self._lines = self._lines, {}
+        for place in self._places():
+            for chain in place.block.chains.values():
+                if chain.explicitly_created:
+                    yield self._line(_chain(place, chain.index))
+                for classifier in chain.classifiers:
+                    for each in reversed(list(classifier)):
+                        line = before.get(each)
+                        if line is None:
+                            message = filter_message(_NO_REQUEST, Rtm.NEWTFILTER, 0, place, classifier, each)
+                            program = each.program
+                            id = program.id if isinstance(program, LoadedProgram) else None
+                            line = self._line(requests.filter_request(message, id))
+                        self._lines[each] = line
+                        self._note_filter(each, wanted)
+                        yield line
+
+    def _places(self) -> Iterator[Place]:
+        """The blocks of all devices, then those that are shared."""
+        network = self.host.network
+        for device in network.devices.values():
+            for qdisc in device.qdiscs():
+                parents = [qdisc.handle]
+                if qdisc.is_ingress:
+                    parents = [
+                        ids.make(qdisc.handle, minor) for minor in (ids.TC_H_MIN_INGRESS, ids.TC_H_MIN_EGRESS)
+                    ]
+                elif qdisc.has_classes:
+                    request = _dump_request(Rtm.GETTCLASS, TcMsg(0, device.ifindex, 0, qdisc.handle))
+                    classes = dump_classes(network, request)
+                    parents += [TcMsg.decode(message.payload).handle for message in classes]
+                seen: set[int] = set()
+                for parent in parents:
+                    block = qdisc.block_of(parent)
+                    if block is not None and not block.index and id(block) not in seen:
+                        seen.add(id(block))
+                        yield Place(block, device, block.classid or parent)
+        for block in network.shared_blocks():
+            yield Place(block, None, 0)
+
+    def _note_filter(self, each: Filter, wanted: Wanted) -> None:
+        for program in programs_of_filter(each):
+            assert program.id is not None
+            wanted[program.id] = program
+
+    def _note(self, request: Message, wanted: Wanted) -> None:
+        for id in requests.programs_of(request):
+            program = self.host.programs.by_id(id)
+            if program is not None:
+                wanted[id] = program
+
+    def _line(self, request: Message) -> str:
+        """The request as a line of the batch."""
+        said = Said(self._device_name, lambda id: f"{PROGRAMS_DIRECTORY}/{id}")
+        line = line_of(request, said)
+        return line if line is not None else f"#!request {request.encode().hex()}"
+
+    def _device_name(self, ifindex: int) -> str | None:
+        device = self.host.network.devices.get(ifindex)
+        return device.name if device is not None else None
+
+
+def programs_of_filter(each: Filter) -> Iterator[LoadedProgram]:
+    """The loaded programs that a filter and its actions hold."""
+    for holder in (each, *getattr(each.actions, "actions", ())):
+        program = getattr(holder, "program", None) or getattr(
+            getattr(holder, "params", None), "program", None
+        )
+        if isinstance(program, LoadedProgram) and program.id is not None:
+            yield program
+
+
+_NO_REQUEST = Request(Message(0), TcMsg(), {}, None, 0)
+
+
+def _dump_request(type: Rtm, tcm: TcMsg) -> Request:
+    return Request(Message(type), tcm, {}, None, 0)
+
+
+def _chain(place: Place, index: int) -> Message:
+    header = (
+        TcMsg.of_block(place.block.index)
+        if place.device is None
+        else TcMsg(0, place.device.ifindex, 0, place.parent)
+    )
+    return tc_message(Rtm.NEWCHAIN, header, [nla.u32(Tca.CHAIN, index)], flags=requests.CREATE)
