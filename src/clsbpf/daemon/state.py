@@ -67,7 +67,10 @@ def open_directory(path: Path) -> None:
 def default_directory(socket: Path) -> Path:
     """$XDG_STATE_HOME/clsbpf, and in it a directory for each socket that is not the user's default one."""
     home = os.environ.get("XDG_STATE_HOME")
-    directory = (Path(home) if home else Path.home() / ".local" / "state") / "clsbpf"
+    try:
+        directory = (Path(home) if home else Path.home() / ".local" / "state") / "clsbpf"
+    except RuntimeError:
+        raise ClsbpfError("no place for the state: you have no home directory (--state names one)") from None
     others = {name: value for name, value in os.environ.items() if name != ENVIRONMENT}
     if socket == socket_path(None, others):
         return directory
