@@ -178,7 +178,7 @@ def twin(
                 kernel,
                 listener,
                 network,
-                Endpoint(network, ext_ack=ext_ack, cap_ack=cap_ack),
+                Endpoint(network, ext_ack=ext_ack, cap_ack=cap_ack, max_recvmsg_len=1 << 20),
                 namespace,
                 by_name["v0"],
                 by_name["v1"],

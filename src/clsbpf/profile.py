@@ -51,6 +51,22 @@ class KernelProfile:
     """Is chain 0 always there, and so the first in a dump?  (Else it comes and goes as the others do.)"""
     classic_loads_inline: bool = True
     """Are a classic program's packet loads written out?  (Then a `jmp` over very many of them is EINVAL.)"""
+    last_tca: int = 16
+    """The last TCA_* attribute there is: what is later is neither heeded nor told."""
+    has_blocks: bool = True
+    """Can qdiscs share blocks?  (Else a block's number is that of a device that is not there.)"""
+    last_tca_root: int = 5
+    """The same of requests about actions, TCA_ROOT_*."""
+    last_tca_act: int = 10
+    """The same of one action, TCA_ACT_*."""
+    last_tca_stats: int = 8
+    """The same of an action's counters, TCA_STATS_*."""
+    has_chain_requests: bool = True
+    """Are there RTM_NEWCHAIN, RTM_DELCHAIN and RTM_GETCHAIN?  (Else EOPNOTSUPP.)"""
+    explains: bool = True
+    """Do traffic control's errors come with words (extack)?"""
+    joint_tfilter: bool = False
+    """Does one function add, delete and get filters (`tc_ctl_tfilter`)?  Then what is missing is EINVAL."""
 
 
 CURRENT = KernelProfile(
@@ -79,6 +95,14 @@ V4_13 = KernelProfile(
     auto_prio_errno=errno.EINVAL,
     keeps_chain0=True,
     classic_loads_inline=False,
+    last_tca=11,
+    has_blocks=False,
+    last_tca_root=1,
+    last_tca_act=6,
+    last_tca_stats=6,
+    has_chain_requests=False,
+    explains=False,
+    joint_tfilter=True,
 )
 
 V4_19 = replace(CURRENT, name="4.19", max_reclassify=4, tag_hash="sha1", vlan_tci_clears_cfi=True)

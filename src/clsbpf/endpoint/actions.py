@@ -131,7 +131,8 @@ def dump_actions(network: Network, request: Request) -> Iterator[Datagram]:
     large = bool(flags & wire.TCA_ACT_FLAG_LARGE_DUMP_ON)
     terse = bool(flags & wire.TCA_ACT_FLAG_TERSE_DUMP)
     since = network.actions.around.clock.now() - (request.number(TcaRoot.TIME_DELTA) or 0) * NS_PER_MS
-    rooms = itertools.chain((_FIRST_ROOM, _FIRST_ROOM), itertools.repeat(DUMP_ROOM))
+    first = (_FIRST_ROOM, _FIRST_ROOM) if request.max_recvmsg_len < DUMP_ROOM else ()
+    rooms = itertools.chain(first, itertools.repeat(DUMP_ROOM))
     room = next(rooms) - _DUMP_HEAD
     nests: list[Attr] = []
     size = 0
@@ -156,7 +157,7 @@ def _dumped(request: Request, nests: list[Attr], large: bool) -> Message:
     """One message of a dump.  Only a large dump counts its actions."""
     return action_message(
         Rtm.GETACTION,
-        [nla.u32(TcaRoot.COUNT, len(nests) if large else 0), nla.nest(TcaRoot.TAB, nests)],
+        _known(request, [nla.u32(TcaRoot.COUNT, len(nests) if large else 0), nla.nest(TcaRoot.TAB, nests)]),
         flags=NLM_F_MULTI,
         seq=request.message.seq,
         pid=request.portid,
@@ -235,4 +236,11 @@ def _message(
         for order, action in enumerate(actions, 1)
     ]
     attrs.append(nla.nest(TcaRoot.TAB, nests))
-    return action_message(type, attrs, flags=flags, seq=request.message.seq, pid=request.portid)
+    return action_message(
+        type, _known(request, attrs), flags=flags, seq=request.message.seq, pid=request.portid
+    )
+
+
+def _known(request: Request, attrs: list[Attr]) -> list[Attr]:
+    """Those of TCA_ROOT_* that the profile's kernel has."""
+    return [attr for attr in attrs if attr.type <= request.profile.last_tca_root]

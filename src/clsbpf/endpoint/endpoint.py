@@ -39,13 +39,14 @@ from ..netlink.message import (
 from ..netlink.policy import RTM_TCA, TFILTER_DUMP, Policy, PolicyError, describe
 from ..netlink.schema import RTM_MAX, Rtm
 from ..netlink.tcmsg import TCMSG_LEN
+from ..profile import KernelProfile
 from . import actions, chains, classes, filters, links, qdiscs
 from .request import DUMP_ROOM, Datagram, Request, parse_action_request, parse_request
 
 Doit = Callable[[Network, Request], list[Datagram]]
 Dumpit = Callable[[Network, Request], Iterator[Message]]
 PagedDumpit = Callable[[Network, Request], Iterator[Datagram]]
-Parse = Callable[[Message, Policy, int], Request]
+Parse = Callable[[Message, Policy, int, KernelProfile], Request]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ _DOIT: dict[int, Doit] = {
     Rtm.DELACTION: actions.delete_action,
     Rtm.GETACTION: actions.get_action,
 }
+_CHAINS = (Rtm.NEWCHAIN, Rtm.DELCHAIN, Rtm.GETCHAIN)
 _ACTIONS = (Rtm.NEWACTION, Rtm.DELACTION, Rtm.GETACTION)
 _NO_POLICY: Policy = {}
 _DUMPIT: dict[int, _Dump] = {
@@ -99,14 +101,18 @@ _KIND_MASK, _KIND_DEL, _KIND_GET = 3, 1, 2
 class Endpoint:
     """The kernel's end of an AF_NETLINK socket of protocol NETLINK_ROUTE, over a `Network`.
 
-    `ext_ack` and `cap_ack` are the socket options NETLINK_EXT_ACK and NETLINK_CAP_ACK.
+    `ext_ack` and `cap_ack` are the socket options NETLINK_EXT_ACK and NETLINK_CAP_ACK; `max_recvmsg_len` is
+    the most that the socket has been ready to receive so far: nothing, where it is as new as tc's.
     """
 
-    def __init__(self, network: Network, *, ext_ack: bool = True, cap_ack: bool = False) -> None:
+    def __init__(
+        self, network: Network, *, ext_ack: bool = True, cap_ack: bool = False, max_recvmsg_len: int = 0
+    ) -> None:
         self.network = network
         network.on_chain = functools.partial(chains.notify_chain, network)
         self.ext_ack = ext_ack
         self.cap_ack = cap_ack
+        self.max_recvmsg_len = max_recvmsg_len
         self.cause: ClsbpfError | None = None
         """Why the last request that was refused was: in more words than the kernel has on the wire."""
 
@@ -169,12 +175,15 @@ class Endpoint:
             self._acknowledge(message, portid, replies)
             return None
         kind = message.type & _KIND_MASK
+        profile = self.network.profile
         request: Request | None = None
         try:
             if not message.payload and message.type <= RTM_MAX:
                 # Not even a family: rtnetlink ignores it and calls that a success.
                 self._acknowledge(message, portid, replies)
                 return None
+            if message.type in _CHAINS and not profile.has_chain_requests:
+                raise NetlinkError(errno.EOPNOTSUPP)
             if kind == _KIND_GET and message.flags & NLM_F_DUMP:
                 if message.type not in _DUMPIT:
                     raise NetlinkError(errno.EOPNOTSUPP)
@@ -186,11 +195,11 @@ class Endpoint:
             if kind == _KIND_DEL and message.flags & NLM_F_BULK:
                 raise NetlinkError(errno.EOPNOTSUPP, "Bulk delete is not supported")
             if message.type in _ACTIONS:
-                request = parse_action_request(message, _NO_POLICY, portid)
+                request = parse_action_request(message, _NO_POLICY, portid, profile)
             elif message.type in links.LINK_TYPES:
-                request = links.parse_link_request(message, _NO_POLICY, portid)
+                request = links.parse_link_request(message, _NO_POLICY, portid, profile)
             else:
-                request = parse_request(message, RTM_TCA, portid)
+                request = parse_request(message, RTM_TCA, portid, profile)
             request.replies = replies
             if kind != _KIND_GET:
                 self.network.changes += 1
@@ -210,9 +219,8 @@ class Endpoint:
     ) -> None:
         """netlink_ack() of success, where NLM_F_ACK asks for it."""
         if message.flags & NLM_F_ACK:
-            said = acknowledge(
-                message, 0, ExtAck(warning), portid=portid, ext_ack=self.ext_ack, cap_ack=self.cap_ack
-            )
+            extack = ExtAck(warning if self.network.profile.explains else None)
+            said = acknowledge(message, 0, extack, portid=portid, ext_ack=self.ext_ack, cap_ack=self.cap_ack)
             replies.append(said.encode())
 
     def _refused(self, message: Message, portid: int, refusal: ClsbpfError, warning: str | None) -> Datagram:
@@ -229,6 +237,8 @@ class Endpoint:
         """
         self.cause = refusal
         code = refusal.errno or errno.EINVAL
+        if not self.network.profile.explains:
+            return code, ExtAck(offset=refusal.offset if isinstance(refusal, PolicyError) else None)
         if isinstance(refusal, PolicyError):
             return code, ExtAck(refusal.extack, refusal.offset, describe(refusal.rule))
         if isinstance(refusal, NetlinkError):
@@ -241,8 +251,9 @@ class Endpoint:
         began = self.network.changes
         try:
             if len(message.payload) >= TCMSG_LEN or not dump.short_is_empty:
-                request = dump.parse(message, dump.policy, portid)
-                extack = ExtAck(request.warning)
+                request = dump.parse(message, dump.policy, portid, self.network.profile)
+                request.max_recvmsg_len = self.max_recvmsg_len
+                extack = ExtAck(request.warning if self.network.profile.explains else None)
                 for datagram in _datagrams(dump, self.network, request):
                     yield self._checked(datagram, began)
         except ClsbpfError as refusal:

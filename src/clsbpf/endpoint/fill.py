@@ -41,7 +41,9 @@ def filter_message(
     if warning is not None:
         attrs.append(nla.string(Tca.EXT_WARN_MSG, warning))
     header = place.header(classifier, each.handle if each is not None else 0)
-    return tc_message(type, header, attrs, flags=flags, seq=request.message.seq, pid=request.portid)
+    return tc_message(
+        type, header, request.known(attrs), flags=flags, seq=request.message.seq, pid=request.portid
+    )
 
 
 def _filter_options(each: Filter, block: Block) -> list[Attr]:

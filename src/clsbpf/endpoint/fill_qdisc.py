@@ -68,7 +68,9 @@ def qdisc_message(
         qdisc.parent if parent is None else parent,
         device.references(qdisc) if references is None else references,
     )
-    return tc_message(type, header, attrs, flags=flags, seq=request.message.seq, pid=request.portid)
+    return tc_message(
+        type, header, request.known(attrs), flags=flags, seq=request.message.seq, pid=request.portid
+    )
 
 
 def _stats(stats: QdiscStats | None, estimator: bool, xstats: bytes | None = None) -> list[Attr]:
@@ -127,7 +129,9 @@ def class_message(
     if warning is not None:
         attrs.append(nla.string(Tca.EXT_WARN_MSG, warning))
     header = TcMsg(0, device.ifindex, info.handle, info.parent, info.info)
-    return tc_message(type, header, attrs, flags=flags, seq=request.message.seq, pid=request.portid)
+    return tc_message(
+        type, header, request.known(attrs), flags=flags, seq=request.message.seq, pid=request.portid
+    )
 
 
 def _htb_class(qdisc: Qdisc, class_: Any) -> _ClassInfo:

@@ -22,6 +22,7 @@ from ..netlink.message import NLM_F_CREATE, NLM_F_EXCL, NLM_F_MULTI, NLMSG_HDRLE
 from ..netlink.policy import Policy, parse_attrs
 from ..netlink.schema import RTNLGRP_LINK, Rtm
 from ..netlink.tcmsg import TcMsg
+from ..profile import KernelProfile
 from .notify import notify
 from .request import IFNAMSIZ, Datagram, Request
 
@@ -57,7 +58,7 @@ class Ifla(IntEnum):
 IFLA_INFO_KIND = 1
 
 
-def parse_link_request(message: Message, policy: Policy, portid: int) -> Request:
+def parse_link_request(message: Message, policy: Policy, portid: int, profile: KernelProfile) -> Request:
     """A request with a struct ifinfomsg: family, ifindex and flags are in `tcm`, the flags as `handle`."""
     if len(message.payload) < IFINFOMSG.size:
         raise NetlinkError(errno.EINVAL, "Invalid header length")
@@ -67,7 +68,7 @@ def parse_link_request(message: Message, policy: Policy, portid: int) -> Request
     if ifindex < 0:
         raise NetlinkError(errno.EINVAL, "ifindex can't be negative")
     tcm = TcMsg(family, ifindex, flags, change)
-    return Request(message, tcm, parsed.attrs, parsed.warning, portid)
+    return Request(message, tcm, parsed.attrs, parsed.warning, portid, profile)
 
 
 def get_link(network: Network, request: Request) -> list[Datagram]:

@@ -45,7 +45,7 @@ def find_place(network: Network, request: Request, *, for_filter: bool = True) -
     The length of a filter's kind is checked on the way, where the kernel does it.
     """
     tcm = request.tcm
-    if tcm.is_block:
+    if tcm.is_block and request.profile.has_blocks:
         if for_filter:
             _check_kind_length(request)
         block = network.shared_block(tcm.block_index)
@@ -82,7 +82,7 @@ def dump_place(network: Network, request: Request) -> Place | None:
     """
     tcm = request.tcm
     block: Block | None
-    if tcm.is_block:
+    if tcm.is_block and request.profile.has_blocks:
         block = network.shared_block(tcm.block_index)
         return Place(block, None, 0) if block is not None else None
     device = network.devices.get(tcm.ifindex)

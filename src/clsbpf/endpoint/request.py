@@ -7,15 +7,17 @@ attributes are refused here, before any handler looks at them.
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ..errors import NetlinkError
-from ..netlink.act import ACTION_ATTRS_OFFSET, TCA_ROOT_MAX, TCAMSG_LEN
+from ..netlink.act import ACTION_ATTRS_OFFSET, TCAMSG_LEN
 from ..netlink.attr import Attr
 from ..netlink.message import NLM_F_ECHO, Message
 from ..netlink.policy import Policy, parse_attrs
-from ..netlink.schema import TCA_MAX, Tca
+from ..netlink.schema import Tca
 from ..netlink.tcmsg import ATTRS_OFFSET, TCMSG_LEN, TcMsg
+from ..profile import CURRENT, KernelProfile
 
 IFNAMSIZ = 16
 
@@ -36,7 +38,8 @@ class Request:
     """struct nlmsghdr, struct tcmsg and the attributes of a request, and the address of who asks.
 
     A request about actions has an empty `tcm`.  `warning` is an extack message that came up without
-    refusing anything.  `replies` are datagrams for the asker, in order, before any acknowledgement.
+    refusing anything.  `max_recvmsg_len` is the most that the asking socket has been ready to receive.
+    `replies` are datagrams for the asker, in order, before any acknowledgement.
     """
 
     message: Message
@@ -44,6 +47,8 @@ class Request:
     attrs: dict[int, Attr]
     warning: str | None
     portid: int
+    profile: KernelProfile = CURRENT
+    max_recvmsg_len: int = 0
     replies: list[bytes] = field(default_factory=list)
 
     def has(self, flags: int) -> bool:
@@ -54,6 +59,10 @@ class Request:
     def echo(self) -> bool:
         """NLM_F_ECHO: does the asker want the notification too?"""
         return self.has(NLM_F_ECHO)
+
+    def known(self, attrs: Iterable[Attr]) -> list[Attr]:
+        """Those attributes of a reply that the profile's kernel has."""
+        return [attr for attr in attrs if attr.type <= self.profile.last_tca]
 
     def warn(self, text: str | None) -> None:
         """NL_SET_ERR_MSG() beside success: the last one counts; None says nothing."""
@@ -75,18 +84,18 @@ class Request:
         return self.kind is not None and self.kind.payload.rstrip(b"\0") == name.encode()
 
 
-def parse_request(message: Message, policy: Policy, portid: int) -> Request:
+def parse_request(message: Message, policy: Policy, portid: int, profile: KernelProfile) -> Request:
     """The request in a message; NetlinkError when it is cut or an attribute fails its policy."""
     if len(message.payload) < TCMSG_LEN:
         raise NetlinkError(errno.EINVAL, "Invalid header length")
-    parsed = parse_attrs(message.payload[TCMSG_LEN:], policy, TCA_MAX, offset=ATTRS_OFFSET)
-    return Request(message, TcMsg.decode(message.payload), parsed.attrs, parsed.warning, portid)
+    parsed = parse_attrs(message.payload[TCMSG_LEN:], policy, profile.last_tca, offset=ATTRS_OFFSET)
+    return Request(message, TcMsg.decode(message.payload), parsed.attrs, parsed.warning, portid, profile)
 
 
-def parse_action_request(message: Message, policy: Policy, portid: int) -> Request:
+def parse_action_request(message: Message, policy: Policy, portid: int, profile: KernelProfile) -> Request:
     """The same of a request about actions, which has a struct tcamsg instead."""
     if len(message.payload) < TCAMSG_LEN:
         raise NetlinkError(errno.EINVAL, "Invalid header length")
     inside = message.payload[TCAMSG_LEN:]
-    parsed = parse_attrs(inside, policy, TCA_ROOT_MAX, offset=ACTION_ATTRS_OFFSET)
-    return Request(message, TcMsg(), parsed.attrs, parsed.warning, portid)
+    parsed = parse_attrs(inside, policy, profile.last_tca_root, offset=ACTION_ATTRS_OFFSET)
+    return Request(message, TcMsg(), parsed.attrs, parsed.warning, portid, profile)

@@ -189,7 +189,7 @@ class NetActions:
 
     def _kind(self, action: Attr) -> tuple[AnyKind, dict[int, Attr]]:
         """tc_action_load_ops(): the kind that an action names, and its attributes."""
-        attrs = self._parsed(action.payload, wire.ACTION, wire.TCA_ACT_MAX, action)
+        attrs = self._parsed(action.payload, wire.ACTION, self.network.profile.last_tca_act, action)
         if TcaAct.KIND not in attrs:
             raise NetlinkError(errno.EINVAL, "TC action kind must be specified")
         # nla_strscpy(): one NUL at the end does not count; the name ends at the first.
@@ -304,20 +304,18 @@ class NetActions:
         self, action: AnyAction, *, holders: int = 0, terse: bool = False, with_index: bool = False
     ) -> list[Attr]:
         """tcf_action_dump_1(): one action; `holders` are references of the request itself, not counted."""
-        size, packets = action.counters.bytes, action.counters.packets
+        profile = self.network.profile
+        stats = encode_stats(
+            action.counters.bytes,
+            action.counters.packets,
+            drops=action.counters.drops,
+            overlimits=action.counters.overlimits,
+            rates=action.rates(),
+            hardware=(action.told_by_hardware.bytes, action.told_by_hardware.packets),
+        )
         attrs = [
             nla.string(TcaAct.KIND, action.kind),
-            nla.nest(
-                TcaAct.STATS,
-                encode_stats(
-                    size,
-                    packets,
-                    drops=action.counters.drops,
-                    overlimits=action.counters.overlimits,
-                    rates=action.rates(),
-                    hardware=(action.told_by_hardware.bytes, action.told_by_hardware.packets),
-                ),
-            ),
+            nla.nest(TcaAct.STATS, [each for each in stats if each.type <= profile.last_tca_stats]),
         ]
         if with_index:
             attrs.append(nla.u32(TcaAct.INDEX, action.index))
@@ -333,7 +331,7 @@ class NetActions:
             attrs.append(_bitfield32(TcaAct.FLAGS, action.flags, action.flags))
         attrs.append(nla.u32(TcaAct.IN_HW_COUNT, len(action.offloaded)))
         attrs.append(nla.nest(TcaAct.OPTIONS, self.options(action, holders=holders)))
-        return attrs
+        return [each for each in attrs if each.type <= profile.last_tca_act]
 
     def options(self, action: AnyAction, *, holders: int = 0) -> list[Attr]:
         """tcf_action_dump_old(): what is inside TCA_ACT_OPTIONS."""
