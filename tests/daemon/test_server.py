@@ -225,6 +225,18 @@ def fill(connection: socket.socket, datagram: bytes) -> None:
             return
 
 
+def test_more_connections_than_there_may_be(daemon: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who comes when there is no room is sent away, and there is room again when others have gone."""
+    monkeypatch.setattr("clsbpf.daemon.server.MAX_CONNECTIONS", 3)
+    there = [daemon.connect() for _ in range(3)]
+    with pytest.raises(ClsbpfError, match="the daemon has ended"):
+        daemon.connect()
+    for each in there:
+        each.close()
+    until(lambda: not daemon.host.portids)
+    daemon.tc("qdisc show")
+
+
 # nonsense
 
 

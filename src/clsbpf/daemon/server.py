@@ -82,11 +82,11 @@ class Server:
                 select.select([], [], [], 0.05)  # it will still be there when there is room
             return
         peer = peer_of(connection)
+        self._connections = {each for each in self._connections if each.thread.is_alive()}
         if peer.uid != os.geteuid() or len(self._connections) >= MAX_CONNECTIONS:
-            _log.warning("connection of process %d (user %d) refused", peer.pid, peer.uid)
+            _log.info("connection of process %d (user %d) refused", peer.pid, peer.uid)
             connection.close()
             return
-        self._connections = {each for each in self._connections if each.thread.is_alive()}
         made = Connection(self._host, connection, peer.pid)
         self._connections.add(made)
         made.thread.start()
