@@ -9,7 +9,8 @@ takes the interfaces for those that the file begins with, and where a block woul
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Protocol
+import struct
+from typing import Protocol
 
 from ..capture import Capture, Interface
 from ..capture.pcap import LengthOrder, PcapHeader, PcapReader
@@ -29,14 +30,12 @@ from .native import configure_pcap, configure_pcapng, pcap_walk
 from .plan import Plan, Walk
 from .walk_state import Cells
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
 GUESS_BYTES = (48 << 10, 1 << 20)
 """So many bytes are searched for a piece's beginning; after the last it is left to the worker before."""
 GUESS_CHAIN = 12
 """Records that must follow one another plausibly."""
+SOON_BYTES = 6 << 10
+"""Mostly a record begins within so many bytes: to find it there takes less than to import numpy."""
 MAX_STEP_SECONDS = 7 * 86400
 """Neighbouring records are not further apart than this, or one of them is none."""
 BEGINNING_BYTES = 1 << 20
@@ -115,37 +114,45 @@ class PcapFormat:
     def guess(self, data: bytes) -> int | None:
         """A place is plausible whose lengths are possible and whose fraction of a second is one, and from
         which `GUESS_CHAIN` such places follow, none far from its neighbour in time."""
+        usual = struct.Struct(f"{'<' if self.header.byte_order == 'little' else '>'}4I")
+        last = len(data) - usual.size
+        for candidate in range(min(last + 1, SOON_BYTES)):
+            if self._chain(data, candidate, usual, last):
+                return candidate
+        if last < SOON_BYTES:
+            return None
         import numpy as np
 
-        header = self.header
-        words = max(len(data) - 15, 0)
-        if not words:
-            return None
-
-        def field_at(offset: int) -> npt.NDArray[np.uint32]:
-            order = "<u4" if header.byte_order == "little" else ">u4"
-            unaligned = np.ndarray((words,), order, data, offset, (1,))
-            return unaligned.astype(np.uint32)
-
-        seconds, fraction, captured, length = (field_at(4 * number) for number in range(4))
-        plausible = (
-            (captured <= header.record_limit)
-            & (captured <= length)
-            & (length <= max(header.record_limit, 1 << 20))
-            & (fraction < header.interface.ticks_per_second)
+        words = last + 1
+        fraction, captured, length = (
+            np.ndarray((words,), usual.format[0] + "u4", data, 4 * number, (1,)).astype(np.uint32)
+            for number in (1, 2, 3)
         )
-        for candidate in np.flatnonzero(plausible):
-            at, before = int(candidate), None
-            for _ in range(GUESS_CHAIN):
-                if at >= words or not plausible[at]:
-                    break
-                now = int(seconds[at])
-                if before is not None and abs(now - before) > MAX_STEP_SECONDS:
-                    break
-                at, before = at + header.record_header + int(captured[at]), now
-            else:
-                return int(candidate)
+        possible = (
+            (captured <= self.header.record_limit)
+            & (captured <= length)
+            & (length <= max(self.header.record_limit, 1 << 20))
+            & (fraction < self.header.interface.ticks_per_second)
+        )
+        for later in np.flatnonzero(possible[SOON_BYTES:]).tolist():
+            if self._chain(data, later + SOON_BYTES, usual, last):
+                return SOON_BYTES + int(later)
         return None
+
+    def _chain(self, data: bytes, at: int, usual: struct.Struct, last: int) -> bool:
+        """Do plausible records follow one another from here on?"""
+        header, before = self.header, None
+        limit, ticks = header.record_limit, header.interface.ticks_per_second
+        for _ in range(GUESS_CHAIN):
+            if at > last:
+                return False
+            now, fraction, captured, length = usual.unpack_from(data, at)
+            if captured > limit or captured > length or length > max(limit, 1 << 20) or fraction >= ticks:
+                return False
+            if before is not None and abs(now - before) > MAX_STEP_SECONDS:
+                return False
+            at, before = at + header.record_header + captured, now
+        return True
 
 
 # pcapng -------------------------------------------------------------------------------------------
