@@ -14,7 +14,7 @@ from tc_action_lines import SPECS
 from tc_judge import tc_judge
 from tc_lines import IP, PASS
 
-UNSAID = 20
+UNSAID = 1
 """Of the specs above, so many at most are kept as requests, because tc has no words for what they became."""
 
 

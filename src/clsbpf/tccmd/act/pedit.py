@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from ...errors import ClsbpfError
@@ -235,6 +235,16 @@ def _find(layer: str, name: str, extended: bool) -> tuple[int, _Field | None]:
         return NETWORK, None
     htype, fields = _LAYERS[layer]
     return htype, fields.get(name)
+
+
+def fields(htype: int) -> Iterator[tuple[str, str, int, int, int, bool]]:
+    """A header's fields: layer, name, offset, bytes, the bits that are its own, is it an IPv4 address?"""
+    layers = {IP4: ("ip", {**_IP, **_IP_BY_PREFIX})}
+    layers |= {number: (layer, found) for layer, (number, found) in _LAYERS.items()}
+    layer, found = layers.get(htype, ("", {}))
+    for name, each in found.items():
+        if not each.shift:
+            yield layer, name, each.offset, each.size, each.retain, each.read is _ipv4
 
 
 _WIDTHS = (("u32", 4, U32), ("u16", 2, 0xFFFF), ("u8", 1, 0xFF))

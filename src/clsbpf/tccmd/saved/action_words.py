@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterable, Iterator
 from ...netlink import act as wire
 from ...netlink.act import (
     GACT_PROB,
-    PEDIT_KEY,
-    PEDIT_SEL,
     POLICE_TBF,
     RATESPEC,
     CsumFlag,
@@ -38,6 +36,7 @@ from ...netlink.attr import Attr
 from ..act.common import TC_ACT_EXT_VAL_MASK, TC_ACT_GOTO_CHAIN, TC_ACT_JUMP, format_link_address
 from ..act.police import transmit_size, transmit_ticks
 from ..ids import format_classid, format_protocol
+from .pedit_words import munges
 
 Attrs = dict[int, Attr]
 DeviceName = Callable[[int], str]
@@ -267,7 +266,11 @@ def _tunnel_key(attrs: Attrs, device: DeviceName) -> Iterator[str]:
     if TcaTunnelKey.ENC_DST_PORT in attrs:
         yield from ("dst_port", str(int.from_bytes(attrs[TcaTunnelKey.ENC_DST_PORT].payload, "big")))
     if TcaTunnelKey.ENC_OPTS in attrs:
-        yield from ("geneve_opts", ",".join(map(_geneve, attrs[TcaTunnelKey.ENC_OPTS].attrs())))
+        headers = attrs[TcaTunnelKey.ENC_OPTS].attrs()
+        if headers[0].type == _VXLAN:
+            yield from ("vxlan_opts", str(headers[0].attrs()[0].u32))
+        else:
+            yield from ("geneve_opts", ",".join(map(_geneve, headers)))
     for number, word in ((TcaTunnelKey.ENC_TOS, "tos"), (TcaTunnelKey.ENC_TTL, "ttl")):
         if number in attrs:
             yield from (word, str(attrs[number].u8))
@@ -278,7 +281,7 @@ def _tunnel_key(attrs: Attrs, device: DeviceName) -> Iterator[str]:
     yield from tail(attrs[TcaTunnelKey.PARMS])
 
 
-_GENEVE = 1
+_GENEVE, _VXLAN = 1, 2
 
 
 def _geneve(header: Attr) -> str:
@@ -290,18 +293,8 @@ def _geneve(header: Attr) -> str:
 
 
 def _pedit(attrs: Attrs, device: DeviceName) -> Iterator[str]:
-    """Keys as raw offsets from the network header, which is all that the old form has."""
-    if TcaPedit.PARMS not in attrs:
-        raise Unsayable
-    payload = attrs[TcaPedit.PARMS].payload
-    for mask, value, offset, at, offmask, shift in PEDIT_KEY.iter_unpack(payload[PEDIT_SEL.size :]):
-        mask, value = (int.from_bytes(struct.pack("=I", each), "big") for each in (mask, value))
-        signed = offset - (1 << 32) if offset >> 31 else offset
-        yield from ("munge", "offset", str(signed), "u32")
-        if at or offmask or shift:
-            yield from ("at", str(at), f"{offmask:x}", str(shift))
-        yield from ("set", f"{value:#x}", "retain", f"{~mask & 0xFFFFFFFF:#x}")
-    yield from tail(attrs[TcaPedit.PARMS])
+    yield from munges(attrs)
+    yield from tail(attrs.get(TcaPedit.PARMS) or attrs[TcaPedit.PARMS_EX])
 
 
 KINDS: dict[str, Callable[[Attrs, DeviceName], Iterator[str]]] = {

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from ...netlink.act import TCAMSG_LEN, TcaAct, TcaDef, TcaRoot, TcaTunnelKey
+from ...netlink.act import TCAMSG_LEN, TcaAct, TcaDef, TcaPedit, TcaRoot, TcaTunnelKey
 from ...netlink.attr import Attr, iter_attrs
 from ...netlink.message import Message
 from ...netlink.qdisc import HtbOpt, TcaHtb, decode_prio
@@ -103,5 +103,12 @@ def _action_options(kind: str, attrs: Iterable[Attr]) -> Iterable[tuple[int, Any
             continue  # the default
         if kind == "simple" and attr.type == TcaDef.DATA:
             yield attr.type, attr.payload.split(b"\0", 1)[0]  # tc sends what is behind the text, too
+        elif (kind, attr.type) in _NESTS:
+            inside = [(each.type, [(one.type, one.payload) for one in each.attrs()]) for each in attr.attrs()]
+            yield attr.type, inside
         else:
             yield attr.type, attr.payload
+
+
+_NESTS = {("pedit", TcaPedit.KEYS_EX), ("tunnel_key", TcaTunnelKey.ENC_OPTS)}
+"""Nests of nests."""

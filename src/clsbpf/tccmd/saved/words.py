@@ -7,6 +7,7 @@ fall short of what a request says, and nothing is lost by it: the caller keeps t
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -73,8 +74,8 @@ def line_of(request: Message, said: Said) -> str | None:
         words = list(make(request, said))
         line = " ".join(map(quoted, words))
         command = parse_command(words, said.resolve, load_object=said.load, environ={})
-    except (Unsayable, ClsbpfError):
-        return None
+    except (Unsayable, ClsbpfError, LookupError, ValueError, struct.error):
+        return None  # also where a request lacks what tc would always say
     (read,) = command.requests
     return line if canonical(read.message) == canonical(request) else None
 
