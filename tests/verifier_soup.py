@@ -60,6 +60,12 @@ class Soup:
         found = [key for key, spec in self.maps.items() if not types or spec.type in types]
         return self.r.choice(found or list(self.maps))
 
+    def single(self) -> int:
+        """An array of one value: its address can be loaded."""
+        return self.r.choice(
+            [key for key, spec in self.maps.items() if spec.type == 2 and spec.max_entries == 1]
+        )
+
     def any(self, *kinds: str) -> int:
         """A register that likely holds such a value."""
         found = [reg for reg, kind in self.held.items() if kind in kinds]
@@ -98,7 +104,7 @@ class Soup:
             self.held[7] = "value"
 
     def data(self) -> None:
-        key = self.map_of(2)
+        key = self.single() if self.r.random() < 0.97 else self.map_of(2)
         reg = self.r.choice([2, 7, 8, 9])
         self.say(f"r{reg} = map[fd:{key}][0]+{self.r.choice([0, 0, 4, 8, 16])}")
         self.held[reg] = "value"
@@ -237,10 +243,14 @@ class Soup:
 
     def offset(self, kind: str, size: int) -> int:
         if kind == "ctx":
+            if self.r.random() < 0.8:
+                return self.r.choice([0, 8, 48, 52, 32, 44, 60, 164, 8, 48, 152 if size == 8 else 16])
             return self.r.choice(
                 [*range(0, 192, 4), 48, 50, 76, 140, 152, 168, 180, 181, 182, 184, 192, 3, 2]
             )
         if kind == "stack":
+            if self.r.random() < 0.8:
+                return -self.r.choice([8, 16, 24, 32])
             return -self.r.choice([8, 16, 24, 32, 4, 12, 2, 1, 20, 512, 504, 520, 0, -8]) + self.r.choice(
                 [0, 0, 0, 1, 4]
             )
@@ -272,6 +282,10 @@ class Soup:
     def spill(self) -> None:
         at, size = self.r.choice([-8, -16, -24]), self.r.choice([Size.DW, Size.DW, Size.W, Size.H])
         src = self.any()
+        if self.held.get(src, "number") != "number" and self.r.random() < 0.97:
+            size = Size.DW
+        if src not in self.held and self.r.random() < 0.97:
+            return
         self.insns.append(Insn(Class.STX | Mode.MEM | size, 10, src, at, 0))
         if self.r.random() < 0.6:
             dst = self.r.choice([0, 1, 2, 3, 4, 5, 7, 8, 9])
@@ -283,7 +297,9 @@ class Soup:
         cls = self.r.choice([Class.JMP, Class.JMP, Class.JMP32])
         op = self.r.choice(_JUMPS)
         dst = self.any("number", "packet") if self.r.random() < 0.8 else self.any()
-        off = self.r.choice([0, 1, 1, 2, 3])
+        off = self.r.choice([0, 1, 1, 1, 1, 1, 2])
+        if dst not in self.held and self.r.random() < 0.95:
+            return
         if self.r.random() < 0.6:
             self.insns.append(Insn(cls | op, dst, 0, off, self.constant()))
         else:
@@ -345,7 +361,7 @@ class Soup:
         )
 
     def dynptr(self) -> None:
-        key = self.map_of(2)
+        key = self.single()
         self.say(f"r1 = map[fd:{key}][0]+0\nr2 = {self.r.choice([8, 16, 24, 64])}\nr3 = 0\nr4 = r10\n"
                  f"r4 += {self.r.choice([-16, -32, -24, -8, -12])}\ncall 197")  # fmt: skip
         self.after_call()
@@ -402,3 +418,49 @@ class Soup:
 def soup(random: Random, maps: Mapping[int, MapSpec]) -> tuple[Insn, ...]:
     """A random program over these maps."""
     return Soup(random, maps).program()
+
+
+def bounds(random: Random, maps: Mapping[int, MapSpec]) -> tuple[Insn, ...]:
+    """Arithmetic and comparisons on numbers of which something is known, then an access that depends on them."""
+    made = Soup(random, maps)
+    made.say("r6 = r1")
+    made.say(f"r9 = map[fd:{made.single()}][0]+0")
+    for reg in (0, 1, 2, 3, 7):
+        kind = random.randrange(5)
+        if kind == 0:
+            made.say(f"r{reg} = {made.constant()}")
+        elif kind == 1:
+            made.say(f"r{reg} = *(u64 *)(r6 +152)")
+        else:
+            made.say(
+                f"r{reg} = *({random.choice(['u8', 'u16', 'u32', 'u32', 's8', 's16', 's32'])} *)(r6 +{random.choice([0, 8])})"
+            )
+        made.held[reg] = "number"
+    registers = [0, 1, 2, 3, 7]
+    made.held = dict.fromkeys(registers, "number")
+    for _ in range(random.choice([2, 4, 6, 10])):
+        if random.random() < 0.3:
+            start = len(made.insns)
+            made.jump()
+            if len(made.insns) > start:
+                made.insns[-1] = Insn(
+                    made.insns[-1].code,
+                    made.insns[-1].dst,
+                    made.insns[-1].src,
+                    2 if random.random() < 0.5 else 0,
+                    made.insns[-1].imm,
+                )
+                if made.insns[-1].off == 2:
+                    made.say("r0 = 0\nexit")
+        elif random.random() < 0.1:
+            made.negate()
+        elif random.random() < 0.1:
+            made.spill()
+            made.held = dict.fromkeys(registers, "number")
+        else:
+            made.arithmetic()
+    reg = random.choice(registers)
+    if random.random() < 0.7:
+        made.say(f"r9 += r{reg}\nr0 = *(u8 *)(r9 +{random.choice([0, 0, 1, 8])})")
+    made.say("r0 = 0\nexit")
+    return tuple(made.insns)

@@ -75,7 +75,15 @@ _PREFIXES = (
 
 
 def check_within(
-    reg: Reg, regno: int, off: int, size: int, memory: int, what: str, *, zero: bool = False
+    reg: Reg,
+    regno: int,
+    off: int,
+    size: int,
+    memory: int,
+    what: str,
+    *,
+    zero: bool = False,
+    least: bool = False,
 ) -> None:
     """__check_mem_access: do `size` bytes at `off` lie in memory of so many bytes?"""
     if (size > 0 or (zero and size == 0)) and off >= 0 and off + size <= memory:
@@ -89,6 +97,7 @@ def check_within(
             off=off,
             size=size,
             known=max(reg.size, 0),
+            after=f"R{regno} offset is outside of the packet",
         )
     raise Refused(
         "bounds",
@@ -98,6 +107,7 @@ def check_within(
         size=size,
         known=memory,
         what=what.split(",")[0],
+        after=f"R{regno} {'min' if least else 'max'} value is outside of the allowed memory range",
     )
 
 
@@ -116,9 +126,9 @@ def check_region(
             smin=var.smin,
         )
     if not var.mask and not var.value:
-        check_within(reg, regno, off, size, memory, what, zero=zero)
+        check_within(reg, regno, off, size, memory, what, zero=zero, least=True)
         return
-    check_within(reg, regno, var.smin + off, size, memory, what, zero=zero)
+    check_within(reg, regno, var.smin + off, size, memory, what, zero=zero, least=True)
     if var.umax >= MAX_VAR_OFF:
         raise Refused(
             "unbounded",

@@ -139,10 +139,8 @@ def _shifted64(op: int, a: Range, by: int) -> Range:
     bits: tnum.Tnum
     if op == Alu.LSH:
         smin, smax, umin, umax = _OPEN64
-        if by == 32 and a.s32_max >= 0:
-            smax = a.s32_max << 32
-        if by == 32 and a.s32_min >= 0:
-            smin = a.s32_min << 32
+        if by == 32:
+            smin, smax = a.s32_min << 32, a.s32_max << 32
         if a.umax <= 1 << 63 - by:
             umin, umax = a.umin << by, a.umax << by
         low = _shifted_low(a, by)
@@ -216,6 +214,13 @@ def byte_order(a: Range, bits: int, swaps: bool) -> Range:
     size = bits // 8
     value, mask = (int.from_bytes(n.to_bytes(size, "little"), "big") for n in a.tnum)
     return from_tnum((value, mask))
+
+
+@lru_cache(1 << 12)
+def with_low_half(a: Range, low: int) -> Range:
+    """__mark_reg32_known: the lower half is this number, the upper as it was."""
+    bits = tnum.with_subreg(a.tnum, (low, 0))
+    return synced((*bits, a.smin, a.smax, a.umin, a.umax, s32(low), s32(low), low, low))
 
 
 @lru_cache(1 << 14)

@@ -112,6 +112,24 @@ def refined(op: int, a: Range, b: Range, is32: bool) -> tuple[Range, Range, Rang
     return (*_given(op, a, b, is32), *_given(_OPPOSITE[op], a, b, is32))
 
 
+@lru_cache(1 << 12)
+def refined_alone(op: int, a: Range, is32: bool) -> tuple[Range, Range]:
+    """The same of a register that is compared with itself: as the kernel has it, both sides are one."""
+    return _given_alone(op, a, is32), _given_alone(_OPPOSITE[op], a, is32)
+
+
+def _given_alone(op: int, a: Range, is32: bool) -> Range:
+    if op in (Jmp.JGE, Jmp.JGT, Jmp.JSGE, Jmp.JSGT):
+        op = FLIPPED[Jmp(op)]
+    if op not in (Jmp.JLT, Jmp.JSLT):
+        return _sound(synced(a.bounds))
+    x = list(a.bounds)
+    at = (6 if is32 else 2) + (0 if op == Jmp.JSLT else 2)
+    x[at + 1] -= 1
+    x[at] += 1
+    return _sound(synced(tuple(x)))  # type: ignore[arg-type]
+
+
 def _given(op: int, a: Range, b: Range, is32: bool) -> tuple[Range, Range]:
     """regs_refine_cond_op, synced: what is known of both when `a op b` holds."""
     if op in (Jmp.JGE, Jmp.JGT, Jmp.JSGE, Jmp.JSGT):
@@ -163,6 +181,7 @@ def _unlike(op: int, r: Range, number: int, is32: bool) -> Range:
                 return synced(tuple(x))  # type: ignore[arg-type]
             bits = tnum.or_(r.tnum, (number, 0))
         else:
+            x = list(unbounded(r).bounds)  # the kernel forgets the ranges: the branch may be a dead one
             bits = tnum.and_(r.tnum, (U64 & ~number, 0))
         x[0], x[1] = bits
     return synced(tuple(x))  # type: ignore[arg-type]

@@ -170,6 +170,8 @@ def _owned(kind: int) -> Callable[[Walk, Call], Reg]:
         v.ids += 1
         result = Reg(kind, flags=MAYBE_NULL, id=v.ids)
         if call.number in ACQUIRES:
+            v.ids += 1
+            result.id = v.ids
             result.ref = acquire(v, v.ids)
         elif call.number in CASTS:
             result.ref = call.ref
@@ -291,6 +293,9 @@ def function_call(v: Walk, target: int) -> int:
     callee.regs[1:6] = caller.regs[1:6]
     caller.regs[0:6] = [UNWRITTEN] * 6
     enter(v, callee)
+    if v.log.verbose:
+        v.log.called(-2)
+        v.log.everything()
     return target
 
 
@@ -307,6 +312,8 @@ def _global_call(v: Walk, subprogram: int) -> int:
     if v.state.locked:
         raise Refused("lock", "global function calls are not allowed while holding a lock", errno=22)
     v.check_global_arguments(subprogram)
+    if v.log.verbose:
+        v.log.say(f"Func#{subprogram} ('{v.functions[subprogram].name}') is global and assumed valid.")
     v.globals_called.add(subprogram)
     if v.changes_packet(subprogram):
         forget_packet(v)
@@ -319,11 +326,16 @@ def function_exit(v: Walk) -> int:
     """prepare_func_exit: r0 goes to the caller, and the walk goes on there."""
     state, callee = v.state, v.frame
     result = callee.regs[0]
+    if v.log.verbose:
+        v.log.returning(state)
     state.frames.pop()
     caller = state.frames[-1]
     v.frame, v.regs = caller, caller.regs
     if callee.callback is None:
         caller.regs[0] = result
+        if v.log.verbose:
+            v.log.returned(callee.callsite + 1)
+            v.log.nothing()
         return callee.callsite + 1
     caller.callback_depth = 0
     before = v.find_entry(state.parent, callee.callsite)

@@ -186,10 +186,10 @@ def _same_slot(old: Slot, new: Slot, ids: _Ids, exact: int) -> bool:
     )
 
 
-def live_registers(v: Walk, state: State, index: int) -> int:
+def live_registers(v: Walk, state: State, index: int, at: int | None = None) -> int:
     """Which registers of a frame may still be read: the innermost's from here, the others' after the call."""
     if index == len(state.frames) - 1:
-        return v.flow.live[state.insn]
+        return v.flow.live[state.insn if at is None else at]
     callee = state.frames[index + 1]
     if callee.callback is not None:
         return v.flow.live[callee.callsite]  # the call is made again

@@ -176,7 +176,7 @@ def synced(bounds: Bounds) -> Range:
 
     def from_bits() -> None:
         """__update_reg_bounds."""
-        nonlocal smin, smax, umin, umax, s32_min, s32_max, u32_min, u32_max
+        nonlocal v, m, smin, smax, umin, umax, s32_min, s32_max, u32_min, u32_max
         low_v, low_m = v & U32, m & U32
         s32_min = max(s32_min, s32(low_v | low_m & 1 << 31))
         s32_max = min(s32_max, s32(low_v | low_m & S32_MAX))
@@ -186,6 +186,22 @@ def synced(bounds: Bounds) -> Range:
         smax = min(smax, s64(v | m & S64_MAX))
         umin = max(umin, v)
         umax = min(umax, v | m)
+        if not m or (v & U64 == 0 and m == U64):
+            return
+        # do the range and the bits have only one number in common?
+        following = tnum.step((v, m), umin)
+        there = umin & ~m & U64 == v
+        if there and following > umax:
+            known = umin
+        elif not there and (following == v | m or following <= umax < tnum.step((v, m), following)):
+            known = following
+        else:
+            return
+        v, m = known, 0
+        umin = umax = known
+        smin = smax = s64(known)
+        u32_min = u32_max = known & U32
+        s32_min = s32_max = s32(known)
 
     from_bits()
     for _ in range(3):
@@ -216,6 +232,12 @@ def synced(bounds: Bounds) -> Range:
         if s32_min & U32 <= s32_max & U32:
             u32_min = max(s32_min & U32, u32_min)
             u32_max = min(s32_max & U32, u32_max)
+        elif u32_max < s32_min & U32:
+            s32_min = s32(u32_min)
+            u32_max = min(u32_max, s32_max & U32)
+        elif s32_max & U32 < u32_min:
+            s32_max = s32(u32_max)
+            u32_min = max(u32_min, s32_min & U32)
         # __reg64_deduce_bounds
         if s64(umin) <= s64(umax):
             smin = max(s64(umin), smin)

@@ -38,6 +38,8 @@ def _place(reg: Reg, slots: int, what: str, regno: int, *, kind: str) -> int | N
         raise Refused(kind, f"{what} has to be at a constant offset", regno, errno=22)
     at = reg.off + reg.var.smin
     number = (-at - 1) // 8
+    if at >= 0:  # (the kernel takes 0 for the topmost slot, and so what is above the stack for an object)
+        raise Refused("object-place", f"cannot pass in {what} at an offset={at}", regno, errno=22)
     if at % 8 or number + 1 < slots:
         raise Refused(kind, f"cannot pass in {what} at an offset={at}", regno, errno=22)
     return number if number < 64 else None

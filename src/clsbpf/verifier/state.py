@@ -117,6 +117,7 @@ class State:
         "loops",
         "may_goto_depth",
         "misses",
+        "origin",
         "parent",
         "preempt",
         "rcu",
@@ -134,6 +135,8 @@ class State:
         self.parent: State | None = None
         self.branches = 1
         self.insn = 0
+        self.origin = 0
+        """The instruction before, where the state was put aside."""
         self.first_insn = 0
         self.callback_unroll_depth = 0
         self.may_goto_depth = 0
@@ -156,6 +159,7 @@ class State:
         new.parent = self.parent
         new.branches = 1
         new.insn = self.insn
+        new.origin = self.origin
         new.first_insn = self.first_insn
         new.callback_unroll_depth = self.callback_unroll_depth
         new.may_goto_depth = self.may_goto_depth

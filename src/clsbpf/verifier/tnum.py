@@ -86,6 +86,23 @@ def mul(a: Tnum, b: Tnum) -> Tnum:
     return acc
 
 
+def step(t: Tnum, number: int) -> int:
+    """tnum_step: the least number above `number` that `t` admits; its greatest, where there is none."""
+    value, mask = t
+    if number >= value | mask:
+        return value | mask
+    if number < value:
+        return value
+    wrong = (number ^ value) & ~mask & U64
+    if not wrong:
+        return value | (((number | ~mask) + 1) & mask)
+    top = 1 << wrong.bit_length() - 1
+    if value & top:
+        return value | number & mask & ~(top - 1)
+    low = (top << 1) - 1
+    return value | (((number & mask | ~mask | low) + 1) & mask)
+
+
 def lshift(a: Tnum, shift: int) -> Tnum:
     """tnum_lshift."""
     return a[0] << shift & U64, a[1] << shift & U64
@@ -141,5 +158,7 @@ def aligned(a: Tnum, size: int) -> bool:
 
 
 def text(a: Tnum) -> str:
-    """As the kernel writes it: `(0x0; 0xff)`."""
+    """tnum_strn: `(0x0; 0xff)`, or the number where it is one."""
+    if not a[1]:
+        return str(a[0]) if a[0] <= 0xFFFF else f"{a[0]:#x}"
     return f"({a[0]:#x}; {a[1]:#x})"

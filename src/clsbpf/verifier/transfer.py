@@ -7,6 +7,7 @@ the other branch of a jump; it returns -1 where the path ends.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -38,12 +39,16 @@ from .calls import function_call, function_exit, helper_call
 from .fields import has_field
 from .kfuncs import kfunc_call
 from .locks import may_point_to_lock
-from .ranges import S64_MIN, UNKNOWN, WIDTH_32, ZERO, Range, const
+from .prune import live_registers
+from .ranges import S32_MAX, S32_MIN, S64_MIN, UNKNOWN, WIDTH_32, ZERO, Range, const
 from .refusal import Refused
 from .requirements import fetches
-from .state import State
+from .state import SPILL, Slot, State
+from .tnum import U32, U64
 from .values import (
     ADD_CONST,
+    ADD_CONST32,
+    ADD_CONST64,
     AT_END,
     BEYOND_END,
     BTF,
@@ -153,7 +158,8 @@ def _alu(v: Walk, at: int, insn: Insn) -> Step:
     def byte_order() -> int:
         reg = v.regs[dst]
         if reg.kind == SCALAR:
-            v.regs[dst] = Reg(SCALAR, arithmetic.byte_order(reg.var, insn.imm, swaps), 0, 0, (reg,))
+            id, off = (reg.id, reg.off) if keeps else (0, 0)
+            v.regs[dst] = Reg(SCALAR, arithmetic.byte_order(reg.var, insn.imm, swaps), off, id, (reg,))
         else:
             v.regs[dst] = unknown()
         return after
@@ -167,12 +173,15 @@ def _alu(v: Walk, at: int, insn: Insn) -> Step:
         return after
 
     swaps = not is32 or (src_of(insn.code) == X) == (sys.byteorder == "little")
+    keeps = not swaps and insn.imm == 64
     if op == Alu.END:
         return byte_order
     if op == Alu.NEG:
         return negate
 
-    linkable = op == Alu.ADD and not is32
+    linkable = op in (Alu.ADD, Alu.SUB)
+    forks = op in (Alu.AND, Alu.OR)
+    link = ADD_CONST32 if is32 else ADD_CONST64
     constant = Reg(SCALAR, const(insn.imm))
     from_register = src_of(insn.code) == X
 
@@ -183,15 +192,28 @@ def _alu(v: Walk, at: int, insn: Insn) -> Step:
         if a.kind != SCALAR or b.kind != SCALAR:
             regs[dst] = _pointer_arithmetic(v, op, dst, a, src, b, is32)
             return after
+        if forks and b.var.const is not None and a.var.s32_min == -1 and a.var.s32_max == 0:
+            a = _forked(v, at, dst, a)
         var = compute(op, a.var, b.var, is32)
         id = off = 0
         by = b.var.const
-        if linkable and a.id and by is not None and not a.id & ADD_CONST and by <= 0x7FFFFFFF:
-            id, off = a.id | ADD_CONST, by
+        if linkable and a.id and by is not None and not a.id & ADD_CONST and (not is32 or a.var.umax <= U32):
+            more = b.var.smin if op == Alu.ADD else -b.var.smin
+            if S32_MIN <= more <= S32_MAX:
+                id, off = a.id | link, more
         regs[dst] = Reg(SCALAR, var, off, id, () if var is UNKNOWN else (a, b) if from_register else (a,))
         return after
 
     return apply
+
+
+def _forked(v: Walk, at: int, dst: int, a: Reg) -> Reg:
+    """maybe_fork_scalars: of 0 and -1, which is where code without branches comes from, each alone."""
+    other = v.push(at)
+    whole = a.var.smin == -1 and a.var.smax == 0
+    make = const if whole else functools.partial(arithmetic.with_low_half, a.var)
+    other.frames[-1].regs[dst] = Reg(SCALAR, make(0), src=(a,))
+    return Reg(SCALAR, make(U64 if whole else U32), src=(a,))
 
 
 _ARITHMETIC_KINDS = frozenset({CTX, MAP_VALUE, MAP_KEY, STACK, PACKET_META, PACKET, BTF, MEM, FUNC, DYNPTR})
@@ -555,7 +577,11 @@ def _packet_predicted(op: int, a: Reg, b: Reg) -> int:
 
 def _refine(v: Walk, other: State, op: int, dst: int, a: Reg, src: int | None, b: Reg, is32: bool) -> None:
     """reg_set_min_max, then sync_linked_regs."""
-    yes_a, yes_b, no_a, no_b = branches.refined(op, a.var, b.var, is32)
+    if src == dst:
+        yes_a, no_a = branches.refined_alone(op, a.var, is32)
+        yes_b, no_b = yes_a, no_a
+    else:
+        yes_a, yes_b, no_a, no_b = branches.refined(op, a.var, b.var, is32)
     linked = a.id & ~ADD_CONST, b.id & ~ADD_CONST if src is not None else 0
     for state, new_a, new_b in ((v.state, no_a, no_b), (other, yes_a, yes_b)):
         regs = state.frames[-1].regs
@@ -566,9 +592,9 @@ def _refine(v: Walk, other: State, op: int, dst: int, a: Reg, src: int | None, b
             second = first if src == dst else _narrowed(b, new_b, both)
             regs[src] = second
             if linked[1]:
-                _sync_linked(state, second)
+                _sync_linked(v, state, second)
         if linked[0]:
-            _sync_linked(state, first)
+            _sync_linked(v, state, regs[dst])
 
 
 def _narrowed(reg: Reg, var: Range, sources: tuple[Reg, Reg]) -> Reg:
@@ -577,20 +603,38 @@ def _narrowed(reg: Reg, var: Range, sources: tuple[Reg, Reg]) -> Reg:
     return Reg(SCALAR, var, reg.off, reg.id, sources)
 
 
-def _sync_linked(state: State, known: Reg) -> None:
-    """sync_linked_regs: what is known of one number is known of those that were copied from it."""
+MAX_LINKED = 6
+"""LINKED_REGS_MAX: as many numbers are kept in step; those beyond lose their id."""
+
+
+def _sync_linked(v: Walk, state: State, known: Reg) -> None:
+    """collect_linked_regs, sync_linked_regs: what is known of one number is known of its copies.
+
+    Registers that no instruction reads any more are left as they are.
+    """
     family = known.id & ~ADD_CONST
-    for frame in state.frames:
-        for number, reg in enumerate(frame.regs):
-            if reg.kind == SCALAR and reg.id and reg is not known and reg.id & ~ADD_CONST == family:
-                frame.regs[number] = _linked(reg, known)
+    count = 0
+    for frame in reversed(state.frames):
+        live = live_registers(v, state, frame.number, v.pc)
+        for number in range(10):
+            reg = frame.regs[number]
+            if reg.kind == SCALAR and reg.id & ~ADD_CONST == family and live >> number & 1:
+                count += 1
+                if count > MAX_LINKED:
+                    frame.regs[number] = reg.but(id=0)
+                elif reg is not known:
+                    frame.regs[number] = _linked(reg, known)
         for number, slot in frame.stack.items():
             reg = slot.reg
-            if reg.kind == SCALAR and reg.id and reg is not known and reg.id & ~ADD_CONST == family:
-                frame.stack[number] = type(slot)(slot.kinds, _linked(reg, known))
+            if reg.kind == SCALAR and reg.id & ~ADD_CONST == family and slot.kinds[0] == SPILL:
+                count += 1
+                linked = reg.but(id=0) if count > MAX_LINKED else _linked(reg, known)
+                frame.stack[number] = Slot(slot.kinds, linked)
 
 
 def _linked(reg: Reg, known: Reg) -> Reg:
+    if (reg.id ^ known.id) & ADD_CONST == ADD_CONST:
+        return reg  # one in 64 bits, the other in 32
     if not (reg.id | known.id) & ADD_CONST or reg.off == known.off:
         if reg.id == known.id and reg.var is known.var:
             return reg
@@ -599,7 +643,8 @@ def _linked(reg: Reg, known: Reg) -> Reg:
         new.precise = False
         return new
     delta = const(reg.off - known.off)
-    return Reg(SCALAR, arithmetic.alu(Alu.ADD, known.var, delta, False), reg.off, reg.id, (reg, known))
+    var = arithmetic.alu(Alu.ADD, known.var, delta, bool((reg.id | known.id) & ADD_CONST32))
+    return Reg(SCALAR, var, reg.off, reg.id, (reg, known))
 
 
 def _settle_null(v: Walk, state: State, pointer: Reg, *, is_null: bool) -> None:
@@ -612,7 +657,7 @@ def _settle_null(v: Walk, state: State, pointer: Reg, *, is_null: bool) -> None:
                 frame.regs[number] = _settled(v, reg, is_null)
         for number, slot in frame.stack.items():
             if slot.reg.id == pointer.id and slot.reg.flags & MAYBE_NULL:
-                frame.stack[number] = type(slot)(slot.kinds, _settled(v, slot.reg, is_null))
+                frame.stack[number] = Slot(slot.kinds, _settled(v, slot.reg, is_null))
 
 
 def _settled(v: Walk, reg: Reg, is_null: bool) -> Reg:
@@ -682,7 +727,7 @@ def _reaches(state: State, pointer: Reg, more: int) -> None:
         for number, slot in frame.stack.items():
             reg = slot.reg
             if reg.kind == pointer.kind and reg.id == pointer.id and reg.size < reach:
-                frame.stack[number] = type(slot)(slot.kinds, reg.but(size=reach))
+                frame.stack[number] = Slot(slot.kinds, reg.but(size=reach))
 
 
 def _ends(state: State, pointer: Reg, where: int) -> None:

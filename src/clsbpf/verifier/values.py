@@ -79,8 +79,9 @@ SOCKETS = frozenset({SOCKET, SOCK_COMMON, TCP_SOCK})
 AT_END, BEYOND_END = -1, -2
 """PTR_TO_PACKET's range where it is known not to be before `data_end`: AT_PKT_END, BEYOND_PKT_END."""
 
-ADD_CONST = 1 << 31
-"""BPF_ADD_CONST, in a number's id: it is `off` more than the others of that id."""
+ADD_CONST64, ADD_CONST32 = 1 << 31, 1 << 30
+ADD_CONST = ADD_CONST64 | ADD_CONST32
+"""BPF_ADD_CONST, in a number's id: it is `off` more than the others of that id, in 64 bits or in 32."""
 
 
 class Reg:

@@ -69,6 +69,8 @@ def verify(
         functions = global_functions(spec, btf, flow.subprogram_at)
         check_map_references(spec)
         walk = Walk(spec, flow, rules, cpus=cpus, verbose=verbose, functions=functions, btf=btf)
+        if verbose:
+            walk.log.begin()
         with _without_collector():
             walk.function(0, [Reg(CTX)])
             _check_globals(walk)
@@ -113,7 +115,7 @@ def _error(spec: ProgramSpec, walk: Walk | None, refused: Refused, verbose: bool
     if walk is not None and not verbose:
         log = _log_of_path(spec, walk, at, refused)
     elif walk is not None:
-        walk.log.say(refused.message)
+        _say(walk, refused)
         log = walk.log.text
     else:
         log = refused.message + "\n"
@@ -128,8 +130,14 @@ def _log_of_path(spec: ProgramSpec, walk: Walk, at: int | None, refused: Refused
     """Without -v: the last state, and the reason."""
     if at is not None and at == walk.pc:
         walk.log.instruction(at)
-    walk.log.say(refused.message)
+    _say(walk, refused)
     return walk.log.text
+
+
+def _say(walk: Walk, refused: Refused) -> None:
+    walk.log.say(refused.message)
+    if "after" in refused.facts:
+        walk.log.say(refused.facts["after"])
 
 
 def _check_text(spec: ProgramSpec, rules: Rules) -> None:
@@ -202,6 +210,7 @@ def _check_globals(walk: Walk) -> None:
         walk.log.say(f"Validating {function.name}() func#{subprogram}...")
         walk.pc = walk.flow.subprograms[subprogram].start
         walk.function(subprogram, function.parameters(walk))
+        walk.log.say(f"Func#{subprogram} ('{function.name}') is safe for any args that match its prototype")
 
 
 def _stack_depth(walk: Walk) -> int:

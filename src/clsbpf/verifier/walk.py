@@ -125,12 +125,13 @@ class Walk:
             self.state = self.pending.pop()
             self.frame = self.state.frames[-1]
             self.regs = self.frame.regs
-            self._path(self.state.insn)
+            self._path(self.state.insn, None if self.state is state else self.state.origin)
             self._ended()
 
-    def _path(self, pc: int) -> None:
+    def _path(self, pc: int, origin: int | None) -> None:
         steps, prune_points, limit = self.steps, self.flow.prune_points, self.rules.max_visited
         verbose, seen = self.log.verbose, self.seen
+        self.log.everything()
         while True:
             self.pc = pc
             self.count += 1
@@ -143,19 +144,25 @@ class Walk:
                 )
             if pc in prune_points and prune.visited(self, pc):
                 if verbose:
-                    self.log.say(f"{pc}: safe")
+                    self.log.safe(pc, origin)
                 return
             if verbose:
+                if origin is not None:
+                    self.log.arrived(origin, pc)
+                    origin = None
                 self.log.instruction(pc)
             seen.add(pc)
             checks, step = steps[pc]
             for check in checks:
                 check()
+            depth = len(self.state.frames)
             pc = step()
-            if verbose:
-                self.log.state()
             if pc < 0:
                 return
+            if verbose:
+                self.log.state()
+                if len(self.state.frames) < depth:
+                    origin = self.pc
 
     def _ended(self) -> None:
         """update_branch_counts: one path less to walk for all states before."""
@@ -177,6 +184,7 @@ class Walk:
             )
         other = self.state.copy()
         other.insn = target
+        other.origin = self.pc
         if other.parent is not None:
             other.parent.branches += 1
         self.pending.append(other)
