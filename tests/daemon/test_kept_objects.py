@@ -17,7 +17,13 @@ from clsbpf.daemon.wire import Arg, Bpf
 from clsbpf.engine.programs import LoadedProgram
 from clsbpf.errors import ClsbpfError
 from clsbpf.kernel.loader import load
+from clsbpf.netlink import attr as nla
+from clsbpf.netlink.message import iter_messages, read_acknowledgement
+from clsbpf.netlink.schema import Rtm, Tca, TcaBpf
+from clsbpf.netlink.tcmsg import TcMsg, tc_message
 from clsbpf.objfile import read_object
+from clsbpf.tccmd.ids import CLSACT_INGRESS
+from clsbpf.tccmd.saved.requests import CREATE
 from clsbpf.vm.helpers import KFUNCS
 from clsbpf.vm.link import LinkedProgram
 from clsbpf.vm.maps.map import Map
@@ -98,3 +104,25 @@ def test_an_action_with_a_program(daemon: Running, tmp_path: Path) -> None:
     (action,) = again.network.actions.tables["bpf"]
     assert (action.index, action.params.program.name) == (5, "drop")
     assert list(again.pins) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["func", "a/b:[c]", "with # in it:[x]", "two words:[a b]", "größe:[tc]", None]
+)
+def test_a_filters_name_for_its_program(name: str | None, daemon: Running, tmp_path: Path) -> None:
+    """Libraries give names that no line of tc's would give, or none."""
+    daemon.tc("qdisc add dev lab0 clsact")
+    with daemon.connect() as connection:
+        options = [nla.u32(TcaBpf.FD, connection.prog_load(assemble("r0 = 0\nexit"), 3, name="p"))]
+        if name is not None:
+            options.append(nla.string(TcaBpf.NAME, name))
+        attrs = [nla.string(Tca.KIND, "bpf"), nla.nest(Tca.OPTIONS, options)]
+        header = TcMsg.of_filter(2, CLSACT_INGRESS, prio=3, protocol=3)
+        request = tc_message(Rtm.NEWTFILTER, header, attrs, flags=CREATE)
+        answer = next(iter_messages(next(connection.ask(request.encode()))))
+        assert read_acknowledgement(answer).errno == 0
+    again = restarted(daemon.host, tmp_path)
+    qdisc = again.network.devices[2].ingress
+    assert qdisc is not None
+    (each,) = next(iter(qdisc.ingress.chains[0].classifiers))
+    assert (each.name, each.program.name) == (name, "p")

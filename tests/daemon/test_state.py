@@ -50,6 +50,25 @@ def test_actions_of_their_own_come_back(tmp_path: Path) -> None:
     assert there.restarted(tmp_path).shown() == there.shown()
 
 
+ODD = [
+    "qdisc add dev a#b clsact",
+    "qdisc add dev it's clsact",
+    "filter add dev a#b ingress bpf bytecode '1,6 0 0 1' action mirred egress redirect dev it's",
+    "actions add action simple sdata 'two words'",
+    "actions add action simple sdata it's",
+    'actions add action simple sdata "it\'s two"',
+    "actions add action simple sdata one#two",
+    "actions add action simple sdata back\\slash",
+]
+
+
+def test_odd_names_and_texts_come_back(tmp_path: Path) -> None:
+    there = Lab(devices=("a#b", "it's"))
+    for line in ODD:
+        there.tc(line)
+    assert there.restarted(tmp_path).shown() == there.shown()
+
+
 POLICIES = {
     "nothing": [],
     "newest first": [
