@@ -72,7 +72,7 @@ def _modify(type: Rtm, flags: int, words: Words, lookups: Lookups) -> Command:
     if selection.rate:
         attrs.append(rate_attr(selection.rate))
     if selection.kind is not None:
-        attrs += _kind_options(selection.kind, words)
+        attrs += _kind_options(selection, words)
     ifindex = lookups.ifindex(selection.device) if selection.device else 0
     header = TcMsg(0, ifindex, selection.classid, selection.parent)
     message = tc_message(type, header, attrs, flags=Reply.ACK.flags | flags)
@@ -120,14 +120,15 @@ def _id(words: Words, key: str, before: int, parse: Callable[[str], int | None],
     return number
 
 
-def _kind_options(kind: str, words: Words) -> list[Attr]:
+def _kind_options(selection: _Selection, words: Words) -> list[Attr]:
     """parse_copt() of the kind."""
+    kind = selection.kind or ""
     known = KINDS.get(kind)
     if known is None and kind in CLASSFUL_ELSEWHERE:
         raise UnsupportedKind("qdisc", kind, "htb")
     if known is None or known.parse_copt is None:
         raise CommandError(f'Error: Qdisc "{kind}" is classless.', word=kind)
-    return known.parse_copt(kind, words)
+    return known.parse_copt(kind, words, selection.device or "")
 
 
 def _list(words: Words, lookups: Lookups, options: Options) -> Command:

@@ -96,7 +96,7 @@ def _modify(type: Rtm, flags: int, words: Words, lookups: Lookups) -> Command:
     if selection.rate:
         attrs.append(rate_attr(selection.rate))
     if selection.kind is not None:
-        attrs += _kind_options(selection.kind, words)
+        attrs += _kind_options(selection, words)
     if selection.stab is not None:
         attrs.append(stab_attr(selection.stab))
     if selection.ingress_block:
@@ -185,8 +185,9 @@ def _block(words: Words, complaint: str) -> int:
     return block
 
 
-def _kind_options(kind: str, words: Words) -> list[Attr]:
+def _kind_options(selection: _Selection, words: Words) -> list[Attr]:
     """parse_qopt() of the kind."""
+    kind = selection.kind or ""
     if kind in OTHER_QDISCS:
         raise UnsupportedKind("qdisc", kind, _SUPPORTED)
     if kind == "ingress":
@@ -196,7 +197,7 @@ def _kind_options(kind: str, words: Words) -> list[Attr]:
             words.skip()
     known = KINDS.get(kind)
     if known is not None and known.parse_qopt is not None:
-        return known.parse_qopt(kind, words)
+        return known.parse_qopt(kind, words, selection.device or "")
     if not words:
         return []
     word = words.current

@@ -14,8 +14,11 @@ from ..printer import Printer
 from ..words import Words
 from . import fifo, htb, prio
 
-Parse = Callable[[str, Words], list[Attr]]
-"""The kind and its words, to the end → attributes of the request; CommandError where tc refuses them."""
+Parse = Callable[[str, Words, str], list[Attr]]
+"""The kind, its words, to the end, and the device's name ("": none said) → attributes of the request.
+
+CommandError where tc refuses them.
+"""
 Show = Callable[[str, Printer, Attr, Options], None]
 """The kind, and TCA_OPTIONS or the statistics' TCA_STATS_APP, to rows."""
 

@@ -18,7 +18,7 @@ Usage: ... pfifo|bfifo|pfifo_head_drop [ limit SIZE ]
 SIZE: packets; of bfifo bytes, also as 10kb"""
 
 
-def parse(kind: str, words: Words) -> list[Attr]:
+def parse(kind: str, words: Words, device: str) -> list[Attr]:
     """fifo_parse_opt()."""
     limit: int | None = None
     while words:

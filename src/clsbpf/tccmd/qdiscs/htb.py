@@ -40,7 +40,7 @@ DIRECT_QLEN_UNSET = U32
 DEFAULT_MTU = 1600
 
 
-def parse(kind: str, words: Words) -> list[Attr]:
+def parse(kind: str, words: Words, device: str) -> list[Attr]:
     """htb_parse_opt()."""
     r2q, default, debug, direct_qlen, offload = 10, 0, 0, DIRECT_QLEN_UNSET, False
     while words:
@@ -107,11 +107,11 @@ class _Said:
     quantum: int = 0
 
 
-def parse_class(kind: str, words: Words) -> list[Attr]:
+def parse_class(kind: str, words: Words, device: str) -> list[Attr]:
     """htb_parse_class_opt()."""
     said = _Said()
     while words:
-        _class_word(words, said)
+        _class_word(words, said, device)
         words.skip()
     if not said.rate:
         raise CommandError('"rate" is required.')
@@ -140,7 +140,7 @@ def parse_class(kind: str, words: Words) -> list[Attr]:
     return [nla.nest(Tca.OPTIONS, inside)]
 
 
-def _class_word(words: Words, said: _Said) -> None:
+def _class_word(words: Words, said: _Said, device: str) -> None:
     """One word of a class's and its value, up to the last word that belongs to it."""
     word = words.current
     if matches(word, "prio"):
@@ -163,9 +163,9 @@ def _class_word(words: Words, said: _Said) -> None:
     elif matches(word, "cburst") or word in ("cbuffer", "cmaxburst"):
         said.cburst, said.cburst_cell = _size(words, word, said.cburst_cell)
     elif word == "ceil":
-        said.ceil = _rate(words, "ceil", said.ceil)
+        said.ceil = _rate(words, "ceil", said.ceil, device)
     elif word == "rate":
-        said.rate = _rate(words, "rate", said.rate)
+        said.rate = _rate(words, "rate", said.rate, device)
     elif word == "help":
         raise CommandError("", word=word, usage=USAGE)
     else:
@@ -181,15 +181,16 @@ def _size(words: Words, name: str, cell: int) -> tuple[int, int]:
     return found if "/" in text else (found[0], cell)
 
 
-def _rate(words: Words, name: str, before: int) -> int:
+def _rate(words: Words, name: str, before: int, device: str) -> int:
     text = words.next()
     if before:
         raise CommandError(f'Double "{name}" spec', word=text)
     if "%" in text:
-        # tc asks sysfs for the device's speed; the devices here have none.
-        raise CommandError(
-            f'a share of a device\'s speed ({text}) is not known here\nIllegal "{name}"', word=text
-        )
+        # tc asks sysfs, which does not know the devices here.
+        why = f"fopen /sys/class/net/{device}/speed: No such file or directory"
+        if not device:
+            why = "No device specified; specify device to rate limit by percentage"
+        raise CommandError(f'{why}\nIllegal "{name}"', word=text, usage=USAGE)
     found = rate(text)
     if found is None:
         raise _illegal(name, text)

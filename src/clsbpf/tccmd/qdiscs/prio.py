@@ -21,7 +21,7 @@ DEFAULT_PRIOMAP = (1, 2, 2, 2, 1, 2, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1)
 TCA_PRIO_MQ = 1
 
 
-def parse(kind: str, words: Words) -> list[Attr]:
+def parse(kind: str, words: Words, device: str) -> list[Attr]:
     """prio_parse_opt()."""
     bands, priomap, at = 3, list(DEFAULT_PRIOMAP), 0
     in_map = multiqueue = False
@@ -57,7 +57,7 @@ def _band(word: str, bands: int) -> int:
     band = unsigned(word, U32, 10)
     if band is None:
         raise CommandError('Illegal "priomap" element', word=word)
-    if band > bands & U32:
+    if band >= bands & U32:
         raise CommandError('"priomap" element is out of bands', word=word)
     return band
 
