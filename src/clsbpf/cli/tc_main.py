@@ -189,12 +189,16 @@ def _tell(outcome: Outcome) -> int:
 
 
 def _refuse(error: TcError) -> int:
-    usage = error.usage if isinstance(error, CommandError) else ""
+    """What tc says: what came before, the reason, a usage, where in a batch; its exit code."""
+    texts = [str(error)]
     if isinstance(error, CommandError):
         say(error.stdout)
-    for text in (str(error), usage):
-        if text:
-            say_error(text + "\n")
+        if error.usage and str(error).startswith(error.reason):
+            texts = [error.reason, error.usage, str(error)[len(error.reason) :].lstrip("\n")]
+        else:
+            texts.append(error.usage)
+    for text in filter(None, texts):
+        say_error(text + "\n")
     return error.exit_code
 
 
