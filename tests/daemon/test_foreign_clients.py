@@ -223,3 +223,37 @@ def test_both_monitors_tell_the_same(tc: RealTc, options: list[str]) -> None:
 def last(file: Path) -> str:
     """Its last line."""
     return (file.read_text().splitlines() or [""])[-1]
+
+
+BATCHES = {
+    "plain": "qdisc add dev lab0 clsact\nqdisc show dev lab0\n",
+    "an error": "qdisc add dev lab0 clsact\nqdisc add dev lab0 clsact\nqdisc show dev lab0\n",
+    "a wrong option": "filter add dev lab0 ingress bpf classid zz\nqdisc show dev lab0\n",
+    "an error that ends it": "qdisc add dev\nqdisc show dev lab0\n",
+    "comments and blanks": "# nothing\n\n  qdisc show dev lab0 # all\n",
+    "continued": "qdisc show \\\ndev lab0\nqdisc add \\\n dev nope clsact\n",
+    "quotes": "filter add dev lab0 ingress bpf bytecode '1,6 0 0 1'\n",
+    "unterminated": "qdisc show dev 'lab0\n",
+    "no newline": "qdisc show dev lab0",
+    "unknown": "bogus\nqdisc show dev lab0\n",
+    "nothing": "",
+}
+
+
+@pytest.mark.parametrize("force", [[], ["-force"]], ids=["", "force"])
+@pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES)
+def test_batches(tc: RealTc, batch: str, force: list[str]) -> None:
+    path = tc.shim.parent / "batch"
+    path.write_text(batch)
+    words = [*force, "-b", str(path)]
+    theirs = tc.real(*words)
+    tc.ours("qdisc", "del", "dev", "lab0", "clsact")
+    assert tc.ours(*words) == theirs
+
+
+def test_a_usage_stands_before_the_line_of_a_batch(tc: RealTc) -> None:
+    path = tc.shim.parent / "batch"
+    path.write_text("qdisc add dev lab0 clsact bogus\n")
+    first, *_, last = tc.ours("-b", str(path)).stderr.splitlines()
+    theirs = tc.real("-b", str(path)).stderr.splitlines()
+    assert (first, last) == (theirs[0], theirs[-1])
