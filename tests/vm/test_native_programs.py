@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import ipaddress
 import threading
 import weakref
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from clsbpf.vm.environment import Environment
 from clsbpf.vm.link import LinkedProgram, link
 from clsbpf.vm.maps.map import Map
 from clsbpf.vm.native_program import NativeProgram, code_in_use, jit, native_of, program_ir
-from clsbpf.vm.net import Net, NetDevice
+from clsbpf.vm.net import Net, NetDevice, Route
 from running import bless
 
 COUNTS = MapSpec("counts", MapType.ARRAY, 4, 8, 4)
@@ -302,3 +303,39 @@ def test_machine_code_goes_with_its_program() -> None:
     del program, slots
     gc.collect()
     assert native() is None
+
+
+ROUTE = """
+    r6 = r1
+    r7 = r10
+    r7 += -64
+{zeros}
+    *(u8 *)(r7 +0) = 2
+    *(u32 *)(r7 +8) = 3
+    *(u32 *)(r7 +32) = 0x0201000a
+    r1 = r6
+    r2 = r7
+    r3 = 64
+    r4 = 4
+    call bpf_fib_lookup
+    r1 = *(u32 *)(r7 +8)
+    r0 <<= 8
+    r0 |= r1
+    exit
+""".format(zeros="\n".join(f"    *(u64 *)(r10 -{at}) = 0" for at in range(8, 72, 8)))
+
+
+@pytest.mark.parametrize("routes", [True, False], ids=["a route", "no routes at all"])
+def test_what_python_answered_is_asked_once_and_counted_each_time(routes: bool) -> None:
+    """A route is looked up in Python; the same question in the same run has the same answer."""
+    devices = {3: NetDevice(3, "in"), 4: NetDevice(4, "out")}
+    found = Route(ipaddress.ip_network("10.0.0.0/8"), 4)
+    program = linked(ROUTE)
+    results = []
+    for repeat in (1, 5):
+        environment = Environment(net=Net(devices, [found] if routes else []))
+        result, _ = native_of(program).test_run(environment, packet(), repeat)
+        results.append(result)
+        assert environment.asked == ({} if routes else {"routes (bpf_fib_lookup)": repeat})
+    assert results == [interp.run(program, packet(), environment=environment)] * 2
+    assert results[0] == (4 if routes else 4 << 8 | 3)

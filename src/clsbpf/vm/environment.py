@@ -21,6 +21,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..bpf.maps import MapType
+from ..bpf.spec import MapSpec
 from ..profile import CURRENT, KernelProfile
 from .memory import Memory
 from .native_skb import NativeSkb, TunnelAt
@@ -28,10 +30,18 @@ from .net import Net, Socket
 
 if TYPE_CHECKING:
     from ..objfile.btf import Btf
+    from .maps.map import Map
 
 COMM_BYTES = 16
 """TASK_COMM_LEN."""
 SCRATCH_BYTES = 512
+MISSES = 16
+"""Things that programs asked for in vain that are counted natively."""
+QUESTION_BYTES = 96
+ANSWER_BYTES = 88
+ANSWERS = 4096
+"""Answers that are kept (helpers/answers.py)."""
+OVERFLOW_UID = 65534
 
 
 class NativeEnvironment(ctypes.Structure):
@@ -59,6 +69,15 @@ class NativeEnvironment(ctypes.Structure):
         ("stack_low", ctypes.c_uint64),
         ("stack_high", ctypes.c_uint64),
         ("packet", ctypes.c_uint64),
+        ("socket_cookie", ctypes.c_uint64),
+        ("socket_uid", ctypes.c_uint64),
+        ("netns_cookie", ctypes.c_uint64),
+        ("assigned", ctypes.c_uint64),
+        ("answers", ctypes.c_uint64),
+        ("last_miss", ctypes.c_int64),
+        ("missed", ctypes.c_uint64 * MISSES),
+        ("question", ctypes.c_uint8 * QUESTION_BYTES),
+        ("answer", ctypes.c_uint8 * ANSWER_BYTES),
     )
 
 
@@ -101,6 +120,20 @@ class EnvironmentAt(enum.IntEnum):
     """The end of the first of them."""
     PACKET = 1000
     """The number of the packet, for the log."""
+    SOCKET_COOKIE = 1008
+    """Of the socket that the packet comes from; 0 where there is none."""
+    SOCKET_UID = 1016
+    NETNS_COOKIE = 1024
+    ASSIGNED = 1032
+    """The address of the socket that bpf_sk_assign chose."""
+    ANSWERS = 1040
+    """The address of the map of what Python answered in this run, or 0 (helpers/answers.py)."""
+    LAST_MISS = 1048
+    """Which thing was asked for in vain, from 1 on; -1 for one that is not counted natively."""
+    MISSED = 1056
+    """u64 each: how often which thing was."""
+    QUESTION = 1184
+    ANSWER = 1280
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +166,8 @@ class _Running:
     memory: Memory | None = None
     profile: KernelProfile = CURRENT
     tail_calls: int = 0
-    """How many it had made, where another program runs within it."""
+    answers: int = 0
+    """Of the native environment, while another program runs within this one."""
     task: Any = None
     """The idle task's struct task_struct, once it was asked for."""
     sockets: dict[int, Socket] = field(default_factory=dict)
@@ -155,7 +189,9 @@ class Environment:
         self.net = net if net is not None else Net()
         self.trace: list[TraceLine] = []
         self.on_trace: Callable[[TraceLine], None] | None = None
-        self.asked: Counter[str] = Counter()
+        self._asked: Counter[str] = Counter()
+        self._misses: list[str] = []
+        self._answers: Map | None = None
         self.kernel_btf: Btf | None = None
         """The types of the kernel that objects were made to fit; None: this machine's."""
         self.socket: Socket | None = None
@@ -163,6 +199,8 @@ class Environment:
         self.assigned: Socket | None = None
         """The socket that bpf_sk_assign chose last."""
         self.running = _Running()
+        self.native.socket_uid = OVERFLOW_UID
+        self.native.netns_cookie = self.net.cookie
         _ENVIRONMENTS[self.address] = self
 
     @property
@@ -187,14 +225,22 @@ class Environment:
     def start(self, program: str, skb: NativeSkb) -> _Running:
         """A program begins on a packet; what was under way (a run may be within another) for `end`."""
         before, self.running = self.running, _Running(program, skb)
-        before.tail_calls = self.native.tail_calls
+        native = self.native
+        before.tail_calls, before.answers = native.tail_calls, native.answers
+        native.answers = 0
+        native.socket_cookie = self.socket.cookie if self.socket is not None else 0
+        native.socket_uid = self.socket.uid if self.socket is not None else OVERFLOW_UID
+        native.netns_cookie = self.net.cookie
         self.native.skb = ctypes.addressof(skb)
         return before
 
     def end(self, before: _Running) -> None:
         """It has ended."""
+        if self.native.assigned:
+            self.assigned = self.running.sockets.get(self.native.assigned)
+            self.native.assigned = 0
         self.running = before
-        self.native.tail_calls = before.tail_calls
+        self.native.tail_calls, self.native.answers = before.tail_calls, before.answers
         self.native.skb = ctypes.addressof(before.skb) if before.skb is not None else 0
 
     def attach(self, memory: Memory) -> None:
@@ -211,7 +257,31 @@ class Environment:
 
     def miss(self, what: str) -> None:
         """Note that a program asked for `what`, and that it is not here."""
-        self.asked[what] += 1
+        if what not in self._misses and len(self._misses) < MISSES:
+            self._misses.append(what)
+        if what in self._misses:
+            slot = self._misses.index(what)
+            self.native.missed[slot] += 1
+            self.native.last_miss = slot + 1
+        else:
+            self._asked[what] += 1
+            self.native.last_miss = -1
+
+    @property
+    def asked(self) -> Counter[str]:
+        """How often programs asked for what is not here."""
+        for slot, what in enumerate(self._misses):
+            if self.native.missed[slot]:
+                self._asked[what] += self.native.missed[slot]
+                self.native.missed[slot] = 0
+        return self._asked
+
+    def keep_answers(self) -> None:
+        """Until the program under way ends, keep what Python answers: no network changes meanwhile."""
+        from .maps.map import Map  # whoever asks for that has maps anyway
+
+        self._answers = Map(MapSpec("answers", MapType.LRU_HASH, QUESTION_BYTES, ANSWER_BYTES, ANSWERS))
+        self.native.answers = self._answers.address
 
     def take_redirect(self) -> Redirect | None:
         """Where the program wanted its packet to go (what skb_do_redirect reads), once."""

@@ -130,6 +130,8 @@ class NativeProgram:
         before = environment.start(name, native)
         try:
             self._prepare(environment, native)
+            if repeat > 1 and self.asks_python:
+                environment.keep_answers()
             with code_in_use():
                 started = time.thread_time_ns()
                 result = int(self._function(ctypes.addressof(native), repeat))

@@ -71,6 +71,7 @@ def deliver_clone(machine: int, skb: int, ifindex: int, flags: int) -> int:
     if environment.net.deliver is None:
         environment.miss(f"the way out of device {ifindex} (bpf_clone_redirect)")
         return 0
+    environment.native.answers = 0  # whoever takes the packet may change the network
     return environment.net.deliver(clone(skb), ifindex, flags)
 
 

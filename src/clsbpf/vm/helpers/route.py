@@ -16,9 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..environment import Environment
-from ..native_skb import NativeSkb
+from ..native_skb import At, NativeSkb
 from ..net import LOOPBACK_ROUTES, Address, Net, NetDevice, Route
-from ..subset import external
+from ..subset import copy, external, load_i64, load_u32, native, store_i64, store_u32
+from .answers import AnswerAt, Question, answered, ask, keep
 
 AF_INET = 2
 AF_INET6 = 10
@@ -159,11 +160,9 @@ def _forward(net: Net, skb: NativeSkb, query: FibLookup, route: Route, out: NetD
 
 
 @external
-def fib_lookup(machine: int, skb: int, params: int, length: int, flags: int) -> int:
-    """bpf_fib_lookup: 0 with the next hop in `params` (struct bpf_fib_lookup), BPF_FIB_LKUP_RET_*, -errno."""
+def ask_route(machine: int, skb: int, params: int, flags: int) -> int:
+    """The answer, from the environment's routes."""
     environment = Environment.at(machine)
-    if length < FIB_BYTES or flags & ~FLAGS & 0xFFFFFFFF:
-        return -errno.EINVAL
     query = FibLookup(*_FIB.unpack(ctypes.string_at(params, FIB_BYTES)))
     if query.family not in (AF_INET, AF_INET6):
         return -errno.EAFNOSUPPORT
@@ -174,9 +173,28 @@ def fib_lookup(machine: int, skb: int, params: int, length: int, flags: int) -> 
     return result
 
 
+@native
+def fib_lookup(machine: int, skb: int, params: int, length: int, flags: int) -> int:
+    """bpf_fib_lookup: 0 with the next hop in `params` (struct bpf_fib_lookup), BPF_FIB_LKUP_RET_*, -errno."""
+    if length < FIB_BYTES or flags & ~FLAGS & 0xFFFFFFFF:
+        return -errno.EINVAL
+    about = ask(machine, Question.ROUTE)
+    if about == 0:
+        return ask_route(machine, skb, params, flags)
+    copy(about, params, FIB_BYTES)
+    store_u32(about + FIB_BYTES, flags)
+    store_u32(about + FIB_BYTES + 4, load_u32(skb + At.LEN))
+    store_u32(about + FIB_BYTES + 8, load_u32(skb + At.GSO_SIZE))
+    answer = answered(machine)
+    if answer:
+        copy(params, answer + AnswerAt.OUTPUT, FIB_BYTES)
+        return load_i64(answer + AnswerAt.RESULT)
+    return keep(machine, ask_route(machine, skb, params, flags), params, FIB_BYTES)
+
+
 @external
-def check_mtu(machine: int, skb: int, ifindex: int, result: int, difference: int, flags: int) -> int:
-    """bpf_check_mtu: would the packet, so much longer, go through a device?  0, BPF_MTU_CHK_RET_*, -errno."""
+def ask_mtu(machine: int, skb: int, ifindex: int, result: int, difference: int, flags: int) -> int:
+    """The answer, from the environment's devices."""
     environment = Environment.at(machine)
     packet = skb_of(skb)
     wanted = ctypes.c_uint32.from_address(result)
@@ -196,6 +214,26 @@ def check_mtu(machine: int, skb: int, ifindex: int, result: int, difference: int
         answer = MTU_SEGS_TOOBIG if too_big else SUCCESS
     wanted.value = device.mtu
     return answer
+
+
+@native
+def check_mtu(machine: int, skb: int, ifindex: int, result: int, difference: int, flags: int) -> int:
+    """bpf_check_mtu: would the packet, so much longer, go through a device?  0, BPF_MTU_CHK_RET_*, -errno."""
+    about = ask(machine, Question.MTU)
+    if about == 0:
+        return ask_mtu(machine, skb, ifindex, result, difference, flags)
+    store_u32(about, ifindex)
+    store_u32(about + 4, load_u32(skb + At.IFINDEX))
+    store_u32(about + 8, load_u32(result))
+    store_u32(about + 12, difference)
+    store_i64(about + 16, flags)
+    store_u32(about + 24, load_u32(skb + At.LEN))
+    store_u32(about + 28, load_u32(skb + At.GSO_SIZE))
+    answer = answered(machine)
+    if answer:
+        store_u32(result, load_u32(answer + AnswerAt.OUTPUT))
+        return load_i64(answer + AnswerAt.RESULT)
+    return keep(machine, ask_mtu(machine, skb, ifindex, result, difference, flags), result, 4)
 
 
 BODIES: dict[str, Callable[..., int]] = {"fib_lookup": fib_lookup, "check_mtu": check_mtu}

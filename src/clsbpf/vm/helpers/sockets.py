@@ -7,16 +7,18 @@ fields.  (net/core/filter.c.)  A socket that a lookup gave is to be released.
 from __future__ import annotations
 
 import ctypes
+import enum
 import errno
 import ipaddress
 import struct
 from collections.abc import Callable
 
-from ..environment import Environment
+from ..environment import Environment, EnvironmentAt
 from ..memory import Region
-from ..native_skb import NativeSkb
+from ..native_skb import At
 from ..net import TCP_CLOSE, Address, Socket
-from ..subset import external
+from ..subset import copy, external, load_i64, load_u32, native, s32, store_i64
+from .answers import AnswerAt, Question, answered, ask, keep
 from .misc import in_cgroup_array
 
 AF_UNSPEC = 0
@@ -30,8 +32,6 @@ TCP_ESTABLISHED = 1
 TCP_TIME_WAIT = 6
 TCP_LISTEN = 10
 TCP_NEW_SYN_RECV = 12
-OVERFLOW_UID = 65534
-BPF_F_CURRENT_NETNS = -1
 S32_MAX = 0x7FFFFFFF
 
 _SOCK = struct.Struct("=IIIIII4s16sI2s2x4s16sIi")
@@ -93,12 +93,33 @@ def tcp_image(socket: Socket) -> bytes:
     return _TCP.pack(*(fields.get(name, 0) for name in (*_TCP_FIELDS, *_TCP_WIDE, *_TCP_LAST)))
 
 
+class SockAt(enum.IntEnum):
+    """Byte offsets of what is known of a socket, before the structure that a program sees of it; all i64."""
+
+    FULL = -32
+    """1: more than a remainder or a request (sk_fullsock)."""
+    TCP = -24
+    """The address of its struct bpf_tcp_sock, UNKNOWN before that was asked for, or NONE."""
+    LISTENS = -16
+    """1: it does (get_listener_sock)."""
+    NAME = -8
+    """Which socket it is, of whatever address it was shown at."""
+    HEAD = 32
+
+
+UNKNOWN = 0
+NONE = -1
+
+
 def _show(machine: int, name: str, socket: Socket, content: bytes) -> int:
     """Native memory with a structure of a socket, which the program may read: its address."""
     environment = Environment.at(machine)
     running = environment.running
-    memory = ctypes.create_string_buffer(content, len(content))
-    address = ctypes.addressof(memory)
+    memory = ctypes.create_string_buffer(bytes(SockAt.HEAD) + content, SockAt.HEAD + len(content))
+    address = ctypes.addressof(memory) + SockAt.HEAD
+    store_i64(address + SockAt.FULL, state_of(socket) not in (TCP_TIME_WAIT, TCP_NEW_SYN_RECV))
+    store_i64(address + SockAt.LISTENS, state_of(socket) == TCP_LISTEN)
+    store_i64(address + SockAt.NAME, id(socket))
     running.kept.append(memory)
     running.sockets[address] = socket
     assert running.memory is not None
@@ -144,86 +165,123 @@ def find(machine: int, protocol: str, raw: bytes) -> Socket | None:
     return best[1] if best else None
 
 
-def _look_up(machine: int, protocol: str, tuple_at: int, size: int, netns: int, flags: int) -> Socket | None:
-    if flags or size not in (12, 36):
-        return None
-    if ctypes.c_int32(netns).value >= 0:
-        return None  # another namespace, by id: none is known
-    return find(machine, protocol, ctypes.string_at(tuple_at, size))
+@external
+def ask_tcp(machine: int, tuple_at: int, size: int) -> int:
+    """A TCP socket for addresses and ports: shown to the program."""
+    socket = find(machine, "tcp", ctypes.string_at(tuple_at, size))
+    return show_socket(machine, socket) if socket is not None else 0
 
 
 @external
+def ask_udp(machine: int, tuple_at: int, size: int) -> int:
+    """A UDP socket."""
+    socket = find(machine, "udp", ctypes.string_at(tuple_at, size))
+    return show_socket(machine, socket) if socket is not None else 0
+
+
+@native
+def is_asked(size: int, netns: int, flags: int) -> int:
+    """Is it a question that can be answered?  Of other namespaces, by id, none is known."""
+    return flags == 0 and size in (12, 36) and s32(netns) < 0
+
+
+@native
 def sk_lookup_tcp(machine: int, skb: int, tuple_at: int, size: int, netns: int, flags: int) -> int:
     """bpf_sk_lookup_tcp: a socket for addresses and ports (struct bpf_sock_tuple), or 0."""
-    socket = _look_up(machine, "tcp", tuple_at, size, netns, flags)
-    return show_socket(machine, socket) if socket is not None else 0
+    if not is_asked(size, netns, flags):
+        return 0
+    about = ask(machine, Question.TCP)
+    if about == 0:
+        return ask_tcp(machine, tuple_at, size)
+    copy(about, tuple_at, size)
+    store_i64(about + 40, size)
+    answer = answered(machine)
+    if answer:
+        return load_i64(answer + AnswerAt.RESULT)
+    return keep(machine, ask_tcp(machine, tuple_at, size), 0, 0)
 
 
-@external
+@native
 def sk_lookup_udp(machine: int, skb: int, tuple_at: int, size: int, netns: int, flags: int) -> int:
     """bpf_sk_lookup_udp."""
-    socket = _look_up(machine, "udp", tuple_at, size, netns, flags)
-    return show_socket(machine, socket) if socket is not None else 0
+    if not is_asked(size, netns, flags):
+        return 0
+    about = ask(machine, Question.UDP)
+    if about == 0:
+        return ask_udp(machine, tuple_at, size)
+    copy(about, tuple_at, size)
+    store_i64(about + 40, size)
+    answer = answered(machine)
+    if answer:
+        return load_i64(answer + AnswerAt.RESULT)
+    return keep(machine, ask_udp(machine, tuple_at, size), 0, 0)
 
 
-@external
+@native
 def sk_release(machine: int, socket: int) -> int:
     """bpf_sk_release: 0."""
     return 0
 
 
-@external
+@native
 def sk_fullsock(machine: int, socket: int) -> int:
     """bpf_sk_fullsock: the socket, if it is more than a remainder or a request; else 0."""
-    state = state_of(socket_at(machine, socket))
-    return 0 if state in (TCP_TIME_WAIT, TCP_NEW_SYN_RECV) else socket
+    return socket if load_i64(socket + SockAt.FULL) else 0
 
 
 @external
-def tcp_sock(machine: int, socket: int) -> int:
-    """bpf_tcp_sock: struct bpf_tcp_sock of a TCP socket, or 0."""
+def ask_tcp_socket(machine: int, socket: int) -> int:
+    """struct bpf_tcp_sock of a TCP socket, shown to the program, or 0."""
     found = socket_at(machine, socket)
     if found.protocol != "tcp" or state_of(found) in (TCP_TIME_WAIT, TCP_NEW_SYN_RECV):
         return 0
     return _show(machine, "struct bpf_tcp_sock", found, tcp_image(found))
 
 
-@external
+@native
+def tcp_sock(machine: int, socket: int) -> int:
+    """bpf_tcp_sock: struct bpf_tcp_sock of a TCP socket, or 0."""
+    known = load_i64(socket + SockAt.TCP)
+    if known == UNKNOWN:
+        shown = ask_tcp_socket(machine, socket)
+        known = shown if shown else NONE
+        store_i64(socket + SockAt.TCP, known)
+    return 0 if known == NONE else known
+
+
+@native
 def get_listener_sock(machine: int, socket: int) -> int:
     """bpf_get_listener_sock: the socket, if it listens; else 0."""
-    return socket if state_of(socket_at(machine, socket)) == TCP_LISTEN else 0
+    return socket if load_i64(socket + SockAt.LISTENS) else 0
 
 
-@external
+@native
 def sk_assign(machine: int, skb: int, socket: int, flags: int) -> int:
     """bpf_sk_assign: the packet is for that socket.  0 or -errno."""
     if socket == 0 or flags:
         return -errno.EINVAL
-    if not NativeSkb.from_address(skb).at_ingress:
+    if load_u32(skb + At.AT_INGRESS) == 0:
         return -errno.EOPNOTSUPP
-    environment = Environment.at(machine)
-    environment.assigned = socket_at(machine, socket)
+    store_i64(machine + EnvironmentAt.ASSIGNED, socket)
     return 0
 
 
-@external
+@native
 def get_socket_cookie(machine: int, skb: int) -> int:
     """bpf_get_socket_cookie: of the packet's socket; 0 where it has none."""
-    socket = Environment.at(machine).socket
-    return socket.cookie if socket is not None else 0
+    return load_i64(machine + EnvironmentAt.SOCKET_COOKIE)
 
 
-@external
+@native
 def get_socket_uid(machine: int, skb: int) -> int:
     """bpf_get_socket_uid: of the packet's socket; overflowuid where it has none."""
-    socket = Environment.at(machine).socket
-    return socket.uid if socket is not None else OVERFLOW_UID
+    return load_i64(machine + EnvironmentAt.SOCKET_UID)
 
 
-@external
+@native
 def get_netns_cookie(machine: int, skb: int) -> int:
     """bpf_get_netns_cookie."""
-    return Environment.at(machine).net.cookie
+    return load_i64(machine + EnvironmentAt.NETNS_COOKIE)
 
 
 @external

@@ -11,9 +11,10 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
-from ..environment import Environment, EnvironmentAt
+from ..environment import EnvironmentAt
 from ..maps import devices
-from ..subset import external, load_i64, native, store_i64
+from ..subset import load_i64, native, store_i64
+from .sockets import SockAt
 
 STORAGE_CREATE = 1
 """BPF_LOCAL_STORAGE_GET_F_CREATE."""
@@ -30,12 +31,10 @@ ACTIVE = 4
 """What the first word of our struct bpf_timer says."""
 
 
-@external
+@native
 def name_socket(machine: int, socket: int) -> int:
     """Write down, for the map, which socket is meant: the address of a u64."""
-    environment = Environment.at(machine)
-    found = environment.running.sockets[socket & 0xFFFFFFFFFFFFFFFF]
-    store_i64(machine + EnvironmentAt.SCRATCH, id(found))
+    store_i64(machine + EnvironmentAt.SCRATCH, load_i64(socket + SockAt.NAME))
     return machine + EnvironmentAt.SCRATCH
 
 
