@@ -8,8 +8,12 @@ kept filter asks for it.
 
 from __future__ import annotations
 
+import ctypes
+import itertools
+import logging
 import struct
-from collections.abc import Iterable, Mapping
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..bpf.insn import decode, encode
@@ -19,12 +23,18 @@ from ..errors import ClsbpfError, MapError
 from ..netlink.message import iter_messages
 from ..objfile import Btf, TypeRef
 from ..vm.link import LinkedProgram
+from ..vm.maps.header import MapAt
 from ..vm.maps.map import Map
+from ..vm.subset import load_i64
 from . import bpf
 from .host import Host, Process
 from .wire import Arg, Args, Assembler, Bpf, encode_call
 
 _FD = struct.Struct("=I")
+_INDEX = struct.Struct("=I")
+_READ: weakref.WeakKeyDictionary[Map, tuple[int, list[Args]]] = weakref.WeakKeyDictionary()
+"""Contents of maps, and `Host.changed_maps` when they were read."""
+_log = logging.getLogger("clsbpf")
 _NOT_KEPT = frozenset({MapType.RINGBUF, MapType.PERF_EVENT_ARRAY, MapType.CGROUP_ARRAY, MapType.BLOOM_FILTER})
 """Types whose contents cannot be listed, or mean something only while a process waits for them."""
 
@@ -102,8 +112,16 @@ class _Writer:
             return
         if map.spec.type in _NOT_KEPT:
             return
-        for entry in _entries(map):
+        for entry in self.entries(map):
             self.call(Bpf.MAP_UPDATE_ELEM, {Arg.FD: fd, **entry})
+
+    def entries(self, map: Map) -> list[Args]:
+        """The contents, read once as long as nobody changes any map's."""
+        made_at, entries = _READ.get(map, (-1, []))
+        if made_at != self.host.changed_maps:
+            entries = _entries(map)
+            _READ[map] = self.host.changed_maps, entries
+        return entries
 
     def program(self, linked: LinkedProgram) -> int:
         if linked in self.fds:
@@ -149,18 +167,37 @@ def _slots(map: Map) -> list[bytes]:
         return []
 
 
+MOST_ELEMENTS = 1 << 17
+"""A map that holds more is kept empty: contents are read one by one, while everybody waits."""
+_STRETCH = 4096
+"""Elements of an array that are looked over at once: most are 0."""
+
+
 def _entries(map: Map) -> list[Args]:
     """The elements that differ from what a new map has."""
     if map.spec.type in (MapType.QUEUE, MapType.STACK):
-        values = list(map.waiting())
-        return [{Arg.VALUE: value} for value in values]
+        values = list(itertools.islice(map.waiting(), MOST_ELEMENTS + 1))
+        return [{Arg.VALUE: value} for value in values] if len(values) <= MOST_ELEMENTS else []
     try:
-        found = [(key, map.lookup(key)) for key in map.walk()]
+        keys = _array_keys(map) if map.spec.type == MapType.ARRAY else map.walk()
+        found = [(key, map.lookup(key)) for key in itertools.islice(keys, MOST_ELEMENTS + 1)]
     except MapError:
         return []  # one that commands may not read, or that has no keys
+    if len(found) > MOST_ELEMENTS:
+        _log.warning("map %s holds more than %d elements: it is kept empty", map.name, MOST_ELEMENTS)
+        return []
     if map.spec.type in (MapType.ARRAY, MapType.PERCPU_ARRAY):
         found = [(key, value) for key, value in found if any(value)]
     return [{Arg.KEY: key, Arg.VALUE: value} for key, value in found]
+
+
+def _array_keys(map: Map) -> Iterator[bytes]:
+    """The indices of an array's elements, without long stretches of zeros."""
+    elements, stride = load_i64(map.address + MapAt.ELEMENTS), load_i64(map.address + MapAt.STRIDE)
+    for first in range(0, map.max_entries, _STRETCH):
+        count = min(_STRETCH, map.max_entries - first)
+        if ctypes.string_at(elements + first * stride, count * stride).strip(b"\0"):
+            yield from (_INDEX.pack(index) for index in range(first, first + count))
 
 
 def restore_calls(process: Process, raw: bytes) -> tuple[dict[int, int], list[str]]:
