@@ -37,7 +37,7 @@ from ..tc.offload import ActionCommand, ActionDriver, tell_action
 from ..tc.refusal import refusal
 from ..tc.result import ClassifyResult
 from .act import KINDS, AnyKind
-from .act.kind import Given
+from .act.kind import Given, Remark
 
 if TYPE_CHECKING:
     from .devices import Network
@@ -184,8 +184,12 @@ class NetActions:
     def _parsed(self, payload: bytes, policy: Policy, highest: int, nest: Attr) -> dict[int, Attr]:
         """nla_parse_nested_deprecated(), which may have something to remark."""
         parsed = parse_attrs(payload, policy, highest, offset=_inside(nest))
-        self._warning = parsed.warning or self._warning
+        self._remark(parsed.warning)
         return parsed.attrs
+
+    def _remark(self, warning: str | None) -> None:
+        """NL_SET_ERR_MSG() beside success: the last counts."""
+        self._warning = warning or self._warning
 
     def _kind(self, action: Attr) -> tuple[AnyKind, dict[int, Attr]]:
         """tc_action_load_ops(): the kind that an action names, and its attributes."""
@@ -208,7 +212,7 @@ class NetActions:
             flags = ActFlag(wire.BITFIELD32.unpack(attrs[TcaAct.FLAGS].payload)[0])
             if ActFlag.SKIP_HW in flags and ActFlag.SKIP_SW in flags:
                 raise refusal(errno.EINVAL, "an action cannot skip both hardware and software")
-        given = kind.parse(attrs.get(TcaAct.OPTIONS))
+        given = kind.parse(attrs.get(TcaAct.OPTIONS), self._remark)
         table = self.tables[kind.name]
         held = table.hold(given.generic.index, bind=request.bind)
         if isinstance(held, int):
@@ -350,10 +354,6 @@ class NetActions:
         now, times = self.around.clock.now(), action.times
         first = (now - times.first_use) // _TICK if times.first_use is not None else 0
         return wire.TM.pack((now - times.install) // _TICK, (now - times.last_use) // _TICK, 0, first)
-
-
-Remark = Callable[[str | None], None]
-"""Takes what is remarked of a request without refusing it; None is nothing."""
 
 
 def listed(tab: Attr, remark: Remark) -> list[Attr]:

@@ -13,7 +13,7 @@ from ...netlink.attr import Attr
 from ...tc.act import TcAct, is_goto_chain
 from ...tc.actions.action import Action
 from ...tc.actions.gact import Chance, Gact, GactParams
-from .kind import Given, Kind
+from .kind import Given, Kind, Remark
 
 if TYPE_CHECKING:
     from ..actions import NetActions
@@ -29,9 +29,9 @@ class GactKind(Kind[GactParams]):
     parms = TcaGact.PARMS
     tm = TcaGact.TM
 
-    def parse(self, options: Attr | None) -> Given:
+    def parse(self, options: Attr | None, remark: Remark) -> Given:
         """The probability is checked with the attributes."""
-        given = super().parse(options)
+        given = super().parse(options, remark)
         if TcaGact.PROB in given.attrs:
             kind, _, other = wire.GACT_PROB.unpack_from(given.attrs[TcaGact.PROB].payload)
             if kind >= wire.MAX_RAND:

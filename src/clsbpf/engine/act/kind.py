@@ -11,7 +11,7 @@ does afterwards; so the first of several mistakes is the one that the kernel fin
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from ..actions import NetActions
 
 P = TypeVar("P")
+
+Remark = Callable[[str | None], None]
+"""Takes what is remarked of a request without refusing it; None is nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +69,26 @@ class Kind(Generic[P]):
     exists: str | None = None
     """What is said when there is such an action, and it may not be replaced; None: nothing."""
 
-    def parse(self, options: Attr | None) -> Given:
-        """The options, by their policy; NetlinkError where the kernel's `init` refuses before all else."""
+    def parse(self, options: Attr | None, remark: Remark) -> Given:
+        """The options, by their policy; NetlinkError where the kernel's `init` refuses before all else.
+
+        `remark` is told what is odd about them, where the parser has an extack to say it.
+        """
         if options is None:
             raise self.refuse(self.no_options)
         offset = options.offset + NLA_HDRLEN if options.offset >= 0 else 0
         try:
-            attrs = parse_attrs(options.payload, self.policy, self.highest, offset=offset).attrs
+            parsed = parse_attrs(options.payload, self.policy, self.highest, offset=offset)
         except PolicyError as error:
             if self.explains:
                 raise
             raise NetlinkError(error.errno or errno.EINVAL) from error
-        parms = self.find_parms(attrs)
+        if self.explains:
+            remark(parsed.warning)
+        parms = self.find_parms(parsed.attrs)
         if parms is None:
             raise self.refuse(self.no_parms)
-        return self.given(attrs, parms.payload)
+        return self.given(parsed.attrs, parms.payload)
 
     def find_parms(self, attrs: Mapping[int, Attr]) -> Attr | None:
         """PARMS among the options."""

@@ -12,7 +12,7 @@ from ...netlink.act import SKBEDIT_F_INHERITDSFIELD, SKBEDIT_F_TXQ_SKBHASH, TcaS
 from ...netlink.attr import Attr
 from ...tc.actions.action import Action
 from ...tc.actions.skbedit import Skbedit, SkbeditParams
-from .kind import Given, Kind
+from .kind import Given, Kind, Remark
 
 if TYPE_CHECKING:
     from ..actions import NetActions
@@ -31,9 +31,9 @@ class SkbeditKind(Kind[SkbeditParams]):
     parms = TcaSkbedit.PARMS
     tm = TcaSkbedit.TM
 
-    def parse(self, options: Attr | None) -> Given:
+    def parse(self, options: Attr | None, remark: Remark) -> Given:
         """Types and ranges are checked with the attributes."""
-        given = super().parse(options)
+        given = super().parse(options, remark)
         attrs = given.attrs
         if TcaSkbedit.PTYPE in attrs and attrs[TcaSkbedit.PTYPE].u16 > PACKET_OTHERHOST:
             raise NetlinkError(errno.EINVAL)

@@ -14,7 +14,7 @@ from ...netlink.attr import NLA_HDRLEN, Attr, leftover
 from ...netlink.policy import Nla, Policy, PolicyError, Rule, parse_attrs
 from ...tc.actions.action import Action
 from ...tc.actions.tunnel_key import Tunnel, TunnelKey, TunnelKeyParams
-from .kind import Given, Kind
+from .kind import Given, Kind, Remark
 
 if TYPE_CHECKING:
     from ..actions import NetActions
@@ -38,11 +38,11 @@ class TunnelKeyKind(Kind[TunnelKeyParams]):
     explains = True
     exists = "TC IDR already exists"
 
-    def parse(self, options: Attr | None) -> Given:
+    def parse(self, options: Attr | None, remark: Remark) -> Given:
         if options is None:
             raise NetlinkError(errno.EINVAL, "Tunnel requires attributes to be passed")
         try:
-            return super().parse(options)
+            return super().parse(options, remark)
         except PolicyError as error:
             error.extack = "Failed to parse nested tunnel key attributes"
             raise
