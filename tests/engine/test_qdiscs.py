@@ -192,7 +192,7 @@ REFUSED = {
     "a qdisc in no class": ("qdisc add dev lab0 parent 1:99 handle 5: pfifo", "Specified class not found"),
     "bands out of bounds": ("qdisc add dev lab0 parent 1:30 handle 5: prio bands 17", "Invalid argument"),
     "a band that is not there": (
-        "qdisc change dev lab1 root handle 1: prio bands 2 priomap 0 0 0 2",
+        "qdisc change dev lab1 root handle 1: prio bands 2 priomap 0 0 0",
         "Invalid argument",
     ),
     "htb's options are for ever": (

@@ -119,6 +119,8 @@ class Htb(Qdisc):
     direct_packets: int = 0
     own_block: Block = field(init=False)
     classes: ClassHash[HtbClass] = field(default_factory=ClassHash)
+    _named_in: dict[int, set[int]] = field(default_factory=dict)
+    """The classes in which a filter was that named a classid: where `bind_class` has to look."""
 
     def __post_init__(self) -> None:
         self.own_block = self.home.new_block(self)
@@ -273,6 +275,8 @@ class Htb(Qdisc):
 
     def bind(self, classid: int, parent: int) -> HtbClass | None:
         """htb_bind_filter()."""
+        if ids.minor(parent):
+            self._named_in.setdefault(classid, set()).add(parent)
         class_ = self.find(classid)
         if class_ is not None:
             class_.filters += 1
@@ -285,8 +289,10 @@ class Htb(Qdisc):
 
     def bind_class(self, classid: int, new: HtbClass | None) -> None:
         """tc_bind_tclass().  Only the classes are walked: filters of the qdisc itself stay as they are."""
-        for class_ in self.classes:
-            class_.block.bind_class(classid, bound=new is not None)
+        for parent in self._named_in.get(classid, ()):
+            class_ = self.find(parent)
+            if class_ is not None:
+                class_.block.bind_class(classid, bound=new is not None)
 
     # packets
 

@@ -108,11 +108,6 @@ class Qdisc:
         return False
 
     @property
-    def has_blocks(self) -> bool:
-        """Can it have filters (cl_ops->tcf_block)?"""
-        return self.has_classes
-
-    @property
     def is_ingress(self) -> bool:
         """TCQ_F_INGRESS: is it clsact or ingress?"""
         return False
