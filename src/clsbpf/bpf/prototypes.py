@@ -1,8 +1,20 @@
 """What does a helper take, and what does it give back?  struct bpf_func_proto, for every helper of tc's.
 
 A prototype says of each argument what it must be, which is what a verifier proves and the interpreter
-checks: the context, a map, memory of so many bytes, any number.  One line each, in the order of the
-numbers: arguments, `->`, what comes back, and whatever else is true of the call.
+checks: the context, a map, memory of so many bytes, any number.  One table serves both: a line a helper,
+in the order of the numbers: arguments, `->`, what r0 is afterwards, and what else is true of the call.
+The words are what the verifier has rules for; `_ARGS` and `_RESULTS` say what they are to the
+interpreter, which needs to know less.  A `?` after a word says that 0 will do (PTR_MAYBE_NULL).
+
+    any      any initialised register            ctx     the context
+    map      a map                                key, value, value-u    memory of the map's sizes
+    mem      memory to read, its size comes next  mem-w   to read and write     mem-u   to write (MEM_UNINIT)
+    size, size0       bytes; 0 allowed or not     alloc, reserve   a number known now
+    fix-w4, fix-u8    memory of 4 or 8 bytes      ip4, ip6, tcp    of a header's size
+    sock     SOCK_COMMON or its BTF type (sk, skc: too, and at run time it may be 0), sk_common, socket
+    rest     nothing, or any number (it is not looked at)
+
+`pkt`: packet pointers may be passed (pkt_access).  `packet`: those held are worthless afterwards.
 """
 
 from __future__ import annotations
@@ -99,36 +111,61 @@ class Prototype:
     changes_packet: bool = False
     """bpf_helper_changes_pkt_data(): are the pointers into the packet worthless afterwards?"""
     gpl_only: bool = False
+    words: tuple[str, ...] = ()
+    """The arguments as the table has them, without those that are not looked at."""
+    result: str = "int"
+    packet_access: bool = False
+    releases: bool = False
+    """Is argument 1 given back (OBJ_RELEASE)?"""
 
+
+_ARGS: dict[str, Arg] = {
+    "any": Arg.ANY, "rest": Arg.REST, "ctx": Arg.CTX, "ctx?": Arg.ANY, "map": Arg.MAP, "key": Arg.KEY,
+    "value": Arg.VALUE, "value-or-null": Arg.VALUE_OR_NULL, "value-u": Arg.VALUE_OUT, "mem": Arg.MEM,
+    "mem?": Arg.MEM_OR_NULL, "mem-w": Arg.RW, "mem-u": Arg.OUT, "mem-u?": Arg.OUT_OR_NULL, "size": Arg.SIZE,
+    "size0": Arg.SIZE_OR_ZERO, "fix-w4": Arg.RW4, "fix-u8": Arg.OUT8, "string": Arg.STRING, "func": Arg.FUNC,
+    "stack?": Arg.STACK_OR_NULL, "sk_common": Arg.SOCK_COMMON, "sock": Arg.SOCK_COMMON,
+    "sk": Arg.SOCKET_OR_NULL, "skc": Arg.ANY, "lock": Arg.LOCK, "timer": Arg.TIMER, "record": Arg.RECORD,
+    "alloc": Arg.CONST, "reserve": Arg.RECORD_SIZE, "dynptr": Arg.DYNPTR, "dynptr-r": Arg.DYNPTR,
+    "dynptr-u": Arg.DYNPTR_OUT, "task": Arg.BTF_ID, "cgroup": Arg.BTF_ID, "percpu": Arg.ANY,
+    "kptr": Arg.OUT8, "exchanged?": Arg.ANY, "ip4": Arg.IP4, "ip6": Arg.IP6, "tcp": Arg.TCP,
+}  # fmt: skip
+_RESULTS: dict[str, Ret] = {
+    "int": Ret.INT, "cpu": Ret.INT, "length": Ret.INT, "void": Ret.VOID, "value?": Ret.VALUE_OR_NULL,
+    "mem?": Ret.MEM_OR_NULL, "sock_common?": Ret.SOCK_COMMON_OR_NULL, "socket?": Ret.SOCKET_OR_NULL,
+    "tcp_sock?": Ret.TCP_SOCK_OR_NULL, "btf?": Ret.BTF_ID_OR_NULL, "btf": Ret.BTF_ID,
+    "dynptr_mem?": Ret.DYNPTR_MEM_OR_NULL, "kptr?": Ret.BTF_ID_OR_NULL, "unknown": Ret.BTF_ID,
+    "unknown?": Ret.BTF_ID_OR_NULL,
+}  # fmt: skip
 
 _TEXT = """
-map_lookup_elem: map key -> value?
-map_update_elem: map key value any -> int
-map_delete_elem: map key -> int
+map_lookup_elem: map key -> value? pkt
+map_update_elem: map key value any -> int pkt
+map_delete_elem: map key -> int pkt
 ktime_get_ns: -> int
 trace_printk: mem size rest rest rest -> int gpl
 get_prandom_u32: -> int
-get_smp_processor_id: -> int
+get_smp_processor_id: -> cpu
 skb_store_bytes: ctx any mem size any -> int packet
 l3_csum_replace: ctx any any any any -> int packet
 l4_csum_replace: ctx any any any any -> int packet
-tail_call: ctx map any -> void packet
+tail_call: ctx map any -> void
 clone_redirect: ctx any any -> int packet
 get_current_pid_tgid: -> int
 get_current_uid_gid: -> int
-get_current_comm: out size -> int
+get_current_comm: mem-u size -> int
 get_cgroup_classid: ctx -> int
 skb_vlan_push: ctx any any -> int packet
 skb_vlan_pop: ctx -> int packet
-skb_get_tunnel_key: ctx out size any -> int
+skb_get_tunnel_key: ctx mem-u size any -> int
 skb_set_tunnel_key: ctx mem size any -> int
 perf_event_read: map any -> int gpl
 redirect: any any -> int
 get_route_realm: ctx -> int
 perf_event_output: ctx map any mem size0 -> int gpl
-skb_load_bytes: ctx any out size -> int
-csum_diff: mem? size0 mem? size0 any -> int
-skb_get_tunnel_opt: ctx out size -> int
+skb_load_bytes: ctx any mem-u size -> int
+csum_diff: mem? size0 mem? size0 any -> int pkt
+skb_get_tunnel_opt: ctx mem-u size -> int
 skb_set_tunnel_opt: ctx mem size -> int
 skb_change_proto: ctx any any -> int packet
 skb_change_type: ctx any -> int
@@ -146,109 +183,117 @@ get_socket_cookie: ctx -> int
 get_socket_uid: ctx -> int
 set_hash: ctx any -> int
 skb_adjust_room: ctx any any any -> int packet
-perf_event_read_value: map any out size -> int gpl
-skb_get_xfrm_state: ctx any out size any -> int
-skb_load_bytes_relative: ctx any out size any -> int
-fib_lookup: ctx rw size any -> int gpl
+perf_event_read_value: map any mem-u size -> int gpl
+skb_get_xfrm_state: ctx any mem-u size any -> int
+skb_load_bytes_relative: ctx any mem-u size any -> int
+fib_lookup: ctx mem-w size any -> int gpl
 skb_cgroup_id: ctx -> int
 get_current_cgroup_id: -> int
 skb_ancestor_cgroup_id: ctx any -> int
-sk_lookup_tcp: ctx mem size any any -> socket?
-sk_lookup_udp: ctx mem size any any -> socket?
-sk_release: sock_common -> int
-map_push_elem: map value any -> int
-map_pop_elem: map value-out -> int
-map_peek_elem: map value-out -> int
+sk_lookup_tcp: ctx mem size any any -> socket? pkt acquire
+sk_lookup_udp: ctx mem size any any -> socket? pkt acquire
+sk_release: sock -> int release
+map_push_elem: map value any -> int pkt
+map_pop_elem: map value-u -> int
+map_peek_elem: map value-u -> int
 spin_lock: lock -> void
 spin_unlock: lock -> void
-sk_fullsock: sock_common -> socket?
-tcp_sock: sock_common -> tcp_sock?
+sk_fullsock: sk_common -> socket? cast
+tcp_sock: sk_common -> tcp_sock? cast
 skb_ecn_set_ce: ctx -> int
-get_listener_sock: sock_common -> socket?
-skc_lookup_tcp: ctx mem size any any -> sock_common?
-tcp_check_syncookie: sock_common mem size mem size -> int gpl
-strtol: mem size any out8 -> int
-strtoul: mem size any out8 -> int
-sk_storage_get: map socket? value? any -> value?
-sk_storage_delete: map socket? -> int
+get_listener_sock: sk_common -> socket?
+skc_lookup_tcp: ctx mem size any any -> sock_common? pkt acquire
+tcp_check_syncookie: sock mem size mem size -> int pkt gpl
+strtol: mem size any fix-u8 -> int
+strtoul: mem size any fix-u8 -> int
+sk_storage_get: map sk value-or-null any -> value?
+sk_storage_delete: map sk -> int
 send_signal: any -> int
-tcp_gen_syncookie: sock_common mem size mem size -> int gpl
-probe_read_user: out size0 any -> int gpl
-probe_read_kernel: out size0 any -> int gpl
-probe_read_user_str: out size0 any -> int gpl
-probe_read_kernel_str: out size0 any -> int gpl
+tcp_gen_syncookie: sock mem size mem size -> int pkt gpl
+probe_read_user: mem-u size0 any -> int gpl
+probe_read_kernel: mem-u size0 any -> int gpl
+probe_read_user_str: mem-u size0 any -> length gpl
+probe_read_kernel_str: mem-u size0 any -> length gpl
 send_signal_thread: any -> int
 jiffies64: -> int
-get_ns_current_pid_tgid: any any out size -> int
-get_netns_cookie: any -> int
+get_ns_current_pid_tgid: any any mem-u size -> int
+get_netns_cookie: ctx? -> int
 get_current_ancestor_cgroup_id: any -> int
-sk_assign: ctx socket? any -> int
+sk_assign: ctx sk any -> int
 ktime_get_boot_ns: -> int
 ringbuf_output: map mem size0 any -> int
-ringbuf_reserve: map record_size any -> mem?
-ringbuf_submit: record any -> void
-ringbuf_discard: record any -> void
+ringbuf_reserve: map reserve any -> mem? acquire
+ringbuf_submit: record any -> void release
+ringbuf_discard: record any -> void release
 ringbuf_query: map any -> int
 csum_level: ctx any -> int
-skc_to_tcp6_sock: any -> btf?
-skc_to_tcp_sock: any -> btf?
-skc_to_tcp_timewait_sock: any -> btf?
-skc_to_tcp_request_sock: any -> btf?
-skc_to_udp6_sock: any -> btf?
-get_task_stack: btf out size0 any -> int
-copy_from_user: out size0 any -> int
-snprintf_btf: out size any any any -> int
+skc_to_tcp6_sock: skc -> btf?:tcp6_sock cast
+skc_to_tcp_sock: skc -> btf?:tcp_sock cast
+skc_to_tcp_timewait_sock: skc -> btf?:tcp_timewait_sock cast
+skc_to_tcp_request_sock: skc -> btf?:tcp_request_sock cast
+skc_to_udp6_sock: skc -> btf?:udp6_sock cast
+get_task_stack: task mem-u size0 any -> length
+copy_from_user: mem-u size0 any -> int sleeps
+snprintf_btf: mem-w size mem size any -> int
 skb_cgroup_classid: ctx -> int
 redirect_neigh: any mem? size0 any -> int
-per_cpu_ptr: any any -> btf?
-this_cpu_ptr: any -> btf
+per_cpu_ptr: percpu any -> unknown?
+this_cpu_ptr: percpu -> unknown
 redirect_peer: any any -> int
-task_storage_get: map btf value? any -> value?
-task_storage_delete: map btf -> int
-get_current_task_btf: -> btf gpl
+task_storage_get: map task value-or-null any -> value?
+task_storage_delete: map task -> int
+get_current_task_btf: -> btf:task_struct gpl
 ktime_get_coarse_ns: -> int
-check_mtu: ctx any rw4 any any -> int gpl
+check_mtu: ctx any fix-w4 any any -> int gpl
 for_each_map_elem: map func stack? any -> int
-snprintf: out? size0 string mem? size0 -> int gpl
+snprintf: mem-u? size0 string mem? size0 -> int gpl
 timer_init: timer map any -> int gpl
 timer_set_callback: timer func -> int gpl
 timer_start: timer any any -> int gpl
 timer_cancel: timer -> int gpl
-task_pt_regs: btf -> btf gpl
-get_branch_snapshot: out size0 any -> int gpl
+task_pt_regs: task -> btf:pt_regs gpl
+get_branch_snapshot: mem-u size0 any -> int gpl
 trace_vprintk: mem size mem? size0 -> int gpl
-skc_to_unix_sock: any -> btf?
-find_vma: btf any func stack? any -> int
+skc_to_unix_sock: skc -> btf?:unix_sock cast
+find_vma: task any func stack? any -> int
 loop: any func stack? any -> int
 strncmp: mem size string -> int
-copy_from_user_task: out size0 any btf any -> int gpl
+copy_from_user_task: mem-u size0 any task any -> int sleeps gpl
 skb_set_tstamp: ctx any any -> int
-kptr_xchg: out8 any -> btf?
-map_lookup_percpu_elem: map key any -> value?
-skc_to_mptcp_sock: any -> btf?
-dynptr_from_mem: rw size0 any dynptr-out -> int
-ringbuf_reserve_dynptr: map any any dynptr-out -> int
-ringbuf_submit_dynptr: dynptr any -> void
-ringbuf_discard_dynptr: dynptr any -> void
-dynptr_read: out size0 dynptr any any -> int
+kptr_xchg: kptr exchanged? -> kptr? release
+map_lookup_percpu_elem: map key any -> value? pkt
+skc_to_mptcp_sock: skc -> btf?:mptcp_sock cast
+dynptr_from_mem: mem-w size0 any dynptr-u -> int
+ringbuf_reserve_dynptr: map any any dynptr-u -> int
+ringbuf_submit_dynptr: dynptr-r any -> void
+ringbuf_discard_dynptr: dynptr-r any -> void
+dynptr_read: mem-u size0 dynptr any any -> int
 dynptr_write: dynptr any mem size0 any -> int
-dynptr_data: dynptr any const -> dynptr_mem?
-tcp_raw_gen_syncookie_ipv4: ip4 mem size -> int gpl
-tcp_raw_gen_syncookie_ipv6: ip6 mem size -> int gpl
-tcp_raw_check_syncookie_ipv4: ip4 tcp -> int gpl
-tcp_raw_check_syncookie_ipv6: ip6 tcp -> int gpl
+dynptr_data: dynptr any alloc -> dynptr_mem?
+tcp_raw_gen_syncookie_ipv4: ip4 mem size -> int pkt gpl
+tcp_raw_gen_syncookie_ipv6: ip6 mem size -> int pkt gpl
+tcp_raw_check_syncookie_ipv4: ip4 tcp -> int pkt gpl
+tcp_raw_check_syncookie_ipv6: ip6 tcp -> int pkt gpl
 ktime_get_tai_ns: -> int
 user_ringbuf_drain: map func stack? any -> int
-cgrp_storage_get: map btf value? any -> value?
-cgrp_storage_delete: map btf -> int
+cgrp_storage_get: map cgroup value-or-null any -> value?
+cgrp_storage_delete: map cgroup -> int
 """
 
 
-def _parse(text: str) -> Prototype:
+def _of_table(text: str) -> Prototype:
     arguments, _, result = text.partition("->")
-    returns, *rest = result.split()
+    words = arguments.split()
+    returns, *flags = result.split()
     return Prototype(
-        tuple(Arg(word) for word in arguments.split()), Ret(returns), "packet" in rest, "gpl" in rest
+        tuple(_ARGS[word] for word in words),
+        _RESULTS[returns.partition(":")[0]],
+        changes_packet="packet" in flags,
+        gpl_only="gpl" in flags,
+        words=tuple(word for word in words if word != "rest"),
+        result=returns,
+        packet_access="pkt" in flags,
+        releases="release" in flags,
     )
 
 
@@ -256,7 +301,7 @@ def _parse(text: str) -> Prototype:
 def prototypes() -> dict[str, Prototype]:
     """Every prototype by the helper's name."""
     lines = (line.partition(":") for line in _TEXT.strip().splitlines())
-    return {name: _parse(text) for name, _, text in lines}
+    return {name: _of_table(text) for name, _, text in lines}
 
 
 @functools.cache
@@ -264,6 +309,12 @@ def prototype_of(number: int) -> Prototype | None:
     """The prototype of a helper; None of one that tc has not."""
     helper = BY_NUMBER.get(number)
     return prototypes().get(helper.name) if helper is not None else None
+
+
+def _parse(text: str) -> Prototype:
+    arguments, _, result = text.partition("->")
+    returns, *rest = result.split()
+    return Prototype(tuple(Arg(word) for word in arguments.split()), Ret(returns), "packet" in rest)
 
 
 _KFUNC_TEXT = """

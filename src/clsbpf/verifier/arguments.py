@@ -1,4 +1,4 @@
-"""May a helper be called with these arguments?  check_func_arg, by the words of `prototypes`.
+"""May a helper be called with these arguments?  check_func_arg, by the words of `bpf.prototypes`.
 
 Each word has a rule: a function of the walk, the call, the register's number and the register.  A rule
 refuses or notes in the `Call` what later arguments and the result need: the map, the memory that the
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..bpf.helpers import BY_NUMBER
 from ..bpf.maps import MapFlag, MapType
+from ..bpf.prototypes import Prototype, Ret
 from ..bpf.spec import MapSpec
 from . import values
 from .access import (
@@ -27,7 +28,6 @@ from .access import (
 from .fields import KPTRS, SpecialField, field_named, fields_of
 from .locks import spin_lock
 from .memory import check_initialised, check_no_dynptr, frame_of
-from .prototypes import Proto
 from .refusal import Refused
 from .stack_objects import check_new_dynptr, dynptr_at, use_dynptr
 from .state import EMPTY, LOCK, SPILL, ZERO
@@ -74,7 +74,7 @@ class Call:
     """struct bpf_call_arg_meta: what was learned of a call from its arguments."""
 
     number: int
-    proto: Proto
+    proto: Prototype
     map: MapSpec | None = None
     map_uid: int = 0
     raw: list[tuple[Reg, int, int]] = field(default_factory=list)
@@ -101,7 +101,7 @@ class Call:
         return f"{helper.symbol}#{self.number}" if helper is not None else "a function"
 
 
-ANY_CALL = Call(0, Proto((), "int", True, False, False, False))
+ANY_CALL = Call(0, Prototype((), Ret.INT, packet_access=True))
 """Of memory that is not a helper's argument: a global function's, a kernel function's."""
 
 _MEMORY = frozenset({STACK, PACKET, PACKET_META, MAP_KEY, MAP_VALUE})
@@ -130,7 +130,7 @@ _EXPECTED: dict[str, frozenset[int]] = {
 
 def check_arguments(v: Walk, call: Call) -> None:
     """check_func_arg for all arguments in turn."""
-    for regno, word in enumerate(call.proto.arguments, 1):
+    for regno, word in enumerate(call.proto.words, 1):
         _check_argument(v, call, regno, word)
 
 
@@ -237,8 +237,12 @@ _BASE = {
     "value-u": "value",
     "fix-w4": "mem",
     "fix-u8": "mem",
-    "fix-r20": "mem",
-    "fix-r40": "mem",
+    "ip4": "mem",
+    "ip6": "mem",
+    "tcp": "mem",
+    "sk": "sock",
+    "skc": "sock",
+    "reserve": "size",
     "dynptr-u": "dynptr",
     "dynptr-r": "dynptr",
 }
@@ -334,16 +338,16 @@ def _key(v: Walk, call: Call, regno: int, reg: Reg) -> None:
 
 
 def _value(v: Walk, call: Call, regno: int, reg: Reg) -> None:
-    if call.map is None or (reg.is_null and call.proto.arguments[regno - 1].endswith("-or-null")):
+    if call.map is None or (reg.is_null and call.proto.words[regno - 1].endswith("-or-null")):
         return
-    written = call.proto.arguments[regno - 1] == "value-u"
+    written = call.proto.words[regno - 1] == "value-u"
     helper_access(v, call, regno, call.map.value_size, write=written, zero=False, raw=written)
 
 
 def _size(zero: bool) -> Callable[[Walk, Call, int, Reg], None]:
     def rule(v: Walk, call: Call, regno: int, reg: Reg) -> None:
         """check_mem_size_reg."""
-        word = call.proto.arguments[regno - 2].removesuffix("?")
+        word = call.proto.words[regno - 2].removesuffix("?")
         call.size_limit = reg.var.umax
         if reg.var.smin < 0:
             raise Refused(
@@ -544,6 +548,7 @@ _RULES: dict[str, Callable[[Walk, Call, int, Reg], None]] = {
     "size": _size(False),
     "size0": _size(True),
     "alloc": _constant,
+    "reserve": _constant,
     "func": _function,
     "lock": _lock,
     "timer": _timer,
@@ -552,8 +557,9 @@ _RULES: dict[str, Callable[[Walk, Call, int, Reg], None]] = {
     "string": _string,
     "fix-w4": _fixed(4, write=True, raw=False),
     "fix-u8": _fixed(8, write=True, raw=True),
-    "fix-r20": _fixed(20, write=False, raw=False),
-    "fix-r40": _fixed(40, write=False, raw=False),
+    "ip4": _fixed(20, write=False, raw=False),
+    "ip6": _fixed(40, write=False, raw=False),
+    "tcp": _fixed(20, write=False, raw=False),
     "dynptr": _dynptr,
     "dynptr-r": _released_dynptr,
     "dynptr-u": _new_dynptr,

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING
 
 from ..bpf.helpers import BY_NUMBER
 from ..bpf.maps import MapFlag, MapType
+from ..bpf.prototypes import prototype_of
 from .access import kind_name
 from .arguments import DYNPTR_WRITE, Call, check_arguments
 from .cfg import SYNC_CALLBACKS, TIMER_SET_CALLBACK
+from .compatibility import ACQUIRES, CASTS, HELPER_ACCEPTS, ITERABLE, MAP_ACCEPTS, SLEEPS
 from .fields import has_field
 from .formats import format_problem
 from .locks import acquire, check_nothing_held, release
 from .memory import frame_of, overwrite
-from .prototypes import ACQUIRES, CASTS, HELPER_ACCEPTS, ITERABLE, MAP_ACCEPTS, SLEEPS, proto_of
 from .ranges import UNKNOWN, between, synced
 from .refusal import Refused
 from .stack_objects import PACKET_DYNPTRS, make_dynptr, release_dynptr
@@ -65,7 +66,7 @@ _MAP_WRITERS = frozenset({2, 3, 87, 88})
 
 def helper_call(v: Walk, number: int) -> int:
     """check_helper_call: the next instruction."""
-    proto = proto_of(number)
+    proto = prototype_of(number)
     if number not in BY_NUMBER or number <= 0 or number > 0xFFFF:
         raise Refused("helper", f"invalid func unknown#{number}", errno=22, helper=f"#{number}")
     name = f"{BY_NUMBER[number].symbol}#{number}"
@@ -100,7 +101,7 @@ def helper_call(v: Walk, number: int) -> int:
     if number in SYNC_CALLBACKS or number == TIMER_SET_CALLBACK:
         _push_callback(v, call)
     _make_dynptr(v, call)
-    result = _RESULTS[proto.returns.partition(":")[0]](v, call)
+    result = _RESULTS[proto.result.partition(":")[0]](v, call)
     regs = v.regs
     regs[0] = result
     regs[1] = regs[2] = regs[3] = regs[4] = regs[5] = UNWRITTEN
@@ -184,7 +185,7 @@ def _owned(kind: int) -> Callable[[Walk, Call], Reg]:
 
 
 def _btf(v: Walk, call: Call) -> Reg:
-    word, _, name = call.proto.returns.partition(":")
+    word, _, name = call.proto.result.partition(":")
     v.ids += 1
     maybe = word.endswith("?")
     flags = MAYBE_NULL if maybe else TRUSTED
@@ -255,6 +256,7 @@ _RESULTS: dict[str, Callable[[Walk, Call], Reg]] = {
     "dynptr_mem?": _dynptr_memory,
     "kptr?": _exchanged_kptr,
     "unknown": _not_covered,
+    "unknown?": _not_covered,
 }
 
 

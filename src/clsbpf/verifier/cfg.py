@@ -28,7 +28,7 @@ from ..bpf.isa import (
     src_of,
 )
 from ..bpf.kfuncs import kfuncs as kfunc_table
-from .prototypes import proto_of
+from ..bpf.prototypes import prototype_of
 from .refusal import Refused
 
 CALL = Class.JMP | Jmp.CALL
@@ -222,8 +222,8 @@ def uses_and_defines(insn: Insn, kfuncs: Sequence[str] = ()) -> tuple[int, int]:
     if insn.code == EXIT:
         return 1, 0
     if insn.code == CALL:
-        proto = proto_of(insn.imm) if insn.src == 0 else None
-        used = (2 << len(proto.arguments)) - 2 if proto is not None else 0b111110
+        proto = prototype_of(insn.imm) if insn.src == 0 else None
+        used = (2 << len(proto.words)) - 2 if proto is not None else 0b111110
         if insn.src == PSEUDO_KFUNC_CALL and 0 <= insn.imm < len(kfuncs):
             kfunc = kfunc_table().get(kfuncs[insn.imm])
             used = (2 << len(kfunc.params)) - 2 if kfunc is not None else used

@@ -26,9 +26,9 @@ from ..bpf.isa import (
     op_of,
 )
 from ..bpf.kfuncs import Kfunc
+from ..bpf.prototypes import prototype_of
 from ..bpf.spec import SOCKET_FILTER
 from ..profile import KernelProfile
-from .prototypes import proto_of
 
 RELEASES = {"4.13": (4, 13), "4.19": (4, 19), "5.4": (5, 4), "5.15": (5, 15), "6.1": (6, 1), "6.12": (6, 12)}
 _CURRENT = (99, 0)
@@ -75,7 +75,7 @@ class Rules:
 
     def has_helper(self, number: int) -> bool:
         """May a program of this type call it on this release?"""
-        if number not in BY_NUMBER or proto_of(number) is None:
+        if number not in BY_NUMBER or prototype_of(number) is None:
             return False
         if self.program_type == SOCKET_FILTER and number not in _SOCKET_FILTER_HELPERS | _BASE_HELPERS:
             return False

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..bpf.prototypes import prototype_of
 from ..bpf.spec import ProgramSpec
 from . import prune
 from .arguments import Call
@@ -29,7 +30,6 @@ from .fields import SpecialField, struct_fields
 from .functions import GlobalFunction
 from .kfunc_arguments import KfuncCall
 from .log import Log
-from .prototypes import proto_of
 from .refusal import Refused
 from .requirements import requirements_of
 from .rules import Rules
@@ -281,7 +281,7 @@ class Walk:
         insn = self.insns[at]
         if is_pseudo_call(insn) or is_function_pointer(insn):
             return self.changes_packet(self.flow.subprogram_at[at + insn.imm + 1])
-        proto = proto_of(insn.imm) if insn.code == CALL and not insn.src else None
+        proto = prototype_of(insn.imm) if insn.code == CALL and not insn.src else None
         return proto is not None and (proto.changes_packet or insn.imm == TAIL_CALL)
 
     def check_global_arguments(self, subprogram: int) -> None:
