@@ -41,6 +41,7 @@ def daemon_seam(stack: ExitStack, socket: str | None) -> Seam:
         load_object,
         connection.listen,
         connection.receive,
+        connection.ask_all,
     )
 
 

@@ -15,20 +15,24 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ClsbpfError, TcError
-from ..tccmd.batch import BatchLine, at_line, read_batch
+from ..tccmd.batch import BatchLine, at_line, each_line, read_batch
 from ..tccmd.command import parse_command
 from ..tccmd.errors import CommandError
 from ..tccmd.ids import parse_class_names
 from ..tccmd.options import Options, parse_options
 from ..tccmd.perform import Outcome, Talk, perform
 from ..tccmd.render import Names, ProgramInfo
-from ..tccmd.request import ObjectSource
+from ..tccmd.request import Command, ObjectSource, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CLASS_NAMES = "/etc/iproute2/tc_cls"
 """Where tc -nm looks for names of classes, unless -cf names another file."""
+
+
+AskAll = Callable[[Sequence[bytes], bool], Iterator[bytes]]
+"""Requests, and whether those after a refused one are left undone: what answers them, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,8 @@ class Seam:
     load_object: Callable[[ObjectSource], int]
     listen: Callable[..., None]
     receive: Callable[[], bytes]
+    ask_all: AskAll | None = None
+    """Takes many requests at once, where that is possible: nothing else comes between them."""
 
 
 def main_tc(words: Sequence[str], *, kernel: bool, socket: str | None) -> int:
@@ -108,28 +114,102 @@ class Session:
 
     def run(self, options: Options, words: Sequence[str]) -> Outcome:
         """One command."""
-        command = parse_command(
-            words,
-            self._seam.resolve,
-            read_text,
-            options=options,
-            load_object=self._seam.load_object,
-            environ=os.environ,
+        return perform(self._read(options, words, self._seam.load_object), self._seam.ask, self.names)
+
+    def _read(
+        self, options: Options, words: Sequence[str], load_object: Callable[[ObjectSource], int]
+    ) -> Command:
+        return parse_command(
+            words, self._seam.resolve, read_text, options=options, load_object=load_object, environ=os.environ
         )
-        return perform(command, self._seam.ask, self.names)
 
     def batch(self, path: str) -> int:
         """`tc -b FILE`; `-` is standard input, read line by line as it comes."""
-        failed = 0
-        for line in _batch_lines(path):
+        ahead = _Ahead(self._seam, self.names, force=bool(self._options.force))
+        together = path != "-" and self._seam.ask_all is not None
+
+        def load_object(source: ObjectSource) -> int:
+            ahead.ask()
+            return self._seam.load_object(source)
+
+        try:
+            for line in _batch_lines(path):
+                try:
+                    command = self._read(self._options, line.words, load_object)
+                    if together and _wants_a_yes(command):
+                        ahead.add(line, command)
+                        continue
+                    ahead.ask()
+                    _tell(perform(command, self._seam.ask, self.names))
+                except TcError as error:
+                    ahead.ask()
+                    ahead.refuse(line, error)
+            ahead.ask()
+        except _BatchEnds:
+            pass
+        return ahead.failed
+
+
+def _wants_a_yes(command: Command) -> bool:
+    """Is all that comes back of a command whether it was done?"""
+    return len(command.requests) == 1 and command.requests[0].reply is Reply.ACK
+
+
+class _BatchEnds(Exception):
+    """A line failed, which was told."""
+
+
+class _Ahead:
+    """The lines of a batch that have been read and not asked for yet: one datagram asks for many.
+
+    What they print comes in the order of the lines, and nothing after a line that fails is done.
+    """
+
+    MOST, MOST_BYTES = 100, 100_000
+
+    def __init__(self, seam: Seam, names: Names, *, force: bool) -> None:
+        self._seam, self._names, self._force = seam, names, force
+        self._lines: list[tuple[BatchLine, Command, bytes]] = []
+        self._bytes = 0
+        self.failed = 0
+        """The exit code."""
+
+    def add(self, line: BatchLine, command: Command) -> None:
+        """A line that only wants a yes."""
+        request = command.requests[0].data
+        if len(self._lines) == self.MOST or self._bytes + len(request) > self.MOST_BYTES:
+            self.ask()
+        self._lines.append((line, command, request))
+        self._bytes += len(request)
+
+    def ask(self) -> None:
+        """For all of them."""
+        if not self._lines:
+            return
+        lines, self._lines, self._bytes = self._lines, [], 0
+        assert self._seam.ask_all is not None
+        answers = _each_message(self._seam.ask_all([request for _, _, request in lines], not self._force))
+        for line, command, _ in lines:
             try:
-                _tell(self.run(self._options, line.words))
+                _tell(perform(command, lambda request: [next(answers)], self._names))
             except TcError as error:
-                located = at_line(error, line)
-                failed = _refuse(located)
-                if not self._options.force or located.ends_batch:
-                    return failed
-        return failed
+                self.refuse(line, error)
+
+    def refuse(self, line: BatchLine, error: TcError) -> None:
+        """Tell of an error; _BatchEnds where no further line is to be done."""
+        located = at_line(error, line)
+        self.failed = _refuse(located)
+        if not self._force or located.ends_batch:
+            raise _BatchEnds
+
+
+def _each_message(datagrams: Iterator[bytes]) -> Iterator[bytes]:
+    for datagram in datagrams:
+        at = 0
+        while at < len(datagram):
+            length = int.from_bytes(datagram[at : at + 4], sys.byteorder)
+            yield datagram[at : at + length]
+            at += length + -length % 4
 
 
 def _class_names(options: Options) -> Mapping[int, str]:
@@ -154,7 +234,7 @@ def _batch_lines(path: str) -> Iterator[BatchLine]:
         text = read_text(path)
     except OSError as error:
         raise CommandError(f'Cannot open file "{path}" for reading: {error.strerror}', 1) from None
-    yield from read_batch(text, path)
+    yield from each_line(text, path)
 
 
 def _lines_as_they_come() -> Iterator[BatchLine]:

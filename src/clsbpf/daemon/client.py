@@ -86,6 +86,8 @@ class Connection:
         self._sequence = itertools.count(1)
         self._waiting: dict[int, deque[bytes]] = {}
         """By sequence number, of requests whose answers are being read: what has come."""
+        self._stops: bool | None = None
+        """STOP_AT_REFUSAL, once it was set."""
         self._heard: deque[bytes] = deque()
         """Notifications that came while an answer was awaited."""
         self.portid = 0
@@ -139,6 +141,22 @@ class Connection:
         """
         number = next(self._sequence)
         self._send(request[:_SEQ_AT] + _SEQ.pack(number) + request[_SEQ_AT + _SEQ.size :])
+        yield from self._answers(number)
+
+    def ask_all(self, requests: Sequence[bytes], stop: bool) -> Iterator[bytes]:
+        """Send several messages in one datagram: what answers them, in order, without end.
+
+        `stop`: those after one that is refused are not done.  Answers may share a datagram.
+        """
+        if self._stops is not stop:
+            self._options([nla.u32(Option.JOIN_ANSWERS, 1), nla.u32(Option.STOP_AT_REFUSAL, int(stop))])
+            self._stops = stop
+        number = next(self._sequence)
+        sent = bytearray()
+        for request in requests:
+            sent += request[:_SEQ_AT] + _SEQ.pack(number) + request[_SEQ_AT + _SEQ.size :]
+            sent += bytes(-len(request) % 4)
+        self._send(bytes(sent))
         yield from self._answers(number)
 
     def _answers(self, number: int) -> Iterator[bytes]:

@@ -43,6 +43,7 @@ _log = logging.getLogger("clsbpf")
 
 MESSAGE_BYTES = 60_000
 LOG_BYTES = 1 << 20
+JOINED_BYTES = 1 << 15
 RTNLGRP_MAX = 0xFF
 """Numbers of groups that are taken; most have nothing to say here."""
 _KIND, _CHANGING = 3, (0, 1)
@@ -104,13 +105,23 @@ class Process:
         self._assembler = Assembler()
         self._deliver = deliver
         self._groups: dict[int, Callable[[], None]] = {}
+        self._joins = self._stops = False
+        self._refused_one = False
+        """Was a request of the datagram that is being answered refused?"""
 
     def handle(self, datagram: bytes) -> Iterator[bytes]:
         """The datagrams that answer a datagram, in order; a long dump goes on as they are taken.
 
         Every request is done, and what it changed kept, when its first answer is taken.
         """
+        return _joined(self._handle(datagram)) if self._joins else self._handle(datagram)
+
+    def _handle(self, datagram: bytes) -> Iterator[bytes]:
+        self._refused_one = False
         for message in iter_messages(datagram):
+            if self._refused_one and self._stops:
+                yield self._refused(message, errno.ECANCELED)
+                continue
             try:
                 answers = self._answer(message)
                 self.host.before_answer()
@@ -124,6 +135,7 @@ class Process:
             yield from answers
 
     def _refused(self, message: Message, code: int) -> bytes:
+        self._refused_one = True
         return acknowledge(message, code, portid=self.portid).encode()
 
     def _answer(self, message: Message) -> Iterable[bytes]:
@@ -138,7 +150,9 @@ class Process:
             answers: Iterable[bytes] = self._endpoint.replies(message.encode(), self.portid)
             if own and message.type & _KIND in _CHANGING:
                 answers = told = list(answers)
-                if not any(map(_is_refusal, told)):
+                if any(map(_is_refusal, told)):
+                    self._refused_one = True
+                else:
                     self.host.done(message)
             return answers
 
@@ -156,6 +170,10 @@ class Process:
                     self._endpoint.ext_ack = bool(attr.u32)
                 case Option.CAP_ACK:
                     self._endpoint.cap_ack = bool(attr.u32)
+                case Option.JOIN_ANSWERS:
+                    self._joins = bool(attr.u32)
+                case Option.STOP_AT_REFUSAL:
+                    self._stops = bool(attr.u32)
         if not message.flags & NLM_F_ACK:
             return []
         payload = encode_attrs([nla.u32(Option.PORTID, self.portid)])
@@ -197,6 +215,18 @@ class Process:
         with self.host.network.lock:
             self.files.clear()
             self.host.portids.discard(self.portid)
+
+
+def _joined(answers: Iterator[bytes]) -> Iterator[bytes]:
+    """Fewer datagrams: each is taken by a process that must be woken for it."""
+    held = bytearray()
+    for answer in answers:
+        if held and len(held) + len(answer) > JOINED_BYTES:
+            yield bytes(held)
+            held.clear()
+        held += answer + bytes(-len(answer) % 4)
+    if held:
+        yield bytes(held)
 
 
 def _is_refusal(datagram: bytes) -> bool:

@@ -45,8 +45,8 @@ _log = logging.getLogger("clsbpf")
 
 POLICY = "policy.tc"
 UNRESTORED = "policy.tc.unrestored"
-JOURNAL_BYTES = 1 << 20
-"""So large a journal may be, and twice as large as the batch, before the batch is made anew."""
+JOURNAL_BYTES = 4 << 20
+"""So large a journal may be, and four times as large as the batch, before the batch is made anew."""
 _HEADER = """\
 # The state of a clsbpf daemon, for it and for tc -batch.  Written by the daemon: changes made here while it
 # runs are lost.  Lines that begin with #! are the daemon's own.
@@ -146,7 +146,7 @@ class State:
         return request.type != Rtm.NEWQDISC or TcMsg.decode(request.payload).handle != 0
 
     def _journal_is_large(self) -> bool:
-        return self._journal_bytes > max(JOURNAL_BYTES, 2 * len(self._written))
+        return self._journal_bytes > max(JOURNAL_BYTES, 4 * len(self._written))
 
     def _append(self, pending: list[bytes]) -> None:
         """Into the journal, in the order in which it was done."""

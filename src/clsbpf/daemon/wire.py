@@ -44,6 +44,10 @@ class Option(IntEnum):
     DROP_MEMBERSHIP = 3
     EXT_ACK = 4
     CAP_ACK = 5
+    JOIN_ANSWERS = 6
+    """1: what answers a datagram of several requests may come in one datagram."""
+    STOP_AT_REFUSAL = 7
+    """1: of a datagram, the requests after one that is refused are not done (ECANCELED)."""
 
 
 class Bpf(IntEnum):

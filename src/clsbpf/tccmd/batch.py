@@ -52,12 +52,16 @@ def read_batch(text: str, filename: str = "-") -> list[BatchLine]:
     A line that cannot be split into words says so when its `words` are asked for: tc has run the
     lines before it by then.
     """
+    return list(each_line(text, filename))
+
+
+def each_line(text: str, filename: str = "-") -> Iterator[BatchLine]:
+    """The same, one after the other."""
     physical = text.split("\n")
     last_is_open = physical[-1] != ""
     if not last_is_open:
         physical.pop()
 
-    lines: list[BatchLine] = []
     at = 0
     while at < len(physical):
         line, joins = _code(physical[at])
@@ -68,8 +72,7 @@ def read_batch(text: str, filename: str = "-") -> list[BatchLine]:
             at += 1
         joins = joins and not last_is_open  # a backslash at the very end of the file joins nothing
         if line.strip(BLANKS):
-            lines.append(BatchLine(filename, at, line, cut=joins))
-    return lines
+            yield BatchLine(filename, at, line, cut=joins)
 
 
 def _code(line: str) -> tuple[str, bool]:
