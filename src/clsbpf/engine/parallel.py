@@ -101,7 +101,8 @@ def run_split(capture: Capture, plans: Plans, ledger: Ledger, jobs: int) -> Iter
     reader = capture.reader
 
     length = PIECE_BYTES_WITH_ROWS if ledger.keeps_rows else PIECE_BYTES
-    length = max(min(length, size // jobs), MIN_PIECE_BYTES) & ~3
+    turns = -(-size // (length * jobs))  # as many pieces for each worker, so that none waits at the end
+    length = max(size // (turns * jobs), MIN_PIECE_BYTES) & ~3
     last = size // length * length
 
     def walk(begin: int, *, guess: bool) -> Piece | None:

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from ..capture import Capture, open_capture
@@ -141,11 +142,11 @@ def walk(
             warnings.append(f"{capture.name}: read by one worker: its filters run packet by packet")
         return run_in_order(capture, plans, ledger)
     if jobs > 1:
-        from .parallel import obstacle_to_split, run_split
-
-        obstacle = obstacle_to_split(capture, plans, ledger)
+        parallel = plans.timed(lambda: import_module(".parallel", __package__))
+        obstacle = parallel.obstacle_to_split(capture, plans, ledger)
         if obstacle is None:
-            return run_split(capture, plans, ledger, jobs)
+            split: Iterator[int] = parallel.run_split(capture, plans, ledger, jobs)
+            return split
         if asked:
             warnings.append(f"{capture.name}: read by one worker: {obstacle}")
     return run_alone(capture, plans, ledger)
@@ -153,9 +154,8 @@ def walk(
 
 def run_alone(capture: Capture, plans: Plans, ledger: Ledger) -> Iterator[int]:
     """One worker: by the native walk, as soon as it is there."""
-    from .changeover import begin_interpreted
-
-    if (yield from begin_interpreted(capture, plans, ledger)):
+    changeover = plans.timed(lambda: import_module(".changeover", __package__))
+    if (yield from changeover.begin_interpreted(capture, plans, ledger)):
         return
     yield from run_native(capture, plans, ledger)
 
