@@ -7,10 +7,7 @@ A program that is refused is a VerifierError with the log and, in `report`, the 
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from ..bpf.forms import FORMS
@@ -71,9 +68,8 @@ def verify(
         walk = Walk(spec, flow, rules, cpus=cpus, verbose=verbose, functions=functions, btf=btf)
         if verbose:
             walk.log.begin()
-        with _without_collector():
-            walk.function(0, [Reg(CTX)])
-            _check_globals(walk)
+        walk.function(0, [Reg(CTX)])
+        _check_globals(walk)
         depth = _stack_depth(walk)
     except Refused as refused:
         raise _error(spec, walk, refused, verbose) from None
@@ -88,19 +84,6 @@ def verify(
         work=work,
         log=walk.log.text if verbose else "",
     )
-
-
-@contextlib.contextmanager
-def _without_collector() -> Iterator[None]:
-    """The walk makes many small values and no cycles worth looking for, which would take most of the time."""
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def _summary(work: Work) -> str:

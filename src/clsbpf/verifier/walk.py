@@ -28,13 +28,14 @@ from .cfg import (
 from .checks import checker
 from .fields import SpecialField, struct_fields
 from .functions import GlobalFunction
+from .jumping import END_OF_PATH
 from .kfunc_arguments import KfuncCall
 from .log import Log
 from .refusal import Refused
 from .requirements import requirements_of
 from .rules import Rules
 from .state import Frame, State
-from .transfer import END_OF_PATH, step_of
+from .transfer import step_of
 from .values import ALLOC, BTF, MAP_KEY, MAP_PTR, MAP_VALUE, NON_OWNING, STACK, Reg
 
 MAX_PENDING = 8192

@@ -1,0 +1,348 @@
+"""What does a jump change?  Which way it goes, and what is known on either way.
+
+A comparison whose outcome is known goes that way.  Else the other way is put aside, and on both ways more
+is known of what was compared: of numbers their ranges, and those of their copies; of a pointer that may be
+0 whether it is; of the packet how far it reaches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..bpf.insn import Insn
+from ..bpf.isa import (
+    PSEUDO_CALL,
+    PSEUDO_KFUNC_CALL,
+    Alu,
+    Class,
+    Jmp,
+    X,
+    class_of,
+    op_of,
+    src_of,
+)
+from ..bpf.spec import MapSpec
+from . import arithmetic, branches
+from .branches import FLIPPED
+from .calls import function_call, function_exit, helper_call
+from .fields import has_field
+from .kfuncs import kfunc_call
+from .locks import may_point_to_lock
+from .prune import live_registers
+from .ranges import ZERO, Range, const
+from .state import SPILL, Slot, State
+from .values import (
+    ADD_CONST,
+    ADD_CONST32,
+    AT_END,
+    BEYOND_END,
+    BTF,
+    MAP_KEY,
+    MAP_PTR,
+    MAP_VALUE,
+    MAYBE_NULL,
+    MEM,
+    PACKET,
+    PACKET_END,
+    PACKET_META,
+    PACKETS_ANY,
+    SCALAR,
+    SOCK_COMMON,
+    SOCKET,
+    STACK,
+    TCP_SOCK,
+    Reg,
+    clone,
+    mark_precise,
+)
+
+if TYPE_CHECKING:
+    from .walk import Walk
+
+Step = Callable[[], int]
+
+END_OF_PATH = -1
+
+
+def jump_step(v: Walk, at: int, insn: Insn) -> Step:
+    op, is32 = op_of(insn.code), class_of(insn.code) == Class.JMP32
+    after = at + 1
+    target = after + (insn.imm if is32 and op == Jmp.JA else insn.off)
+    if op == Jmp.CALL:
+        return _call(v, at, insn)
+    if op == Jmp.EXIT:
+
+        def leave() -> int:
+            v.jumps += 1
+            return function_exit(v) if len(v.state.frames) > 1 else END_OF_PATH
+
+        return leave
+    if op == Jmp.JA:
+
+        def jump() -> int:
+            v.jumps += 1
+            return target
+
+        return jump
+    if op == Jmp.JCOND:
+
+        def may_goto() -> int:
+            v.jumps += 1
+            other = v.push(after)
+            other.may_goto_depth += 1
+            return target
+
+        return may_goto
+    dst, src = insn.dst, insn.src
+    constant = Reg(SCALAR, const(insn.imm))
+    from_register = src_of(insn.code) == X
+
+    def conditional() -> int:
+        v.jumps += 1
+        regs = v.regs
+        a = regs[dst]
+        b = regs[src] if from_register else constant
+        outcome = _predicted(op, a, b, is32)
+        if outcome >= 0:
+            if a.kind == SCALAR:
+                mark_precise(a)
+            if b.kind == SCALAR and from_register:
+                mark_precise(b)
+            v.state.trail = (v.state.trail, at, outcome)
+            return target if outcome else after
+        other = v.push(target)
+        other.trail = (v.state.trail, at, 1)
+        v.state.trail = (v.state.trail, at, 0)
+        if a.kind == SCALAR == b.kind:
+            _refine(v, other, op, dst, a, src if from_register else None, b, is32)
+        elif not is32 and b.var is ZERO and b.kind == SCALAR and not from_register and a.flags & MAYBE_NULL:
+            if op in (Jmp.JEQ, Jmp.JNE):
+                null_state, other_state = (other, v.state) if op == Jmp.JEQ else (v.state, other)
+                _settle_null(v, null_state, a, is_null=True)
+                _settle_null(v, other_state, a, is_null=False)
+        elif from_register and not is32 and op in (Jmp.JEQ, Jmp.JNE) and a.is_pointer and b.is_pointer:
+            _equal_pointers(v, v.state if op == Jmp.JNE else other, a, b)
+        elif from_register and not is32:
+            _packet_range(v.state, other, op, a, b)
+        return after
+
+    return conditional
+
+
+def _predicted(op: int, a: Reg, b: Reg, is32: bool) -> int:
+    """is_branch_taken."""
+    if a.kind == SCALAR == b.kind:
+        return branches.taken(op, a.var, b.var, is32)
+    if a.kind in PACKETS_ANY and b.kind in PACKETS_ANY and not is32:
+        return _packet_predicted(op, a, b)
+    if a.kind == SCALAR:
+        a, b, op = b, a, FLIPPED[Jmp(op)]
+    if b.kind != SCALAR:
+        return -1
+    number = b.var.const32 if is32 else b.var.const
+    if number != 0 or not _not_null(a):
+        return -1
+    return 0 if op == Jmp.JEQ else 1 if op == Jmp.JNE else -1
+
+
+_NEVER_NULL = frozenset({SOCKET, TCP_SOCK, MAP_VALUE, MAP_KEY, SOCK_COMMON, MEM, MAP_PTR})
+
+
+def _not_null(reg: Reg) -> bool:
+    """reg_not_null."""
+    return not reg.flags & MAYBE_NULL and (reg.kind in _NEVER_NULL or (reg.kind == BTF and bool(reg.ref)))
+
+
+def _packet_predicted(op: int, a: Reg, b: Reg) -> int:
+    """is_pkt_ptr_branch_taken."""
+    if b.kind == PACKET_END:
+        packet = a
+    elif a.kind == PACKET_END:
+        packet, op = b, FLIPPED[Jmp(op)]
+    else:
+        return -1
+    if packet.size >= 0:
+        return -1
+    if op in (Jmp.JLE, Jmp.JGT) and packet.size == BEYOND_END:
+        return int(op == Jmp.JGT)
+    if op in (Jmp.JLT, Jmp.JGE):
+        return int(op == Jmp.JGE)
+    return -1
+
+
+def _refine(v: Walk, other: State, op: int, dst: int, a: Reg, src: int | None, b: Reg, is32: bool) -> None:
+    """reg_set_min_max, then sync_linked_regs."""
+    if src == dst:
+        yes_a, no_a = branches.refined_alone(op, a.var, is32)
+        yes_b, no_b = yes_a, no_a
+    else:
+        yes_a, yes_b, no_a, no_b = branches.refined(op, a.var, b.var, is32)
+    linked = a.id & ~ADD_CONST, b.id & ~ADD_CONST if src is not None else 0
+    for state, new_a, new_b in ((v.state, no_a, no_b), (other, yes_a, yes_b)):
+        regs = state.frames[-1].regs
+        both = (a, b)
+        first = _narrowed(a, new_a, both)
+        regs[dst] = first
+        if src is not None:
+            second = first if src == dst else _narrowed(b, new_b, both)
+            regs[src] = second
+            if linked[1]:
+                _sync_linked(v, state, second)
+        if linked[0]:
+            _sync_linked(v, state, regs[dst])
+
+
+def _narrowed(reg: Reg, var: Range, sources: tuple[Reg, Reg]) -> Reg:
+    if var is reg.var:
+        return reg
+    return Reg(SCALAR, var, reg.off, reg.id, sources)
+
+
+MAX_LINKED = 6
+"""LINKED_REGS_MAX: as many numbers are kept in step; those beyond lose their id."""
+
+
+def _sync_linked(v: Walk, state: State, known: Reg) -> None:
+    """collect_linked_regs, sync_linked_regs: what is known of one number is known of its copies.
+
+    Registers that no instruction reads any more are left as they are.
+    """
+    family = known.id & ~ADD_CONST
+    count = 0
+    for frame in reversed(state.frames):
+        live = live_registers(v, state, frame.number, v.pc)
+        for number in range(10):
+            reg = frame.regs[number]
+            if reg.kind == SCALAR and reg.id & ~ADD_CONST == family and live >> number & 1:
+                count += 1
+                if count > MAX_LINKED:
+                    frame.regs[number] = reg.but(id=0)
+                elif reg is not known:
+                    frame.regs[number] = _linked(reg, known)
+        for number, slot in frame.stack.items():
+            reg = slot.reg
+            if reg.kind == SCALAR and reg.id & ~ADD_CONST == family and slot.kinds[0] == SPILL:
+                count += 1
+                linked = reg.but(id=0) if count > MAX_LINKED else _linked(reg, known)
+                frame.stack[number] = Slot(slot.kinds, linked)
+
+
+def _linked(reg: Reg, known: Reg) -> Reg:
+    if (reg.id ^ known.id) & ADD_CONST == ADD_CONST:
+        return reg  # one in 64 bits, the other in 32
+    if not (reg.id | known.id) & ADD_CONST or reg.off == known.off:
+        if reg.id == known.id and reg.var is known.var:
+            return reg
+        new = clone(known)
+        new.src = (reg, known)
+        new.precise = False
+        return new
+    delta = const(reg.off - known.off)
+    var = arithmetic.alu(Alu.ADD, known.var, delta, bool((reg.id | known.id) & ADD_CONST32))
+    return Reg(SCALAR, var, reg.off, reg.id, (reg, known))
+
+
+def _settle_null(v: Walk, state: State, pointer: Reg, *, is_null: bool) -> None:
+    """mark_ptr_or_null_regs: every copy of the pointer is 0, or is not."""
+    if is_null and pointer.ref and pointer.ref == pointer.id:
+        state.refs = tuple(r for r in state.refs if r.id != pointer.id or r.kind)
+    for frame in state.frames:
+        for number, reg in enumerate(frame.regs):
+            if reg.id == pointer.id and reg.flags & MAYBE_NULL:
+                frame.regs[number] = _settled(v, reg, is_null)
+        for number, slot in frame.stack.items():
+            if slot.reg.id == pointer.id and slot.reg.flags & MAYBE_NULL:
+                frame.stack[number] = Slot(slot.kinds, _settled(v, slot.reg, is_null))
+
+
+def _settled(v: Walk, reg: Reg, is_null: bool) -> Reg:
+    if is_null:
+        return Reg(SCALAR, ZERO)
+    if reg.kind == MAP_VALUE and reg.obj.inner is not None:
+        return Reg(MAP_PTR, obj=reg.obj.inner, uid=reg.id if _has_timer(reg.obj.inner) else 0)
+    new = clone(reg)
+    new.flags &= ~MAYBE_NULL
+    if not may_point_to_lock(v, new):
+        new.id = 0
+    return new
+
+
+def _has_timer(spec: MapSpec) -> bool:
+    return has_field(spec, "bpf_timer") or has_field(spec, "bpf_wq") or has_field(spec, "bpf_task_work")
+
+
+def _equal_pointers(v: Walk, state: State, a: Reg, b: Reg) -> None:
+    """A pointer that equals one that is not 0 is not 0 either."""
+    if bool(a.flags & MAYBE_NULL) == bool(b.flags & MAYBE_NULL) or BTF in (a.kind, b.kind):
+        return
+    maybe = a if a.flags & MAYBE_NULL else b
+    other = b if maybe is a else a
+    if _not_null(other) or other.kind == STACK:
+        _settle_null(v, state, maybe, is_null=False)
+
+
+def _packet_range(fall: State, jump: State, op: int, a: Reg, b: Reg) -> None:
+    """try_match_pkt_pointers: how far the packet surely reaches, on either branch."""
+    for pointer, end, flipped in ((a, b, False), (b, a, True)):
+        if not (
+            (pointer.kind == PACKET and end.kind == PACKET_END)
+            or (pointer.kind == PACKET_META and end.kind == PACKET and not end.off and end.var is ZERO)
+        ):
+            continue
+        how = FLIPPED[Jmp(op)] if flipped else op
+        if how == Jmp.JGT:  # beyond the end where it jumps
+            _reaches(fall, pointer, 0)
+            _ends(jump, pointer, BEYOND_END)
+        elif how == Jmp.JLT:
+            _reaches(jump, pointer, 1)
+            _ends(fall, pointer, AT_END)
+        elif how == Jmp.JGE:
+            _reaches(fall, pointer, 1)
+            _ends(jump, pointer, AT_END)
+        elif how == Jmp.JLE:
+            _reaches(jump, pointer, 0)
+            _ends(fall, pointer, BEYOND_END)
+        return
+
+
+MAX_PACKET_OFF = 0xFFFF
+
+
+def _reaches(state: State, pointer: Reg, more: int) -> None:
+    """find_good_pkt_pointers."""
+    if pointer.off < 0 or (not pointer.off and more):
+        return
+    if pointer.var.umax > MAX_PACKET_OFF or pointer.var.umax + pointer.off > MAX_PACKET_OFF:
+        return
+    reach = pointer.off + more
+    for frame in state.frames:
+        for number, reg in enumerate(frame.regs):
+            if reg.kind == pointer.kind and reg.id == pointer.id and reg.size < reach:
+                frame.regs[number] = reg.but(size=reach)
+        for number, slot in frame.stack.items():
+            reg = slot.reg
+            if reg.kind == pointer.kind and reg.id == pointer.id and reg.size < reach:
+                frame.stack[number] = Slot(slot.kinds, reg.but(size=reach))
+
+
+def _ends(state: State, pointer: Reg, where: int) -> None:
+    """mark_pkt_end: this register points to the end, or beyond."""
+    if pointer.kind != PACKET:
+        return
+    regs = state.frames[-1].regs
+    for number, reg in enumerate(regs):
+        if reg is pointer:
+            regs[number] = reg.but(size=where)
+
+
+def _call(v: Walk, at: int, insn: Insn) -> Step:
+    def call() -> int:
+        v.jumps += 1
+        if insn.src == PSEUDO_CALL:
+            return function_call(v, at + insn.imm + 1)
+        if insn.src == PSEUDO_KFUNC_CALL:
+            return kfunc_call(v, insn.imm)
+        return helper_call(v, insn.imm)
+
+    return call
