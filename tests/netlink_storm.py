@@ -242,7 +242,7 @@ class Storm:
         return act.mirred(
             choose([0, self.t.v0, self.t.v0, self.t.v0, self.t.v1, self.t.v1, self.t.v1, 99]),
             index=index,
-            control=choose([0, 2, 3, 3, 3, 3, 4, 4, -1, 0x10000001, GOTO | 2, GOTO | 3, 99]),
+            control=choose([0, 2, 3, 3, 3, 3, 4, 4, -1, 0x10000001, GOTO, GOTO | 2, GOTO | 3, 99]),
             eaction=choose([1, 1, 2, 2, 2, 3, 4, 4, 0, 9]),
             block=choose([None] * 12 + [5, 0]),
             more=more,

@@ -37,7 +37,8 @@ from clsbpf.netlink.message import Message
 from clsbpf.netlink.schema import Rtm, Tca, TcaBpf
 from netlink_twin import Twin, twin
 from tc_messages import ADD as ADD_FILTER
-from tc_messages import ALL, DELETE, bpf, program
+from tc_messages import ALL, BLOCK, CLSACT, DELETE, DELQ, GETF, bpf, program, qdisc
+from tc_messages import DEL as DEL_FILTER
 
 NEW, DEL, GET = Rtm.NEWACTION, Rtm.DELACTION, Rtm.GETACTION
 GOTO3 = 0x20000003
@@ -196,7 +197,28 @@ def many(t: Twin) -> Requests:
     yield from (dump("mirred", flags=flags) for flags in (1, 0, 3, 2))
 
 
-SCRIPTS: list[Callable[[Twin], Requests]] = [lifecycle, refusals, settings, filters, many]
+def chains_of_actions(t: Twin) -> Requests:
+    """Chains that only actions lead to: not shown, told when somebody else holds them for a moment."""
+    blocks = [nla.u32(Tca.INGRESS_BLOCK, 5)]
+    yield qdisc(t.v0, **{**DELQ, "parent": CLSACT})
+    yield qdisc(t.v0, attrs=blocks)
+    to_chain0 = program(nla.nest(TcaBpf.ACT, listed([mirred(t.v1, control=0x20000000)])))
+    yield bpf(BLOCK, parent=5, options=to_chain0, attrs=[nla.u32(Tca.CHAIN, 2)])
+    yield qdisc(t.v1, attrs=blocks)
+    for asked in (
+        {**GETF, "handle": 1},
+        {**DEL_FILTER, "handle": 1},
+        {**DEL_FILTER, "prio": 0, "protocol": 0},
+    ):
+        yield bpf(BLOCK, parent=5, **asked)
+    for type in (Rtm.GETCHAIN, Rtm.DELCHAIN, Rtm.NEWCHAIN, Rtm.NEWCHAIN, Rtm.DELCHAIN):
+        yield bpf(BLOCK, parent=5, type=type, flags=ADD_FILTER, kind=None, options=None, prio=0, protocol=0)
+    yield bpf(BLOCK, parent=5, **{**ALL, "type": Rtm.GETCHAIN})
+    yield bpf(BLOCK, parent=5, prio=9)
+    yield bpf(BLOCK, parent=5, **{**ALL, "type": Rtm.GETCHAIN})
+
+
+SCRIPTS: list[Callable[[Twin], Requests]] = [lifecycle, refusals, settings, filters, many, chains_of_actions]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)

@@ -290,6 +290,10 @@ class Block:
             if not able and any(each.in_use for each in offloads):
                 said = "Bind to offloaded block failed as dev has offload disabled" if driver else None
                 raise NetlinkError(errno.EOPNOTSUPP, said)
+            if 0 in self._chains:
+                # tcf_chain0_head_change_cb_add() holds chain 0 for a moment; so where only actions did, it is
+                # told that it goes, whoever knew that it was there.
+                self.put_chain(self.create_chain(0))
             self.drivers[ifindex] = driver
             try:
                 for each in offloads:
