@@ -120,7 +120,7 @@ class QdiscStorm:
         for _ in range(self.rng.choice([1, 1, 2, 3])):
             at = self.rng.randrange(20, len(payload)) if len(payload) > 20 else 0
             payload[at] = self.rng.choice([0, 1, 2, 4, 5, 8, 0xFF, self.rng.randrange(256)])
-        if _asks_for_a_handle(message, payload):
+        if _asks_for_a_handle(message, payload) or _names_actions(message, payload):
             return message
         return Message(message.type, message.flags, message.seq, message.pid, bytes(payload))
 
@@ -288,6 +288,14 @@ class QdiscStorm:
 def _asks_for_a_handle(message: Message, payload: bytearray) -> bool:
     """Might the kernel choose a handle?  It counts them for all namespaces together."""
     return message.type == Rtm.NEWQDISC and struct.unpack_from("=I", payload, 8)[0] == 0
+
+
+def _names_actions(message: Message, payload: bytearray) -> bool:
+    """Has a filter actions?  The kernel here lacks nearly all kinds."""
+    if message.type != Rtm.NEWTFILTER:
+        return False
+    nests = [attr for attr in nla.iter_attrs(bytes(payload[20:])) if attr.type == Tca.OPTIONS]
+    return any(attr.type in (TcaBpf.ACT, TcaBpf.POLICE) for nest in nests for attr in nest.attrs())
 
 
 def main() -> None:

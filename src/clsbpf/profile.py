@@ -65,6 +65,8 @@ class KernelProfile:
     """Are there RTM_NEWCHAIN, RTM_DELCHAIN and RTM_GETCHAIN?  (Else EOPNOTSUPP.)"""
     explains: bool = True
     """Do traffic control's errors come with words (extack)?"""
+    rebinds_filters: bool = True
+    """Do filters of inner classes meet a class that comes after them, and part with one that is to go?"""
     joint_tfilter: bool = False
     """Does one function add, delete and get filters (`tc_ctl_tfilter`)?  Then what is missing is EINVAL."""
 
@@ -103,6 +105,7 @@ V4_13 = KernelProfile(
     has_chain_requests=False,
     explains=False,
     joint_tfilter=True,
+    rebinds_filters=False,
 )
 
 V4_19 = replace(CURRENT, name="4.19", max_reclassify=4, tag_hash="sha1", vlan_tci_clears_cfi=True)

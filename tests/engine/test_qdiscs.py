@@ -251,6 +251,25 @@ def test_a_filter_holds_the_class_that_it_names_while_it_is_there() -> None:
     assert [(row["handle"], row.get("prio")) for row in rows] == [("1:1", 0)]
 
 
+@pytest.mark.parametrize(("profile", "held"), [("current", 1), ("4.13", 0)])
+def test_a_class_that_comes_after_its_filters(profile: str, held: int) -> None:
+    """tc_bind_tclass(), which 4.13 has not; filters of the qdisc itself are never looked at."""
+    engine = Engine(profile=profile)
+    engine.add_device("lab0")
+    for line in [
+        *BASE[:3],
+        f"filter add dev lab0 parent 1: bpf bytecode {PASS} flowid 1:40",
+        f"filter add dev lab0 parent 1:1 bpf bytecode {PASS} flowid 1:40",
+        "class add dev lab0 parent 1:1 classid 1:40 htb rate 1mbit",
+    ]:
+        engine.tc(line)
+    qdisc = root(engine)
+    assert isinstance(qdisc, Htb)
+    class_ = qdisc.find(0x10040)
+    assert class_ is not None
+    assert class_.filters == held
+
+
 def test_filters_in_circles_end_at_the_default_class() -> None:
     """htb_classify() would run for ever."""
     engine = lab(*BASE, f"filter replace dev lab0 parent 1:1 pref 1 bpf bytecode {PASS} flowid 1:1")

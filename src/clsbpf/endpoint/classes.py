@@ -48,7 +48,7 @@ def new_class(network: Network, request: Request) -> list[Datagram]:
     made = _change_htb(request, qdisc, class_, classid, parent)
     network.generation += 1
     _tell(network, request, Rtm.NEWTCLASS, device, qdisc, made)
-    if made is not class_:
+    if made is not class_ and request.profile.rebinds_filters:
         qdisc.bind_class(classid, made)
     return []
 
@@ -69,7 +69,8 @@ def delete_class(network: Network, request: Request) -> list[Datagram]:
         if told:
             notify(network, request, told)
     finally:
-        qdisc.bind_class(classid, None)
+        if request.profile.rebinds_filters:
+            qdisc.bind_class(classid, None)
         network.generation += 1
     return []
 
