@@ -25,6 +25,7 @@ class Question(enum.IntEnum):
     MTU = 2
     TCP = 3
     UDP = 4
+    DELIVERY = 5
 
 
 class AnswerAt(enum.IntEnum):

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from ...skb import Skb
 from ..environment import Environment, EnvironmentAt
 from ..native_skb import At, NativeSkb, take_back
-from ..subset import copy, external, load_u32, native, store_i64, u32
+from ..subset import copy, external, load_i64, load_u32, native, store_i64, store_u32, u32
+from .answers import AnswerAt, Question, answered, ask, keep
 
 TC_ACT_SHOT = 2
 TC_ACT_REDIRECT = 7
@@ -97,7 +98,16 @@ def clone_redirect(machine: int, skb: int, ifindex: int, flags: int) -> int:
         return -errno.EINVAL
     if load_u32(skb + At.GSO_SIZE) and load_u32(skb + At.GSO_TYPE) == 0:
         return -errno.EBADMSG
-    return deliver_clone(machine, skb, u32(ifindex), flags)
+    about = ask(machine, Question.DELIVERY)
+    if about:
+        store_u32(about, ifindex)
+        answer = answered(machine)
+        if answer:
+            return load_i64(answer + AnswerAt.RESULT)
+    result = deliver_clone(machine, skb, u32(ifindex), flags)
+    if about and load_i64(machine + EnvironmentAt.LAST_MISS):  # it went nowhere, and the next one will not
+        keep(machine, result, 0, 0)
+    return result
 
 
 BODIES: dict[str, Callable[..., int]] = {
