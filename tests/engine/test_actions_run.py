@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from clsbpf.api import Engine
+from clsbpf.engine import parallel
 from clsbpf.engine.plans import needs_order
 from clsbpf.tc.act import TcAct
 from clsbpf.tc.chain import Block
@@ -266,6 +267,39 @@ def test_a_chain_of_another_block_runs_in_order() -> None:
     engine = engine_of(lines, "native")
     assert needs_order(block_of(engine, "ingress"))
     assert not needs_order(block_of(engine, "egress"))
+
+
+PLAIN = ("drop", "pass", "pipe", "continue", "goto chain {}", "reclassify")
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("kind", ["pcap", "pcapng"])
+def test_several_workers_count_as_one(
+    seed: int, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Actions that only count do so in any number of workers, with the times of one."""
+    monkeypatch.setattr(parallel, "MIN_PIECE_BYTES", 9_000)
+    monkeypatch.setattr(parallel, "PIECE_BYTES", 12_000)
+    monkeypatch.setattr(parallel, "PIECE_BYTES_WITH_ROWS", 9_000)
+    random = Random(seed)
+    path = tmp_path / "split"
+    packets = [
+        (time + random.choice((0, -(10**9), 10**8)), data, length)
+        for time, data, length in random_packets(random, 700)
+    ]
+    path.write_bytes(pcap(packets) if kind == "pcap" else pcapng(random, packets))
+    lines = ["qdisc add dev v0 clsact"]
+    for prio in range(1, 9):
+        words = f"filter add dev v0 ingress chain {prio // 6} pref {prio} bpf"
+        words += f" bytecode '{random.choice(PROGRAMS[:-1])}' flowid 1:{prio}"
+        words += f" action gact {random.choice(PLAIN).format(random.randrange(3))} index {prio // 2 + 1}"
+        lines.append(words + random.choice(("", f" action {skbedit(random, last=True)[7:]}")))
+    found = []
+    for jobs in (1, 3):
+        engine = engine_of(lines, "native")
+        results = engine.run([str(path)] * 2, dev="v0", columns=True, jobs=jobs)
+        found.append((counts(results), results.to_arrow(), statistics(engine)))
+    assert found[0] == found[1]
 
 
 def test_one_worker_counts_what_actions_see(tmp_path: Path) -> None:

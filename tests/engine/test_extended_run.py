@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from clsbpf.api import Engine, FilterText, filters_setup
-from clsbpf.engine import index
+from clsbpf.engine import index, parallel
 from clsbpf.engine.delivery import Delivery
 from clsbpf.engine.index_text import IndexText
 from clsbpf.engine.planned import planned_filters
@@ -217,3 +217,29 @@ def test_runs_of_filters_are_looked_up_among_others(seed: int, monkeypatch: pyte
     assert found[0] == found[1]
     assert len(made) >= 2
     assert sum(each[4] > 0 for each in found[0][0][1]) > 5
+
+
+STATELESS = (
+    "checksums.o:port_shift",
+    "direct.o:write",
+    "metadata.o:hash",
+    "nat.o:nat_out",
+    "metadata.o:write",
+)
+
+
+@pytest.mark.parametrize("program", STATELESS)
+def test_several_workers_for_what_only_looks_at_the_packet(
+    program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, size in (("MIN_PIECE_BYTES", 40_000), ("PIECE_BYTES_WITH_ROWS", 40_000)):
+        monkeypatch.setattr(parallel, name, size)
+    found = []
+    for jobs in (1, 3):
+        setup = filters_setup(
+            [FilterText("object", str(BUILT / program))], profile="current", backend="native"
+        )
+        results = run([str(OFFICE)], setup, jobs=jobs, columns=True)
+        found.append((counts(results), results.to_arrow()))
+    assert found[0] == found[1]
+    assert found[1][0][5] == ()

@@ -199,7 +199,7 @@ def test_a_place_in_the_middle_is_found() -> None:
 @pytest.mark.parametrize(
     ("program", "name", "why"),
     [
-        (RANDOM_NUMBER, "state.pcap", "filter 0x1 keeps state"),
+        (RANDOM_NUMBER, "state.pcap", "filter 0x1 of pref 2 keeps state"),
         (LENGTH, "state.pcap.gz", "it is not a plain file"),
     ],
 )

@@ -167,11 +167,12 @@ def needs_python(action: AnyAction) -> bool:
 
 
 def keeps_state(each: Filter) -> bool:
-    """Do the filter's actions do something to a packet that depends on packets before?"""
-    actions = actions_of(each)
+    """Do the filter's actions do something that depends on packets before, or that others see?"""
     return any(
-        isinstance(action, Police) or (isinstance(action, Gact) and action.params.chance)
-        for action in actions
+        needs_python(action)
+        or isinstance(action, Police)
+        or (isinstance(action, Gact) and action.params.chance is not Chance.NONE)
+        for action in actions_of(each)
     )
 
 
@@ -283,6 +284,37 @@ class Records:
     def random(self) -> int:
         """The address of their random numbers."""
         return ctypes.addressof(self.around.random)
+
+
+WorkerCounters = dict[AnyAction, ActionMemory]
+"""What a worker counted, by action."""
+
+
+class WorkerRecords:
+    """The records again, for a worker that reads a piece of a capture and counts for itself."""
+
+    def __init__(self, records: Records, counters: WorkerCounters) -> None:
+        self._cells = Cells(Act, len(records.held))
+        self.address = self._cells.address
+        ctypes.memmove(self.address, records.address, len(records.held) * ACT_BYTES)
+        for number, action in enumerate(records.held):
+            memory = counters.setdefault(action, ActionMemory())
+            self._cells.put(number * ACT_BYTES + Act.MEMORY, ctypes.addressof(memory))
+
+
+def hand_over(counters: WorkerCounters, moment: Callable[[int], int]) -> None:
+    """Add what a worker counted to the actions, which only count; `moment` is what their clock says at a
+    time of the worker's."""
+    for action, counted in counters.items():
+        if not counted.counters.packets:
+            continue
+        times, sums = action.times, action.counters
+        times.last_use = max(times.last_use, moment(counted.times.last_use))
+        if times.first == NEVER:
+            times.first = moment(counted.times.first)
+        sums.bytes += counted.counters.bytes
+        sums.packets += counted.counters.packets
+        sums.drops += counted.counters.drops
 
 
 def record_of_action(number: int, action: AnyAction) -> dict[Act, int]:

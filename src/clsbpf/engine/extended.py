@@ -8,11 +8,12 @@ nothing of it for the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ..bpf.helpers import BY_NUMBER
-from ..bpf.isa import PSEUDO_KFUNC_CALL, Class, Jmp, class_of
+from ..bpf.helpers import BY_NAME, BY_NUMBER
+from ..bpf.isa import FP, PSEUDO_KFUNC_CALL, Class, Jmp, class_of
+from ..bpf.maps import MapFlag, MapType
 from ..bpf.prototypes import prototype_of
 from ..profile import KernelProfile
 from ..tc.act import TcAct
@@ -35,7 +36,7 @@ from .in_python import redirect_in_python
 from .walk_state import COLUMN_BYTES, VERDICT_MASK, VERDICT_SHIFT, Column, State
 
 _CALL = Class.JMP | Jmp.CALL
-_WRITERS = frozenset({"dynptr_write"})
+_WRITERS = frozenset({"dynptr_write", "skb_ecn_set_ce"})
 """Helpers that write the packet and leave pointers into it as they are."""
 _REDIRECTS = frozenset({"redirect", "redirect_peer", "redirect_neigh", "tail_call"})
 """Helpers after which the packet may go elsewhere (a tail call: to a program that does this)."""
@@ -54,13 +55,68 @@ def helpers_called(linked: LinkedProgram) -> set[str]:
 def writes_packet(linked: LinkedProgram) -> bool:
     """May the program change the packet's bytes, or where they are?"""
     for name in helpers_called(linked):
-        prototype = prototype_of(name) if name != "kfunc" else None
+        prototype = prototype_of(BY_NAME[name].number) if name in BY_NAME else None
         if prototype is None or prototype.changes_packet or name in _WRITERS:
             return True
     assert linked.verified is not None
     kinds = linked.verified.pointer_kinds
-    stores = (at for at, insn in enumerate(linked.insns) if class_of(insn.code) in (Class.ST, Class.STX))
-    return any(kinds.get(at) in ("pkt", "pkt_meta") for at in stores)
+    return any(kinds.get(at) in ("pkt", "pkt_meta") for at in stores(linked))
+
+
+def stores(linked: LinkedProgram) -> Iterator[int]:
+    """The instructions that write memory, but for those that name the stack or the context."""
+    assert linked.verified is not None
+    for at, insn in enumerate(linked.insns):
+        writes = class_of(insn.code) in (Class.ST, Class.STX) and insn.dst != FP
+        if writes and at not in linked.verified.ctx_accesses:
+            yield at
+
+
+_OF_THE_PACKET = frozenset(
+    [
+        "skb_load_bytes",
+        "skb_load_bytes_relative",
+        "skb_store_bytes",
+        "l3_csum_replace",
+        "l4_csum_replace",
+        "csum_diff",
+        "csum_update",
+        "csum_level",
+        "get_hash_recalc",
+        "set_hash",
+        "set_hash_invalid",
+        "skb_change_type",
+        "skb_ecn_set_ce",
+        "skb_pull_data",
+        "ktime_get_ns",
+        "ktime_get_boot_ns",
+        "ktime_get_coarse_ns",
+        "ktime_get_tai_ns",
+        "jiffies64",
+        "get_smp_processor_id",
+        "get_numa_node_id",
+        "get_cgroup_classid",
+        "get_route_realm",
+        "strtol",
+        "strtoul",
+        "strncmp",
+        "skb_set_tstamp",
+        "map_lookup_elem",
+    ]
+)
+"""Helpers that answer by the packet, its time and what no packet changes.  (Not: who draws random numbers, or
+leaves something for others.)"""
+_LOOKED_UP = (MapType.HASH, MapType.ARRAY, MapType.LPM_TRIE)
+"""Maps in which a lookup changes nothing."""
+
+
+def keeps_state(linked: LinkedProgram) -> bool:
+    """May the program's answer depend on packets before, or others' on what it does to this one?"""
+    if not helpers_called(linked) <= _OF_THE_PACKET:
+        return True
+    if all(map.spec.flags & MapFlag.RDONLY_PROG for map in linked.maps):
+        return False
+    return any(map.spec.type not in _LOOKED_UP for map in linked.maps) or any(True for _ in stores(linked))
 
 
 @dataclass(frozen=True, slots=True)

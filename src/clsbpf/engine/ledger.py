@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..capture.record import MAX_CAPTURED, SLACK, max_captured
 from ..skb import HEADROOM
+from ..vm.environment import Environment
 from .columns import field_at
 from .plan import Plan
 from .results import Batch
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ..tc.actions.clock import CaptureClock
+    from .act_native import Records, WorkerCounters, WorkerRecords
 
 ROWS = 1 << 16
 SCRATCH_BYTES = MAX_CAPTURED + SLACK
@@ -82,11 +84,36 @@ class Rows:
             state[cell] = array.ctypes.data
 
 
+class Apart:
+    """What a ledger has of its own where there are several."""
+
+    def __init__(self) -> None:
+        self.counters: WorkerCounters = {}
+        self._records: dict[Records, WorkerRecords] = {}
+        self._environment: Environment | None = None
+
+    def environment_like(self, given: Environment) -> int:
+        """The address of an environment as the given one."""
+        if self._environment is None:
+            self._environment = made = Environment()
+            ctypes.memmove(made.address, given.address, ctypes.sizeof(made.native))
+        return self._environment.address
+
+    def records_like(self, records: Records) -> int:
+        """The address of the same records with other counters."""
+        from .act_native import WorkerRecords
+
+        if records not in self._records:
+            self._records[records] = WorkerRecords(records, self.counters)
+        return self._records[records].address
+
+
 class Ledger:
     """State, counters and rows of a run.
 
     `on_batch` gets the rows, if anyone wants them; with `with_data` a batch never spans windows, so
-    that its packets' bytes can be had.
+    that its packets' bytes can be had.  `apart`: it is one of several at once, with an environment, a clock
+    and counters of actions of its own; `take_over` of another ledger then has what they came to.
     """
 
     def __init__(
@@ -96,8 +123,10 @@ class Ledger:
         on_batch: OnBatch | None = None,
         with_data: bool = False,
         extra: Iterable[str] = (),
+        apart: bool = False,
     ) -> None:
         self.tally = tally
+        self._apart = Apart() if apart else None
         self.with_data = with_data
         self.state = Cells(State)
         self._on_batch = on_batch
@@ -142,6 +171,8 @@ class Ledger:
         state[State.UNTAG] = plan.view.untags
         state[State.MINIMUM] = plan.view.link.header_len if plan.view.at_ingress else 0
         state[State.ENVIRONMENT] = plan.environment.address
+        if self._apart is not None:
+            state[State.ENVIRONMENT] = self._apart.environment_like(plan.environment)
         state[State.DELIVERS] = 1
         state[State.WATCHES] = plan.watches or state[State.TICKS] != 0
         if plan.watches:
@@ -150,6 +181,9 @@ class Ledger:
             state[State.ACTIONS] = plan.records.address
             state[State.CLOCK] = plan.records.clock
             state[State.RANDOM] = plan.records.random
+            if self._apart is not None:
+                state[State.ACTIONS] = self._apart.records_like(plan.records)
+                state[State.CLOCK] = state[State.TICKS]
         self._numbers = None
 
     def _packet_room(self, link_type: int) -> int:
@@ -160,10 +194,8 @@ class Ledger:
         return self._room.address
 
     def tick(self, clock: CaptureClock | None) -> None:
-        """A capture begins, whose packets advance this clock."""
+        """A capture, or a piece of one, begins, whose packets advance this clock."""
         self.state[State.TICKS] = 0 if clock is None else ctypes.addressof(clock.memory)
-        if clock is not None:
-            clock.begin()
 
     def show(self, view: memoryview, address: int) -> None:
         """The window that row addresses lie in, from now on."""
@@ -181,6 +213,11 @@ class Ledger:
             return
         self.flush_rows()
         self.tally.drain(self._plan, self.state, self._filters, self._verdicts)
+
+    @property
+    def action_counters(self) -> WorkerCounters:
+        """The counters of actions that are this ledger's own."""
+        return self._apart.counters if self._apart is not None else {}
 
     def take_over(self, tally: Tally, batches: Iterable[Batch]) -> None:
         """Count and hand out what another ledger has of the packets that come next."""

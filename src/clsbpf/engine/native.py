@@ -36,10 +36,14 @@ STRETCH_BYTES = 32 << 20
 """So much of a file is walked between two looks at the clock, the keyboard and the block."""
 
 
-def run_native(capture: Capture, plans: Plans, ledger: Ledger) -> Iterator[int]:
-    """Classify the capture's packets; yields the bytes done after each window."""
+def run_native(capture: Capture, plans: Plans, ledger: Ledger, *, has_begun: bool = False) -> Iterator[int]:
+    """Classify the capture's packets, the rest of them if it `has_begun`; yields the bytes done after each
+    window."""
     reader = capture.reader
-    ledger.tick(plans.clock)
+    clock = plans.clock
+    if clock is not None and not has_begun:
+        clock.begin()
+    ledger.tick(clock)
     plans.environment.packet = ledger.packets - 1  # a walk counts before each
     walker = (
         PcapRun(reader, plans, ledger) if isinstance(reader, PcapReader) else PcapngRun(reader, plans, ledger)

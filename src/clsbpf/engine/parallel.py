@@ -13,7 +13,8 @@ Pieces are taken in order, so counts and rows are those of one worker, and there
 memory than workers.  Whatever is unusual (damage, the end of the file) is left to the plain walk, which
 goes on from the last place that is sure.
 
-Only programs whose answer depends on nothing but the packet may run so.
+Only programs whose answer depends on nothing but the packet may run so, and actions that only count: each
+worker has counters and a clock of its own, which are brought together piece by piece.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ..capture import Capture
 from ..link import link_layer
+from ..tc.actions.clock import LAST_MOMENT, CaptureClock, reading
 from .formats import Format, PcapngFormat, format_of, guess_begin
 from .ledger import Ledger
 from .native import FileBuffer, make_room, run_native
@@ -34,6 +37,9 @@ from .plans import Plans
 from .results import Batch
 from .tally import Tally
 from .walk_state import State, Stop
+
+if TYPE_CHECKING:
+    from .act_native import WorkerCounters
 
 PIECE_BYTES = 256 << 20
 """A larger one saves little, and progress is told piece by piece."""
@@ -53,12 +59,13 @@ def obstacle_to_split(capture: Capture, plans: Plans, ledger: Ledger) -> str | N
         return known
     for plan in plans_for(known[0], plans).values():
         for planned in plan.filters:
+            name = f"filter {planned.filter.handle:#x} of pref {planned.classifier.prio}"
             if planned.has_state:
-                return f"filter {planned.filter.handle:#x} keeps state from packet to packet"
-            if planned.has_actions:
-                return f"filter {planned.filter.handle:#x} has actions, which see packets in their order"
-    if plans.clock is not None:
-        return "there are actions, whose clock the packets advance in their order"
+                return f"the program of {name} keeps state from packet to packet"
+            if planned.acts_by_state:
+                return f"an action of {name} keeps state from packet to packet, or is done in Python"
+        if plan.extended is not None and plan.extended.ask_python:
+            return "its programs call what is done in Python"
     return None
 
 
@@ -87,6 +94,26 @@ class Piece:
     """Was it walked to its limit?  (Else `end` is where something unusual is.)"""
     tally: Tally = field(default_factory=Tally)
     batches: list[Batch] = field(default_factory=list)
+    clock: CaptureClock = field(default_factory=CaptureClock)
+    counters: WorkerCounters = field(default_factory=dict)
+
+    def hand_over_actions(self, clock: CaptureClock) -> None:
+        """Bring the actions and their clock to where they are after this piece, which comes next."""
+        mine, memory = self.clock.memory, clock.memory
+        if not mine.started:
+            return
+        if not memory.started:
+            memory.started, memory.began, memory.first = 1, memory.now, mine.first
+
+        def moment(now: int) -> int:
+            # The piece's clock began at 0 with its first packet.
+            return reading(memory.now, memory.began, memory.first, mine.first + now)
+
+        if self.counters:
+            from .act_native import hand_over
+
+            hand_over(self.counters, moment)
+        memory.now = moment(mine.now)
 
 
 def run_split(capture: Capture, plans: Plans, ledger: Ledger, jobs: int) -> Iterator[int]:
@@ -96,6 +123,10 @@ def run_split(capture: Capture, plans: Plans, ledger: Ledger, jobs: int) -> Iter
     assert not isinstance(known, str)
     kind, done = known
     descriptor = capture.source.fileno()
+    clock = plans.clock
+    if clock is not None:
+        clock.begin()
+    ledger.tick(clock)
     if isinstance(kind, PcapngFormat):
         capture.reader = kind.reader.fork()
     reader = capture.reader
@@ -112,8 +143,15 @@ def run_split(capture: Capture, plans: Plans, ledger: Ledger, jobs: int) -> Iter
             if found is None:
                 return None
             begin = found
-        worker = Worker(descriptor, kind, plans_for(kind, plans), rows=ledger.keeps_rows)
-        return worker.walk(Piece(begin, limit))
+        piece = Piece(begin, limit)
+        worker_ledger = Ledger(
+            piece.tally,
+            on_batch=piece.batches.append if ledger.keeps_rows else None,
+            extra=plans.setup.extra,
+            apart=True,
+        )
+        worker_ledger.tick(piece.clock if clock is not None else None)
+        return Worker(descriptor, kind, plans_for(kind, plans), worker_ledger).walk(piece)
 
     plans.timed(lambda: [kind.walk(plan, ledger) for plan in bound(ledger, plans_for(kind, plans))])
     with ThreadPoolExecutor(jobs, "clsbpf-walk") as pool:
@@ -131,7 +169,11 @@ def run_split(capture: Capture, plans: Plans, ledger: Ledger, jobs: int) -> Iter
                         continue
                     piece = walk(done, guess=False)
                     assert piece is not None
+                if piece.clock.now() == LAST_MOMENT:  # its times are too far apart to be brought together
+                    break
                 ledger.take_over(piece.tally, piece.batches)
+                if clock is not None:
+                    piece.hand_over_actions(clock)
                 reader.packets += piece.tally.packets
                 done = piece.end
                 yield done
@@ -141,21 +183,20 @@ def run_split(capture: Capture, plans: Plans, ledger: Ledger, jobs: int) -> Iter
             for future in waiting:
                 future.cancel()
     capture.source.seek(done)
-    yield from run_native(capture, plans, ledger)
+    yield from run_native(capture, plans, ledger, has_begun=True)
 
 
 class Worker:
     """Walks pieces of a file through a buffer of its own; `plans` are those for the link types there are."""
 
-    def __init__(self, descriptor: int, kind: Format, plans: dict[int, Plan], *, rows: bool) -> None:
+    def __init__(self, descriptor: int, kind: Format, plans: dict[int, Plan], ledger: Ledger) -> None:
         self.descriptor = descriptor
         self.kind = kind
         self.plans = plans
-        self.rows = rows
+        self.ledger = ledger
 
     def walk(self, piece: Piece) -> Piece:
         """Fill in the piece."""
-        self.ledger = Ledger(piece.tally, on_batch=piece.batches.append if self.rows else None)
         self._bind(next(iter(self.plans)))
         held = self.kind.configure(self.ledger.state)
         buffer, state = FileBuffer(self.ledger.state), self.ledger.state
@@ -180,6 +221,7 @@ class Worker:
             position += taken
         self.ledger.settle()
         del held
+        piece.counters = self.ledger.action_counters
         piece.end = position
         piece.complete = position >= piece.limit
         return piece

@@ -101,6 +101,16 @@ class Plan:
         self.numbers[planned.filter] = len(self.filters)
         self.filters = (*self.filters, planned)
 
+    @functools.cached_property
+    def extended(self) -> Programs | None:
+        """The extended programs, lowered, where there are any."""
+        linked = [planned.program.linked for planned in self.filters if planned.is_extended]
+        if not linked:
+            return None
+        from .extended import lower_programs
+
+        return lower_programs((each for each in linked if each is not None), self.profile)
+
     @property
     def may_look_up(self) -> bool:
         """Are there enough filters, and may they be looked up?"""
@@ -173,14 +183,7 @@ def symbols_of(walkers: Iterable[Walker]) -> list[str]:
 
 def linear_walk(plan: Plan, walkers: Sequence[Walker]) -> Walk:
     """The walk that tries filters one after the other."""
-    extended = None
-    if any(planned.is_extended for planned in plan.filters):
-        from .extended import lower_programs
-
-        extended = lower_programs(
-            (planned.program.linked for planned in plan.filters if planned.program.linked is not None),
-            plan.profile,
-        )
+    extended = plan.extended
     whole = plan.records is not None or extended is not None
     flat = None if whole else flat_classify(plan.view, plan.filters)
     skb = SkbText(plan.view, whole=whole)

@@ -88,7 +88,7 @@ class PlannedFilter:
 
     @property
     def acts_by_state(self) -> bool:
-        """Do its actions do something that depends on packets before?"""
+        """Do its actions do something that depends on packets before, or that others see?"""
         if not self.has_actions:
             return False
         from .act_native import keeps_state
@@ -97,8 +97,13 @@ class PlannedFilter:
 
     @property
     def has_state(self) -> bool:
-        """May its answer depend on more than the packet?  Random numbers are drawn in packet order."""
-        return self.classic is None or self.acts_by_state or self.draws_random
+        """May its program's answer depend on more than the packet?  Random numbers are drawn in order."""
+        linked = self.program.linked
+        if linked is not None:
+            from .extended import keeps_state
+
+            return keeps_state(linked)
+        return self.draws_random
 
     @property
     def draws_random(self) -> bool:
