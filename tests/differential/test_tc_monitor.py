@@ -141,6 +141,9 @@ class Maker:
             type,
             self.some(
                 nla.binary(TcaStats.BASIC, struct.pack("=QI", self.number(64), self.number())),
+                nla.binary(
+                    TcaStats.BASIC_HW, struct.pack("=QI", *self.random.choice([(0, 0), (1, 0), (70, 2)]))
+                ),
                 nla.binary(TcaStats.QUEUE, struct.pack("=IIIII", *(self.number() for _ in range(5)))),
                 nla.binary(TcaStats.RATE_EST, struct.pack("=II", self.number(), self.number())),
                 nla.binary(TcaStats.RATE_EST64, struct.pack("=QQ", self.number(60), self.number(64))),

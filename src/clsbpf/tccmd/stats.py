@@ -51,6 +51,7 @@ def print_stats2(out: Printer, stats: Attr, prefix: str, *, iec: bool = False) -
         out.both("drops", f" (dropped {drops}", drops)
         out.both("overlimits", f", overlimits {overlimits}", overlimits)
         out.both("requeues", f" requeues {requeues}) ", requeues)
+    _print_hardware(out, attrs, prefix)
     rate = _rate(attrs)
     if rate is not None:
         out.say(f"\n{prefix}")  # a newline with tc -o too
@@ -64,6 +65,26 @@ def print_stats2(out: Printer, stats: Attr, prefix: str, *, iec: bool = False) -
         out.both("backlog", f"backlog {format_size(backlog)}", backlog)
         out.both("qlen", f" {qlen}p", qlen)
         out.say(f" requeues {requeues}")
+
+
+def _print_hardware(out: Printer, attrs: Mapping[int, Attr], prefix: str) -> None:
+    """print_tcstats_basic_hw(): what hardware counted, where it counted any, and software beside it."""
+    if TcaStats.BASIC_HW not in attrs:
+        return
+    hw_size, hw_packets = _unpack(_BASIC, attrs[TcaStats.BASIC_HW].payload)
+    if not hw_size and not hw_packets:
+        return
+    if TcaStats.BASIC in attrs:
+        size, packets = _unpack(_BASIC, attrs[TcaStats.BASIC].payload)
+        if size >= hw_size and packets >= hw_packets:
+            out.end_line()
+            out.say(prefix)
+            out.both("sw_bytes", f"Sent software {size - hw_size} bytes", size - hw_size)
+            out.both("sw_packets", f" {packets - hw_packets} pkt", packets - hw_packets)
+    out.end_line()
+    out.say(prefix)
+    out.both("hw_bytes", f"Sent hardware {hw_size} bytes", hw_size)
+    out.both("hw_packets", f" {hw_packets} pkt", hw_packets)
 
 
 _OLD = struct.Struct("=QIIIIIII")
