@@ -276,6 +276,20 @@ def test_a_journal_that_has_grown_gives_way_to_a_batch(
         assert settled(killed(directory, tmp_path / "copy")) == settled(there)
 
 
+def test_a_journal_of_what_is_all_there_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch would say as much."""
+    monkeypatch.setattr("clsbpf.daemon.state.JOURNAL_BYTES", 3000)
+    there = lab()
+    directory = tmp_path / "state"
+    with kept(there.host, directory):
+        before = len(journal(directory))
+        for number in range(1, 50):
+            there.tc(f"actions add action gact drop index {number}")
+            there.tc(f"filter add dev lab0 ingress bpf bytecode {PASS}")
+        assert len(journal(directory)) == before + 98
+        assert settled(killed(directory, tmp_path / "copy")) == settled(there)
+
+
 KERNELS = [
     "qdisc add dev v0 clsact",
     "qdisc add dev v1 ingress_block 5 egress_block 6 clsact",

@@ -48,6 +48,16 @@ class Snapshot:
         wanted: Wanted = {}
         return [*self._devices(), *self._standalone_actions(wanted), *self._filters(wanted)], wanted
 
+    def count(self) -> int:
+        """How many actions and filters there are.  Under the network's lock."""
+        classifiers = (
+            each
+            for place in self._places()
+            for chain in place.block.chains.values()
+            for each in chain.classifiers
+        )
+        return sum(map(len, self.host.network.actions.tables.values())) + sum(map(len, classifiers))
+
     def _devices(self) -> Iterator[str]:
         network = self.host.network
         for device in network.devices.values():

@@ -46,7 +46,9 @@ _log = logging.getLogger("clsbpf")
 POLICY = "policy.tc"
 UNRESTORED = "policy.tc.unrestored"
 JOURNAL_BYTES = 4 << 20
-"""So large a journal may be, and four times as large as the batch, before the batch is made anew."""
+"""So large a journal may be in any case."""
+JOURNAL_LINES = 4
+"""So many times as many requests may be in a larger one as there are actions and filters."""
 _HEADER = """\
 # The state of a clsbpf daemon, for it and for tc -batch.  Written by the daemon: changes made here while it
 # runs are lost.  Lines that begin with #! are the daemon's own.
@@ -96,6 +98,9 @@ class State:
     _journal: int | None = None
     """The journal's descriptor; what is in it belongs to the batch that was written last."""
     _journal_bytes: int = 0
+    _journal_lines: int = 0
+    _checked_bytes: int = 0
+    """How large the journal was when it was last found not to be too large."""
     _synced_bytes: int = 0
 
     def __post_init__(self) -> None:
@@ -146,7 +151,11 @@ class State:
         return request.type != Rtm.NEWQDISC or TcMsg.decode(request.payload).handle != 0
 
     def _journal_is_large(self) -> bool:
-        return self._journal_bytes > max(JOURNAL_BYTES, 4 * len(self._written))
+        """Has it more to say than a batch would have?  Looked at again when it has doubled."""
+        if self._journal_bytes <= max(JOURNAL_BYTES, 2 * self._checked_bytes):
+            return False
+        self._checked_bytes = self._journal_bytes
+        return self._journal_lines > JOURNAL_LINES * self._snapshot.count()
 
     def _append(self, pending: list[bytes]) -> None:
         """Into the journal, in the order in which it was done."""
@@ -159,6 +168,7 @@ class State:
         except OSError as error:
             raise self._unwritable(error) from None
         self._journal_bytes += written
+        self._journal_lines += len(pending)
         if written != len(lines):
             raise self._unwritable(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
@@ -234,7 +244,7 @@ class State:
         path = self.directory / journal_name(batch)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
         self._journal = os.open(path, flags, 0o600)
-        self._journal_bytes = self._synced_bytes = 0
+        self._journal_bytes = self._synced_bytes = self._checked_bytes = self._journal_lines = 0
         for old in self.directory.glob("journal-*.tc"):
             if old.name != path.name:
                 old.unlink(missing_ok=True)
