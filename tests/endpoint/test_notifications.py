@@ -5,6 +5,9 @@ That the bytes are the kernel's is judged by the twins (test_endpoint_twin, test
 
 from __future__ import annotations
 
+import random
+import threading
+
 import pytest
 
 from clsbpf.endpoint import Endpoint
@@ -19,7 +22,7 @@ from clsbpf.netlink.message import (
     read_acknowledgement,
 )
 from clsbpf.netlink.schema import RTNLGRP_TC, Rtm
-from tc_messages import ADD, ALL, DEL, ECHO, GET, GETF, RETURN_ALL, bpf, program, qdisc
+from tc_messages import ADD, ALL, DEL, ECHO, GET, GETF, REPLACE, RETURN_ALL, bpf, program, qdisc
 
 LAB0 = 2
 PORTID = 77
@@ -102,6 +105,42 @@ def test_what_is_refused_or_asked_is_told_nobody() -> None:
     ):
         endpoint.handle(message.encode())
     assert heard == []
+
+
+def test_listeners_see_the_changes_of_many_clients_in_the_order_in_which_they_happened() -> None:
+    """Whoever replays what was told has in the end what there is."""
+    endpoint = lab()
+    heard: list[bytes] = []
+    endpoint.subscribe([RTNLGRP_TC], heard.append)
+
+    def client(seed: int) -> None:
+        chosen = random.Random(seed)
+        for _ in range(150):
+            prio, handle = chosen.randint(1, 3), chosen.randint(1, 3)
+            replace = bpf(LAB0, prio=prio, handle=handle, flags=REPLACE)
+            delete = bpf(LAB0, **{**DEL, "prio": prio, "handle": handle, "flags": 5})
+            endpoint.handle(chosen.choice([replace, delete]).encode(), seed)
+
+    clients = [threading.Thread(target=client, args=(seed,)) for seed in (1, 2, 3)]
+    for each in clients:
+        each.start()
+    for each in clients:
+        each.join()
+    replayed: set[bytes] = set()
+    for datagram in heard:
+        for message in iter_messages(datagram):
+            place = message.payload[8:12] + message.payload[16:20]
+            if message.type == NEWTFILTER:
+                replayed.add(place)
+            elif message.type == DELTFILTER:
+                replayed.remove(place)
+    dumped = {
+        m.payload[8:12] + m.payload[16:20]
+        for datagram in endpoint.handle(bpf(LAB0, **ALL).encode())
+        for m in iter_messages(datagram)
+        if m.type == NEWTFILTER and m.payload[8:12] != bytes(4)
+    }
+    assert replayed == dumped
 
 
 # -- dumps
