@@ -67,6 +67,8 @@ class KernelProfile:
     """Do traffic control's errors come with words (extack)?"""
     rebinds_filters: bool = True
     """Do filters of inner classes meet a class that comes after them, and part with one that is to go?"""
+    offloads_egress: bool = True
+    """May filters at clsact's egress go to hardware?  (4.13, `clsact_cl_offload`: those at ingress only.)"""
     joint_tfilter: bool = False
     """Does one function add, delete and get filters (`tc_ctl_tfilter`)?  Then what is missing is EINVAL."""
 
@@ -104,6 +106,7 @@ V4_13 = KernelProfile(
     last_tca_stats=6,
     has_chain_requests=False,
     explains=False,
+    offloads_egress=False,
     joint_tfilter=True,
     rebinds_filters=False,
 )

@@ -20,10 +20,11 @@ from clsbpf.netlink.act import ActFlag, MirredAction, TcaAct
 from clsbpf.netlink.attr import Attr
 from clsbpf.netlink.message import iter_messages, read_acknowledgement
 from clsbpf.netlink.schema import Rtm, TcaBpf, TcaStats
+from clsbpf.profile import CURRENT, V4_13, KernelProfile
 from clsbpf.skb import Skb, receive
 from clsbpf.tc.filter import Filter
 from clsbpf.tc.result import ClassifyResult
-from tc_messages import ALL, BLOCK, DEL, bpf, program, qdisc
+from tc_messages import ALL, BLOCK, DEL, EGRESS, bpf, program, qdisc
 from tc_messages import REPLACE as REPLACE_FILTER
 
 SKIP_HW, SKIP_SW, IN_HW = 1, 2, 4
@@ -34,8 +35,8 @@ FRAME = bytes(12) + b"\x08\x00" + bytes(50)
 class Lab:
     """A network of two devices with workers, clsact on the first."""
 
-    def __init__(self) -> None:
-        self.network = Network()
+    def __init__(self, profile: KernelProfile = CURRENT) -> None:
+        self.network = Network(profile=profile)
         self.workers = (Worker(), Worker())
         for name, worker in zip(("lab0", "lab1"), self.workers, strict=True):
             self.network.add_device(name, driver=worker)
@@ -145,6 +146,16 @@ def test_hardware_counts_by_itself_and_tells_when_asked() -> None:
     assert (one.counters.drops, one.in_hardware.packets) == (3, 0)
     lab.packet()
     assert counters(first_action(lab))[TcaStats.BASIC_HW] == (200, 4)
+
+
+@pytest.mark.parametrize(("profile", "number"), [(CURRENT, 0), (V4_13, errno.EINVAL)])
+def test_at_clsacts_egress(profile: KernelProfile, number: int) -> None:
+    """4.13 offloads filters at ingress only."""
+    lab = Lab(profile)
+    assert lab.add(skips(SKIP_SW), parent=EGRESS) == number
+    assert lab.add(parent=EGRESS) == 0
+    assert lab.add(skips(SKIP_SW)) == 0
+    assert len(lab.workers[0].filters) == (1 if number else 3)
 
 
 def test_what_a_replacement_and_a_deletion_mean_to_it() -> None:

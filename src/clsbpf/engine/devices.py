@@ -223,6 +223,8 @@ class Network:
             except NetlinkError:
                 self._unbind(device, ingress)
                 raise
+            if egress is not None and not self.profile.offloads_egress:
+                egress.drivers = dict.fromkeys(egress.drivers)
             qdisc = HookQdisc(kind, ingress, egress)
             if announce is not None:
                 announce(qdisc)
