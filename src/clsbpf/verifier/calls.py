@@ -18,11 +18,13 @@ from ..bpf.prototypes import prototype_of
 from .access import kind_name
 from .arguments import DYNPTR_WRITE, Call, check_arguments
 from .cfg import SYNC_CALLBACKS, TIMER_SET_CALLBACK
+from .checks import check_end
 from .compatibility import ACQUIRES, CASTS, HELPER_ACCEPTS, ITERABLE, MAP_ACCEPTS, SLEEPS
 from .fields import has_field
 from .formats import format_problem
 from .locks import acquire, check_nothing_held, release
 from .memory import frame_of, overwrite
+from .prune import IdMap
 from .ranges import UNKNOWN, between, synced
 from .refusal import Refused
 from .stack_objects import PACKET_DYNPTRS, make_dynptr, release_dynptr
@@ -109,7 +111,21 @@ def helper_call(v: Walk, number: int) -> int:
         number == DYNPTR_WRITE and call.dynptr is not None and call.dynptr.obj in PACKET_DYNPTRS
     ):
         forget_packet(v)
+    if number == _TAIL_CALL and len(v.state.frames) > 1:
+        return _tail_called(v)
     return v.pc + 1
+
+
+def _tail_called(v: Walk) -> int:
+    """A tail call within a function: the program called returns to the function's caller, with anything.
+
+    That it fails is another path.  In the main function success ends the program.
+    """
+    v.push(v.pc + 1)
+    forget_packet(v)
+    v.regs[0] = unknown()
+    check_end(v)
+    return function_exit(v)
 
 
 def _check_map(v: Walk, call: Call) -> None:
@@ -348,21 +364,22 @@ def function_exit(v: Walk) -> int:
 
 def widen(before: State, now: State) -> None:
     """widen_imprecise_scalars: numbers that changed and never mattered may be anything next time."""
+    ids = IdMap()
     for old, new in zip(before.frames, now.frames, strict=False):
         for number, reg in enumerate(new.regs):
-            new.regs[number] = _widened(old.regs[number], reg)
+            new.regs[number] = _widened(old.regs[number], reg, ids)
         for number, slot in list(new.stack.items()):
             was = old.stack.get(number)
             if was is not None and slot.kinds[0] == 1 == was.kinds[0]:
-                wide = _widened(was.reg, slot.reg)
+                wide = _widened(was.reg, slot.reg, ids)
                 if wide is not slot.reg:
                     new.stack[number] = Slot(slot.kinds, wide)
 
 
-def _widened(old: Reg, new: Reg) -> Reg:
+def _widened(old: Reg, new: Reg, ids: IdMap) -> Reg:
     if old.kind != SCALAR or new.kind != SCALAR or old.precise or new.precise:
         return new
-    if old.var is new.var and old.id == new.id:
+    if old.var is new.var and old.off == new.off and ids.alike(old.id, new.id):
         return new
     return unknown()
 

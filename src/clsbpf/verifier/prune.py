@@ -39,7 +39,7 @@ NOT_EXACT, EXACT, RANGE_WITHIN = range(3)
 _SCRATCH = 0b111111
 
 
-class _Ids:
+class IdMap:
     """struct bpf_idmap: which new id stands for which old one."""
 
     __slots__ = ("back", "forth", "fresh")
@@ -73,7 +73,7 @@ class _Ids:
         return self.alike(old, new)
 
 
-def _same_register(old: Reg, new: Reg, ids: _Ids, exact: int) -> bool:
+def _same_register(old: Reg, new: Reg, ids: IdMap, exact: int) -> bool:
     """regsafe."""
     if old is new and exact == NOT_EXACT and old.kind != SCALAR and not old.id and not old.ref:
         return True
@@ -112,7 +112,7 @@ def _same_register(old: Reg, new: Reg, ids: _Ids, exact: int) -> bool:
     )
 
 
-def _identical(old: Reg, new: Reg, ids: _Ids) -> bool:
+def _identical(old: Reg, new: Reg, ids: IdMap) -> bool:
     if old is new:
         return ids.alike(old.id, new.id) and ids.alike(old.ref, new.ref)
     return (
@@ -140,7 +140,7 @@ def _as_number(slot: Slot) -> Reg | None:
 _ANYTHING = unknown()
 
 
-def _same_object(old: Reg, new: Reg, ids: _Ids) -> bool:
+def _same_object(old: Reg, new: Reg, ids: IdMap) -> bool:
     """stacksafe of dynptrs, iterators (in the same state; how far they are does not matter) and flags."""
     return (
         old.obj == new.obj
@@ -151,7 +151,7 @@ def _same_object(old: Reg, new: Reg, ids: _Ids) -> bool:
     )
 
 
-def _same_slot(old: Slot, new: Slot, ids: _Ids, exact: int) -> bool:
+def _same_slot(old: Slot, new: Slot, ids: IdMap, exact: int) -> bool:
     """stacksafe, one slot."""
     if old is new and (old.reg.kind in (NOT_INIT, SCALAR)) and exact != EXACT and not old.reg.id:
         return True
@@ -213,7 +213,7 @@ def states_equal(v: Walk, old: State, new: State, exact: int) -> bool:
         for number, reg in registers:  # most differences are seen here, at little cost
             if reg.kind != held[number].kind and (reg.kind != NOT_INIT or exact == EXACT):
                 return False
-    ids = _Ids()
+    ids = IdMap()
     for was, now in zip(old.refs, new.refs, strict=True):
         if was.kind != now.kind or was.owner is not now.owner or not ids.alike(was.id, now.id):
             return False
@@ -227,7 +227,7 @@ def states_equal(v: Walk, old: State, new: State, exact: int) -> bool:
     return True
 
 
-def _same_stack(before: Frame, after: Frame, ids: _Ids, exact: int, read: int) -> bool:
+def _same_stack(before: Frame, after: Frame, ids: IdMap, exact: int, read: int) -> bool:
     mine, theirs = before.stack, after.stack
     for number, slot in mine.items():
         if read >> number & 1 and not _same_slot(slot, theirs.get(number, EMPTY), ids, exact):
