@@ -48,8 +48,9 @@ def _entry(bytes_per_second: int, count: int) -> int:
 
 
 def transmit_size(bytes_per_second: int, ticks: int) -> int:
-    """tc_calc_xmitsize(): what goes in so many ticks."""
-    return int(bytes_per_second * int(ticks / _TICKS_PER_USEC) / _USEC_PER_SEC) & U32
+    """tc_calc_xmitsize(): what goes in so many ticks.  What 64 bits do not hold C leaves open: 0 on x86-64."""
+    size = float(bytes_per_second) * int(ticks / _TICKS_PER_USEC) / _USEC_PER_SEC
+    return int(size) & U32 if size < 1 << 63 else 0
 
 
 def on_the_link(size: int, mpu: int, linklayer: int) -> int:

@@ -210,7 +210,8 @@ def show(kind: str, out: Printer, options: Attr, view: Options) -> None:
         if len(attrs[TcaHtb.INIT].payload) < HTB_GLOB_LEN:
             return
         glob = HtbGlob.decode(attrs[TcaHtb.INIT].payload)
-        out.both("r2q", f"r2q {glob.rate2quantum}", glob.rate2quantum)
+        r2q = _signed(glob.rate2quantum)
+        out.both("r2q", f"r2q {r2q}", r2q)
         default = f"{glob.defcls:#x}" if glob.defcls else "0"
         out.both("default", f" default {default}", default)
         out.both("direct_packets_stat", f" direct_packets_stat {glob.direct_pkts}", glob.direct_pkts)
