@@ -48,7 +48,7 @@ def _entry(bytes_per_second: int, count: int) -> int:
 
 
 def transmit_size(bytes_per_second: int, ticks: int) -> int:
-    """tc_calc_xmitsize(): what goes in so many ticks.  What 64 bits do not hold C leaves open: 0 on x86-64."""
+    """tc_calc_xmitsize(): what goes in so many ticks; 0 for what 64 bits do not hold (C leaves it open)."""
     size = float(bytes_per_second) * int(ticks / _TICKS_PER_USEC) / _USEC_PER_SEC
     return int(size) & U32 if size < 1 << 63 else 0
 

@@ -6,8 +6,6 @@ kernels have not looked at since 3.8 but still want.
 
 from __future__ import annotations
 
-import functools
-import struct
 from dataclasses import dataclass
 
 from ...errors import ClsbpfError
@@ -19,6 +17,7 @@ from ..errors import duplicate, invalid
 from ..numbers import U16, U32, ULONG, rate, size, size_and_cell, unsigned
 from ..options import Options
 from ..printer import Printer
+from ..rates import rate_table, transmit_size, transmit_ticks
 from ..request import Lookups
 from ..stats import format_rate, format_size
 from ..words import Words, matches, matches_any
@@ -42,25 +41,12 @@ Usage: ... police [rate RATE burst SIZE[/CELL]] [pkts_rate N pkts_burst N] [mtu 
 LINKLAYERS = {"ethernet": 1, "atm": 2, "adsl": 2}
 _LINKLAYER_NAMES = {0: "unspec", 1: "ethernet", 2: "atm"}
 _LINKLAYER_MASK = 0x0F
-_TICKS_PER_USEC = 1000 / wire.TICK_NS
-_USEC_PER_SEC = 1_000_000
 _SIZES: dict[int, int] = {
     TcaPolice.TBF: POLICE_TBF.size,
     TcaPolice.TM: wire.TM.size,
     TcaPolice.AVRATE: 4,
     TcaPolice.RESULT: 4,
 }
-
-
-def transmit_ticks(bytes_per_second: int, count: int) -> int:
-    """tc_calc_xmittime(): how long it takes, in ticks of 64 ns."""
-    microseconds = int(_USEC_PER_SEC * (count / bytes_per_second))
-    return int((microseconds & U32) * _TICKS_PER_USEC) & U32
-
-
-def transmit_size(bytes_per_second: int, ticks: int) -> int:
-    """tc_calc_xmitsize(): what goes in so many ticks."""
-    return int(bytes_per_second * int(ticks / _TICKS_PER_USEC) / _USEC_PER_SEC) & U32
 
 
 @dataclass(slots=True)
@@ -254,26 +240,15 @@ def _attrs(said: _Said) -> list[Attr]:
 
 def _rate_table(said: _Said, bytes_per_second: int, cell_log: int) -> tuple[bytes, bytes]:
     """tc_calc_rtable_64(): struct tc_ratespec and the ticks that 256 sizes take."""
-    if cell_log < 0:
-        cell_log = 0
-        while (said.mtu or 2047) >> cell_log > 255:
-            cell_log += 1
-    spec = RATESPEC.pack(
-        cell_log, said.linklayer, said.overhead, -1, said.mpu & U16, min(bytes_per_second, U32)
+    spec, table = rate_table(
+        bytes_per_second,
+        mtu=said.mtu,
+        mpu=said.mpu,
+        overhead=said.overhead,
+        linklayer=said.linklayer,
+        cell_log=cell_log,
     )
-    return spec, _ticks(bytes_per_second, cell_log, said.mpu, said.linklayer)
-
-
-@functools.lru_cache(maxsize=64)
-def _ticks(bytes_per_second: int, cell_log: int, mpu: int, linklayer: int) -> bytes:
-    """The table itself, which the lines of a batch mostly share."""
-    ticks = []
-    for cell in range(1, 257):
-        length = max(cell << cell_log, mpu)
-        if linklayer == LINKLAYERS["atm"]:
-            length = -(-length // 48) * 53
-        ticks.append(transmit_ticks(bytes_per_second, length))
-    return struct.pack("=256I", *ticks)
+    return spec.encode(), table
 
 
 def show(out: Printer, inside: Attr | None, options: Options, names: Names) -> None:

@@ -34,8 +34,8 @@ from ...netlink.act import (
 )
 from ...netlink.attr import Attr
 from ..act.common import TC_ACT_EXT_VAL_MASK, TC_ACT_GOTO_CHAIN, TC_ACT_JUMP, format_link_address
-from ..act.police import transmit_size, transmit_ticks
 from ..ids import format_classid, format_protocol
+from ..rates import transmit_size, transmit_ticks
 from .pedit_words import munges
 
 Attrs = dict[int, Attr]

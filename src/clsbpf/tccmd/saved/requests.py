@@ -19,7 +19,7 @@ from ...netlink.message import NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUES
 from ...netlink.qdisc import HTB_PROTOCOL, HtbGlob, HtbOpt, SizeSpec, TcaHtb, TcaStab
 from ...netlink.schema import ClsFlag, Rtm, Tca, TcaBpf
 from ...netlink.tcmsg import TCMSG_LEN, TcMsg, tc_message
-from ..act.police import transmit_ticks
+from ..rates import transmit_ticks
 from ..size_table_words import stab_attr
 
 CREATE = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL
