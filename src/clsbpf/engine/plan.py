@@ -27,11 +27,11 @@ from ..tc.chain import Block
 from ..tc.filter import Filter
 from ..vm import subset
 from ..vm.environment import Environment
-from ..vm.jit import NativeModule, compile_module
-from ..vm.lower import lower
+from ..vm.jit import NativeModule, compile_module, compile_object, find_object, keep_object, load_object
 from ..vm.subset import Lowered, module_ir
 from . import kinds, view
 from .flat import ORDINARY, flat_classify
+from .kept_plans import plan_key
 from .linear import LinearText
 from .planned import MIN_FILTERS, PlannedFilter, planned_filters
 from .view import SkbText, View
@@ -147,7 +147,7 @@ class Plan:
                 raise ClsbpfError(
                     f"filter {planned.filter.handle:#x} cannot be part of a native plan: {planned.obstacle}"
                 )
-        return linear_walk(self, walkers) if self.index is None else indexed_walk(self, self.index, walkers)
+        return kept_walk(self, walkers) if self.index is None else indexed_walk(self, self.index, walkers)
 
 
 class Walk:
@@ -181,8 +181,19 @@ def symbols_of(walkers: Iterable[Walker]) -> list[str]:
     return [subset.record_of(walker).symbol for walker in walkers]
 
 
-def linear_walk(plan: Plan, walkers: Sequence[Walker]) -> Walk:
-    """The walk that tries filters one after the other."""
+def kept_walk(plan: Plan, walkers: Sequence[Walker]) -> Walk:
+    """The walk that tries filters one after the other, new or as it was kept."""
+    key = plan_key(plan, symbols_of(walkers))
+    image = find_object(key) if key is not None else None
+    if image is None:
+        return linear_walk(plan, walkers, key)
+    return Walk(load_object(image, symbols_of(walkers), outside()), walkers)
+
+
+def linear_walk(plan: Plan, walkers: Sequence[Walker], key: bytes | None = None) -> Walk:
+    """The walk that tries filters one after the other; its machine code is kept under `key`."""
+    from ..vm.lower import lower
+
     extended = plan.extended
     whole = plan.records is not None or extended is not None
     flat = None if whole else flat_classify(plan.view, plan.filters)
@@ -214,12 +225,11 @@ def linear_walk(plan: Plan, walkers: Sequence[Walker]) -> Walk:
         lowered += each.lowered(plan.profile)
         declares |= {*DECLARES}
     looked_up = [symbol for each in indexes for symbol in (each.pointers, *each.shapes)]
-    module = compile_module(
-        module_text(plan, walkers, lowered, parts, declares, whole=whole),
-        [*symbols_of(walkers), *looked_up],
-        optimize=2 if size <= INLINE_LIMIT else 1,
-        symbols=outside(extended, whole=whole),
-    )
+    code = module_text(plan, walkers, lowered, parts, declares, whole=whole)
+    image = compile_object(code, optimize=2 if size <= INLINE_LIMIT else 1)
+    if key is not None:
+        keep_object(key, image)
+    module = load_object(image, [*symbols_of(walkers), *looked_up], outside(extended, whole=whole))
     for each in indexes:
         each.fill_pointers(module)
     return Walk(module, walkers, (extended, indexes), asks_python=text.asks_python)

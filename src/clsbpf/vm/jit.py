@@ -106,6 +106,16 @@ def compile_object(ir_text: str, *, optimize: int = 2) -> bytes:
     return image
 
 
+def find_object(key: bytes) -> bytes | None:
+    """The object that was kept under a key of the caller's, which says all that went into it."""
+    return default_store(KIND, limit=LIMIT).get(object_key(key.hex(), 0))
+
+
+def keep_object(key: bytes, image: bytes) -> None:
+    """Keep an object under such a key."""
+    default_store(KIND, limit=LIMIT).put(object_key(key.hex(), 0), image)
+
+
 def optimized_object(ir_text: str, optimize: int) -> bytes:
     """Compile.  IR text is made by this package: RuntimeError, when it is malformed, is a mistake of ours."""
     with _lock:
