@@ -176,7 +176,7 @@ TITLES = {
     "empty": "What a run costs of which the program does nothing:",
     "large": "Larger programs:",
     "example": "The programs of examples/programs:",
-    "other": "Not counted: what Python does (printing, the kernel's structures), and clones that go nowhere here:",
+    "other": "Not counted: what Python does (printing, kernel structures), and clones that go nowhere here:",
 }
 
 

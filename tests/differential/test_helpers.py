@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
@@ -10,11 +11,15 @@ import pytest
 
 from clsbpf.bpf.context import BY_NAME
 from clsbpf.bpf.insn import Insn
+from clsbpf.bpf.spec import ProgramSpec
 from clsbpf.kernel.bpf import prog_load, prog_test_run
 from clsbpf.link import ETHERNET
 from clsbpf.skb import Skb
+from clsbpf.verifier.verify import verify
 from clsbpf.vm.environment import Environment
 from clsbpf.vm.interp import run
+from clsbpf.vm.link import link
+from clsbpf.vm.native_program import native_of
 from helper_programs import MAKERS, RESIZE, Call, packet, program
 from judges import need_kernel
 
@@ -63,13 +68,25 @@ def kernel(insns: tuple[Insn, ...], given: Given) -> Seen:
     return Seen(result.retval, result.packet, tuple(result.context[f.offset : f.end] for f in fields))
 
 
-def ours(insns: tuple[Insn, ...], given: Given) -> Seen:
+def machine_code(insns: tuple[Insn, ...]) -> Callable[[Skb], int]:
+    """What runs the program compiled."""
+    spec = ProgramSpec("helpers", insns=insns, license="GPL")
+    native = native_of(link(spec, {}, verify(spec)))
+    return lambda skb: native.run(skb, Environment())
+
+
+def interpreter(insns: tuple[Insn, ...]) -> Callable[[Skb], int]:
+    """What interprets it."""
+    return lambda skb: run(insns, skb, environment=Environment())
+
+
+def ours(execute: Callable[[Skb], int], given: Given) -> Seen:
     skb = Skb.from_frame(given.frame)
     skb.protocol = ETHERNET.protocol(given.frame)
     skb.pkt_type = 2 if given.frame[0] & 1 else PACKET_OTHERHOST
     for name in ("mark", "tstamp", "gso_size", "gso_segs"):
         setattr(skb, name, getattr(given, name))
-    retval = run(insns, skb, environment=Environment())
+    retval = execute(skb)
     fields: list[bytes] = []
     for name in SEEN:
         value = getattr(skb, name)
@@ -79,14 +96,17 @@ def ours(insns: tuple[Insn, ...], given: Given) -> Seen:
     return Seen(retval, skb.packet, tuple(fields))
 
 
-def compare(random: Random, calls: list[Call]) -> None:
+def compare(random: Random, calls: list[Call], *, compiled: bool = False) -> None:
     frame = packet(random)
     given = Given(frame)
     if random.random() < 0.4:
         size = random.choice((0, 0, 100, 1448))
         given = Given(frame, 7, random.choice((0, 5 << 32)), size, random.randrange(4) if size else 0)
     insns = program(random, calls)
-    assert ours(insns, given) == kernel(insns, given), (calls, given)
+    expected = kernel(insns, given)
+    assert ours(interpreter(insns), given) == expected, (calls, given)
+    if compiled:
+        assert ours(machine_code(insns), given) == expected, (calls, given)
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -94,8 +114,8 @@ def test_random_arguments(name: str) -> None:
     """For any arguments and any packet a helper does what the kernel's does."""
     need_kernel()
     random = Random(name)
-    for _ in range(60):
-        compare(random, [MAKERS[name](random)])
+    for number in range(60):
+        compare(random, [MAKERS[name](random)], compiled=number < 2)
 
 
 TEST_RUN_HEADROOM = 64

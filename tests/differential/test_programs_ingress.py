@@ -20,9 +20,11 @@ from clsbpf.kernel.bpf import obj_pin
 from clsbpf.kernel.loader import load
 from clsbpf.kernel.maps import map_lookup, map_update
 from clsbpf.skb import receive
+from clsbpf.verifier.verify import verify
 from clsbpf.vm.interp import run
 from clsbpf.vm.link import link
 from clsbpf.vm.maps.map import Map
+from clsbpf.vm.native_program import native_of
 from judges import inside, need_kernel, need_tool, network_namespace
 from program_cases import u32
 from program_story import LEVELS, object_spec
@@ -81,14 +83,17 @@ def test_metadata_at_ingress(level: str, tmp_path: Path) -> None:
     spec = object_spec(level, "metadata")
     size = spec.maps["last"].value_size
     map = Map(spec.maps["last"])
-    program = link(spec.programs["read"], {"last": map})
+    verdict = verify(spec.programs["read"], btf=spec.btf)
+    program = link(spec.programs["read"], {"last": map}, verdict)
+    compiled = native_of(program)
     with load(spec, ["read"]) as loaded, attached(loaded.programs["read"], tmp_path) as sender:
         for frame in (*FRAMES, *MULTICAST):
             expected = seen_by_kernel(sender, loaded.maps["last"], size, frame)
-            map.update(u32(0), bytes(size))
-            skb = receive(frame)
-            if skb is not None:
-                skb.ifindex = skb.ingress_ifindex = IFINDEX
-                skb.push(skb.mac_len)
-                run(program, skb)
-            assert map.lookup(u32(0)) == expected, frame.hex()
+            for execute in (lambda skb: run(program, skb), compiled.run):
+                map.update(u32(0), bytes(size))
+                skb = receive(frame)
+                if skb is not None:
+                    skb.ifindex = skb.ingress_ifindex = IFINDEX
+                    skb.push(skb.mac_len)
+                    execute(skb)
+                assert map.lookup(u32(0)) == expected, frame.hex()

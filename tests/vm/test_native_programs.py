@@ -14,12 +14,14 @@ from clsbpf.bpf.asm import assemble
 from clsbpf.bpf.maps import MapType
 from clsbpf.bpf.spec import MapSpec, ProgramSpec
 from clsbpf.errors import ProgramFault
+from clsbpf.objfile import machine_btf
 from clsbpf.profile import CURRENT, V4_13
 from clsbpf.skb import Skb
 from clsbpf.verifier.program import VerifiedProgram
 from clsbpf.verifier.verify import verify
 from clsbpf.vm import interp, native_program
 from clsbpf.vm.environment import Environment
+from clsbpf.vm.helpers.kernel_context import layout
 from clsbpf.vm.link import LinkedProgram, link
 from clsbpf.vm.maps.map import Map
 from clsbpf.vm.native_program import NativeProgram, code_in_use, jit, native_of, program_ir
@@ -339,3 +341,15 @@ def test_what_python_answered_is_asked_once_and_counted_each_time(routes: bool) 
         assert environment.asked == ({} if routes else {"routes (bpf_fib_lookup)": repeat})
     assert results == [interp.run(program, packet(), environment=environment)] * 2
     assert results[0] == (4 if routes else 4 << 8 | 3)
+
+
+def test_a_structure_of_the_kernel_that_is_not_there_reads_as_0() -> None:
+    """BPF_PROBE_MEM: a pointer out of the kernel may lead nowhere; a load through it is 0, and no fault."""
+    types = machine_btf()
+    if types is None:
+        pytest.skip("this machine's kernel does not tell its types (no BTF)")
+    _, members = layout(types, "task_struct")
+    parent, pid = (next(bits // 8 for name, bits, _ in members if name == each) for each in ("parent", "pid"))
+    text = f"call 158\nr1 = *(u64 *)(r0 +{parent})\nr0 = *(u32 *)(r1 +{pid})\nexit"
+    program = linked(text)
+    assert _interpreted(program) == _compiled(program) == 0

@@ -31,6 +31,9 @@ class Work:
     seconds: float
 
 
+KERNEL_STRUCTURE = "ptr_"
+"""In `pointer_kinds`: a structure of the kernel's, whose address may lead nowhere (PTR_TO_BTF_ID)."""
+
 _PROOF = object()
 """Only this package makes VerifiedPrograms (and a helper of the tests, on purpose)."""
 

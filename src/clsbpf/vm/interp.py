@@ -43,6 +43,7 @@ from ..bpf.prototypes import KFUNC_PROTOTYPES, Prototype, prototype_of
 from ..errors import ProgramFault
 from ..profile import CURRENT, KernelProfile
 from ..skb import Skb
+from ..verifier.program import KERNEL_STRUCTURE
 from .arguments import check_arguments, learn_result
 from .arithmetic import (
     ARITHMETIC,
@@ -339,10 +340,17 @@ class Interpreter(Machine):
         address = self.read(insn.src) + insn.off & U64
         if self.in_context(address):
             value = self.context_load(insn, address - self.context, size)
+        elif self.is_probed():
+            value = 0 if self.memory.refusal(address, size, insn.src, write=False) else load(address, size)
         else:
             self.check(insn.src, address, size, write=False)
             value = load(address, size)
         self.write(insn.dst, signed(value, size * 8) if mode == Mode.MEMSX else value)
+
+    def is_probed(self) -> bool:
+        """BPF_PROBE_MEM: does the load go through a structure of the kernel?  Where nothing is it is 0."""
+        verified = self.program.verified
+        return verified is not None and verified.pointer_kinds.get(self.pc) == KERNEL_STRUCTURE
 
     def store(self, insn: Insn, value: int) -> None:
         if mode_of(insn.code) != Mode.MEM:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from ..bpf.insn import Insn
 from ..bpf.isa import FP, R0, SIZE_BYTES, STACK_BYTES, Atomic, Mode, Pseudo, Size, mode_of, size_of
+from ..verifier.program import KERNEL_STRUCTURE
 from .helpers.memory import load_behind
 from .lower_arithmetic import ArithmeticText
 from .machine import FUNCTION
@@ -26,7 +27,6 @@ from .packet import NOT_CAPTURED, locate
 from .subset import record_of
 
 _ATOMIC: dict[int, str] = {Atomic.ADD: "add", Atomic.OR: "or", Atomic.AND: "and", Atomic.XOR: "xor"}
-_KERNEL_STRUCTURE = "ptr_"
 
 
 class MemoryText(ArithmeticText):
@@ -172,7 +172,7 @@ class MemoryText(ArithmeticText):
                 self.set_wide(insn.dst, self.assign(f"load i64, ptr {address}, align 8"))
                 return
             address = self.context_address(insn.off)
-        elif self.unit.program.pointer_kinds.get(index) == _KERNEL_STRUCTURE:
+        elif self.unit.program.pointer_kinds.get(index) == KERNEL_STRUCTURE:
             self.set_wide(insn.dst, self.load_behind(insn, size, signed))
             return
         else:
