@@ -62,7 +62,7 @@ class _InUse:
     """How many threads are inside machine code, and what is no longer needed but by them."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a program may be collected wherever memory is taken
         self.threads = 0
         self.retired: list[NativeModule] = []
 
@@ -213,8 +213,8 @@ def native_of(linked: LinkedProgram, profile: KernelProfile = CURRENT) -> Native
     """
     found = linked.native.get(profile.name)
     if found is None:
-        made = jit(linked, profile)
-        found = linked.native.setdefault(profile.name, made)
-        write_cell(linked.address, made.entry if len(linked.native) == 1 else 0)
+        found = linked.native.setdefault(profile.name, jit(linked, profile))
+        assert isinstance(found, NativeProgram)
+        write_cell(linked.address, found.entry if len(linked.native) == 1 else 0)
     assert isinstance(found, NativeProgram)
     return found
