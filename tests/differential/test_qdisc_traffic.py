@@ -11,6 +11,7 @@ import json
 import random
 import re
 import socket
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from typing import Any
 import pytest
 
 from clsbpf import Engine
+from clsbpf.capture import open_capture
 from clsbpf.engine.queueing import transmit
 from clsbpf.skb import Skb
 from clsbpf.tc.ids import format_classid
-from judges import inside
+from judges import inside, need_tool
 from tc_judge import TcJudge, tc_judge
 from tc_lines import PASS
 from traffic import frame, tcp, udp, write_pcap
@@ -218,3 +220,38 @@ def test_random_policies(judge: TcJudge, tmp_path: Path, seed: int) -> None:
         skb.priority = priority
         transmit(device.root, skb)
     assert ours(here) == theirs
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def test_the_example_shapes_as_it_says(judge: TcJudge, tmp_path: Path) -> None:
+    """What goes out by examples/shaping.tc, with rates at which the kernel holds nothing back."""
+    text = (EXAMPLES / "shaping.tc").read_text().replace("lab0", "v0")
+    text = re.sub(r"rate \S+( ceil \S+)?", "rate 8gbit", text)
+    policy = [line for line in text.splitlines() if line and not line.startswith("#")]
+    with open_capture(str(EXAMPLES / "office.pcap")) as capture:
+        packets = [(bytes(data), 0) for _, data in capture]
+    here = engine(policy, tmp_path)
+    results = here.run(EXAMPLES / "office.pcap", hook="egress")
+    assert {format_classid(each.classid): each.packets for each in results.classes} == {
+        "1:1": 2503,
+        "1:10": 712,
+        "1:20": 1395,
+        "1:21": 577,
+        "1:22": 818,
+        "1:30": 396,
+    }
+    assert ours(here) == kernels(judge, policy, packets)
+
+
+FILTER = re.compile(r"^# tcpdump: (.*)\nfilter add .* bytecode '([^']*)'", re.MULTILINE)
+
+
+def test_the_filters_of_the_example_are_their_expressions() -> None:
+    found = FILTER.findall((EXAMPLES / "shaping.tc").read_text())
+    assert len(found) == 3
+    for expression, bytecode in found:
+        command = [need_tool("tcpdump"), "-y", "EN10MB", "-ddd", expression]
+        compiled = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")
+        assert ",".join(compiled).strip(",").replace(" 262144", " 4294967295") == bytecode

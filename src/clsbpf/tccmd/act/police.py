@@ -13,11 +13,12 @@ from ...netlink import act as wire
 from ...netlink import attr as nla
 from ...netlink.act import POLICE_TBF, RATESPEC, TcaPolice
 from ...netlink.attr import Attr
+from ...netlink.qdisc import LINKLAYER_MASK, LinkLayer
 from ..errors import duplicate, invalid
 from ..numbers import U16, U32, ULONG, rate, size, size_and_cell, unsigned
 from ..options import Options
 from ..printer import Printer
-from ..rates import rate_table, transmit_size, transmit_ticks
+from ..rates import format_linklayer, parse_linklayer, rate_table, transmit_size, transmit_ticks
 from ..request import Lookups
 from ..stats import format_rate, format_size
 from ..words import Words, matches, matches_any
@@ -38,9 +39,6 @@ Usage: ... police [rate RATE burst SIZE[/CELL]] [pkts_rate N pkts_burst N] [mtu 
                   [avrate RATE] [overhead N] [mpu SIZE] [linklayer TYPE] [index N]
                   [CONTROL | conform-exceed EXCEED[/CONFORM]]"""
 
-LINKLAYERS = {"ethernet": 1, "atm": 2, "adsl": 2}
-_LINKLAYER_NAMES = {0: "unspec", 1: "ethernet", 2: "atm"}
-_LINKLAYER_MASK = 0x0F
 _SIZES: dict[int, int] = {
     TcaPolice.TBF: POLICE_TBF.size,
     TcaPolice.TM: wire.TM.size,
@@ -132,7 +130,7 @@ def _word(words: Words, said: _Said) -> bool:
         said.overhead = overhead
     elif matches(word, "linklayer"):
         name = words.next()
-        layer = next((value for key, value in LINKLAYERS.items() if matches(name, key)), None)
+        layer = parse_linklayer(name)
         if layer is None:
             invalid("linklayer", name)
         said.linklayer = layer
@@ -289,9 +287,9 @@ def show(out: Printer, inside: Attr | None, options: Options, names: Names) -> N
     else:
         out.say(" ")
     out.both("overhead", f"overhead {format_size(overhead)} ", overhead)
-    layer = linklayer & _LINKLAYER_MASK
-    if layer > LINKLAYERS["ethernet"] or options.details:
-        name = _LINKLAYER_NAMES.get(layer, "unknown")
+    layer = linklayer & LINKLAYER_MASK
+    if layer > LinkLayer.ETHERNET or options.details:
+        name = format_linklayer(layer)
         out.both("linklayer", f"linklayer {name} ", name)
     out.end_line()
     out.both("ref", f"\tref {references} ", references)
