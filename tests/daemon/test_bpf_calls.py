@@ -64,6 +64,19 @@ def test_a_value_longer_than_a_datagram(connection: Connection) -> None:
     assert connection.map_lookup(fd, key(0)) == value
 
 
+def test_the_keys_of_a_map_for_very_many(connection: Connection) -> None:
+    """Nobody waits for a walk over millions of buckets that are empty."""
+    fd = connection.map_create(MapType.HASH, 4, 4, 1 << 24)
+    for number in (7, 8, 9):
+        connection.map_update(fd, key(number), b"vals")
+    found = []
+    at = connection.map_next_key(fd, None)
+    while at is not None:
+        found.append(at)
+        at = connection.map_next_key(fd, at)
+    assert sorted(found) == [key(7), key(8), key(9)]
+
+
 def test_a_program_is_judged(connection: Connection) -> None:
     fd = connection.prog_load(assemble(PASS), SCHED_CLS, name="pass_all")
     info = connection.info(fd)

@@ -146,6 +146,30 @@ def all_keys(map: int) -> list[bytes]:
     return keys
 
 
+_STRETCH = 1 << 20
+"""Bytes of buckets that are looked over at once."""
+
+
+def key_after(map: int, key: int) -> bytes | None:
+    """What hash_next_key gives, from outside: a map for very many has long stretches of empty buckets."""
+    at = load_i64(map + HashAt.BUCKETS)
+    end = at + (load_i64(map + HashAt.BUCKET_MASK) + 1) * 8
+    element = 0
+    if key:
+        hash = hash_of(map, key)
+        found = find(map, key, hash)
+        if found:
+            at += ((hash & load_i64(map + HashAt.BUCKET_MASK)) + 1) * 8
+            element = load_i64(found)
+    while not element and at < end:
+        stretch = ctypes.string_at(at, min(_STRETCH, end - at))
+        empty = (len(stretch) - len(stretch.lstrip(b"\0"))) // 8 * 8
+        if empty < len(stretch):
+            element = load_i64(at + empty)
+        at += len(stretch)
+    return ctypes.string_at(element + ElementAt.KEY, load_i64(map + MapAt.KEY_SIZE)) if element else None
+
+
 # Elements and their buckets -----------------------------------------------------------------------
 
 

@@ -260,6 +260,8 @@ class Map(Face):
         self._may_read()
         next_key = self._has(self._commands.next_key, "walked")
         key_buffer = self._key(key) if key is not None else None
+        if next_key is hash.hash_next_key:
+            return hash.key_after(self.address, _at(key_buffer))
         following = ctypes.create_string_buffer(self.spec.key_size)
         result = next_key(self.address, _at(key_buffer), _at(following))
         if result == -errno.ENOENT:
