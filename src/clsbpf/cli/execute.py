@@ -44,7 +44,9 @@ def execute(request: Request) -> None:
     damage: IncompleteRun | None = None
     with open_outputs(request.results, request.split) as outputs, Meter() as meter:
         try:
-            results = classify(request, outputs.write if outputs else None, meter.show, outputs.deliver)
+            results = classify(
+                request, outputs.write if outputs else None, meter.show, outputs.deliver if outputs else None
+            )
         except IncompleteRun as error:
             damage, results = error, error.results
         except KeyboardInterrupt:
@@ -170,7 +172,7 @@ def classify(
     request: Request,
     on_batch: Callable[[Batch], None] | None,
     progress: Callable[[Progress], None],
-    on_delivery: Callable[[Delivery], None],
+    on_delivery: Callable[[Delivery], None] | None,
 ) -> Results:
     """The run itself, through the engine."""
     from ..api import Engine, FilterText, filters_setup

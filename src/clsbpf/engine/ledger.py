@@ -173,7 +173,6 @@ class Ledger:
         state[State.ENVIRONMENT] = plan.environment.address
         if self._apart is not None:
             state[State.ENVIRONMENT] = self._apart.environment_like(plan.environment)
-        state[State.DELIVERS] = 1
         state[State.WATCHES] = plan.watches or state[State.TICKS] != 0
         if plan.watches:
             state[State.PACKET] = self._packet_room(plan.view.link.number)

@@ -36,12 +36,11 @@ STRETCH_BYTES = 32 << 20
 """So much of a file is walked between two looks at the clock, the keyboard and the block."""
 
 
-def run_native(capture: Capture, plans: Plans, ledger: Ledger, *, has_begun: bool = False) -> Iterator[int]:
-    """Classify the capture's packets, the rest of them if it `has_begun`; yields the bytes done after each
-    window."""
+def run_native(capture: Capture, plans: Plans, ledger: Ledger) -> Iterator[int]:
+    """Classify the capture's packets, from where it is; yields the bytes done after each window."""
     reader = capture.reader
     clock = plans.clock
-    if clock is not None and not has_begun:
+    if clock is not None and not reader.packets:
         clock.begin()
     ledger.tick(clock)
     plans.environment.packet = ledger.packets - 1  # a walk counts before each
@@ -79,7 +78,9 @@ class _Run:
 
     def enter(self, plan: Plan, make: Callable[[], Walk]) -> None:
         """Go on with this plan, and the walk of it that `make` compiles."""
+        setup = self.plans.setup
         self.ledger.bind(plan)
+        self.ledger.state[State.DELIVERS] = setup.network is not None or setup.on_delivery is not None
         self._walk = self.plans.timed(make)
         self._assistant = self._make_assistant(plan) if self._walk.asks_python else None
 

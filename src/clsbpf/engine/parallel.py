@@ -183,7 +183,7 @@ def run_split(capture: Capture, plans: Plans, ledger: Ledger, jobs: int) -> Iter
             for future in waiting:
                 future.cancel()
     capture.source.seek(done)
-    yield from run_native(capture, plans, ledger, has_begun=True)
+    yield from run_native(capture, plans, ledger)
 
 
 class Worker:
