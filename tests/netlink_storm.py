@@ -436,11 +436,14 @@ def risky(message: Message) -> bool:
 
 @contextmanager
 def storm(seed: int) -> Iterator[Storm]:
-    """A storm over a twin of its own; the times of actions do not count."""
+    """A storm over a twin of its own; the times of actions do not count.
+
+    With every other seed the one who asks listens as well.
+    """
     comparable = netlink_twin.comparable
     netlink_twin.comparable = lambda datagram: act.timeless(comparable(datagram))
     try:
-        with twin() as both, loaded_programs(both.network.programs):  # type: ignore[arg-type]
+        with twin(asker_listens=bool(seed % 2)) as both, loaded_programs(both.network.programs):  # type: ignore[arg-type]
             handle = both.ours.handle
             both.ours.handle = lambda *args: [act.timeless(d) for d in handle(*args)]  # type: ignore[method-assign]
             yield Storm(both, seed)
