@@ -48,6 +48,8 @@ class TcJudge:
     namespace: str
     directory: Path
     devices: dict[str, int]
+    sizes: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Of each device what its qdiscs depend on: `mtu`, `tx_queue_len`, `tx_queues`."""
 
     def resolve(self, name: str) -> int | None:
         """A device's ifindex there."""
@@ -109,8 +111,16 @@ def tc_judge(directory: Path) -> Iterator[TcJudge]:
             switch = f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6"
             subprocess.run(["ip", "netns", "exec", namespace, "sh", "-c", f"echo 1 > {switch}"], check=True)
             subprocess.run([*ip, "link", "set", name, "up"], check=True)
-        links = json.loads(subprocess.run([*ip, "-j", "link"], check=True, capture_output=True).stdout)
-        yield TcJudge(namespace, directory, {link["ifname"]: link["ifindex"] for link in links})
+        links = json.loads(subprocess.run([*ip, "-d", "-j", "link"], check=True, capture_output=True).stdout)
+        sizes = {
+            link["ifname"]: {
+                "mtu": link["mtu"],
+                "tx_queue_len": link["txqlen"],
+                "tx_queues": link["num_tx_queues"],
+            }
+            for link in links
+        }
+        yield TcJudge(namespace, directory, {link["ifname"]: link["ifindex"] for link in links}, sizes)
 
 
 _CALL = re.compile(r"^(?:\d+\s+)?(sendmsg|sendto|recvmsg)\(")
