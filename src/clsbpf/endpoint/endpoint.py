@@ -183,7 +183,7 @@ class Endpoint:
                 self._acknowledge(message, portid, replies)
                 return None
             if message.type in _CHAINS and not profile.has_chain_requests:
-                raise NetlinkError(errno.EOPNOTSUPP)
+                raise NetlinkError(errno.EOPNOTSUPP, f"Linux {profile.name} has no requests about chains")
             if kind == _KIND_GET and message.flags & NLM_F_DUMP:
                 if message.type not in _DUMPIT:
                     raise NetlinkError(errno.EOPNOTSUPP)
