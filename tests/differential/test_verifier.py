@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from clsbpf.bpf.disasm import disassemble
+from clsbpf.bpf.insn import Insn
 from clsbpf.bpf.spec import ObjectSpec, ProgramSpec
 from clsbpf.errors import VerifierError
 from clsbpf.kernel import loader
@@ -19,6 +22,7 @@ from clsbpf.verifier.verdict import NOT_COVERED
 from clsbpf.verifier.verify import verify
 from kernel_verifier import need_current_kernel
 from verifier_programs import MAPS, grammar_program, mutated
+from verifier_soup import bounds, soup
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "programs" / "build"
 OBJECTS = sorted(path.stem for path in (EXAMPLES / "O2").glob("*.o"))
@@ -60,6 +64,21 @@ def test_programs_of_a_grammar() -> None:
             assert bool(here) == bool(there), (here, there, spec.insns)
             accepted += not here
     assert accepted > 100
+
+
+@pytest.mark.parametrize("made", [soup, bounds])
+def test_programs_that_nobody_would_write(made: Callable[..., tuple[Insn, ...]]) -> None:
+    """Any instructions on any kinds of values: both accept, or both refuse."""
+    need_current_kernel()
+    random = Random(11)
+    accepted = 0
+    with loader.load(ObjectSpec("soup", {}, {m.name: m for m in MAPS.values()}), []) as loaded:
+        for _ in range(300):
+            spec = ProgramSpec("soup", insns=made(random, MAPS), license="GPL", maps=MAPS)
+            here, there = ours(spec), kernels(spec, loaded)
+            assert bool(here) == bool(there), (here, there, disassemble(spec.insns))
+            accepted += not here
+    assert accepted > 15
 
 
 @pytest.mark.parametrize("name", OBJECTS)

@@ -192,7 +192,8 @@ def insn_text(v: Walk, at: int) -> str:
     return _GOTO.sub(r"goto pc\1", text)
 
 
-_STATE_COLUMN = 40
+_STATE_COLUMN, _STEP = 40, 8
+"""vlog_alignment: where the state stands behind an instruction, at least; and its steps."""
 
 
 class Log:
@@ -281,8 +282,8 @@ class Log:
         text = state_text(self.v.state, -1, self._registers, self._slots)
         if self._behind and self.lines:
             line = self.lines[-1]
-            width = max((len(line) + 1 + _STATE_COLUMN // 2 + _STATE_COLUMN - 1) // _STATE_COLUMN, 1)
-            self.lines[-1] = f"{line:<{width * _STATE_COLUMN - 2}};{text}" if text else line
+            column = (max(len(line) + 1 + _STEP // 2, _STATE_COLUMN) + _STEP - 1) // _STEP * _STEP - 2
+            self.lines[-1] = f"{line:<{column}};{text}" if text else line
         else:
             self.say(f"{at}:{text}")
         self.nothing()
