@@ -94,6 +94,7 @@ REFUSALS: dict[str, tuple[Callable[[Connection], object], int]] = {
         errno.EINVAL,
     ),
     "no such map type": (lambda c: c.map_create(999, 4, 4, 1), errno.EINVAL),
+    "a map that is too large": (lambda c: c.map_create(MapType.HASH, 4, 4, 1 << 30), errno.ENOMEM),
     "a name with a blank": (lambda c: c.map_create(MapType.HASH, 4, 4, 1, name="a b"), errno.EINVAL),
     "no such command": (lambda c: c.call(77, {}), errno.EINVAL),  # type: ignore[arg-type]
     "nothing of it": (lambda c: c.call(Bpf.MAP_CREATE, {}), errno.EINVAL),

@@ -51,6 +51,11 @@ OBJ_NAME_BYTES = 15
 MAX_FILES = 4096
 """Descriptors of one process, at most (RLIMIT_NOFILE)."""
 
+MAP_BYTES = 1 << 30
+"""What one map may take when it is full (RLIMIT_MEMLOCK): the daemon's clients wait for who walks it."""
+SLOT_BYTES = 8
+"""What an element takes beside its key and value, at least."""
+
 _TYPE_NAMES = {number: name for name, number in PROGRAM_TYPES.items()}
 _FUNC_INFO = struct.Struct("=II")
 _LINE_INFO = struct.Struct("=IIII")
@@ -129,6 +134,9 @@ def _map_create(process: Process, call: Call) -> Args:
         key_type=_type(btf, key),
         value_type=_type(btf, value),
     )
+    takes = spec.max_entries * (spec.key_size + spec.value_size + SLOT_BYTES)
+    if takes > MAP_BYTES:
+        raise malformed(f"the map may take {takes} bytes; {MAP_BYTES} is the most", errno.ENOMEM)
     made = Map(spec)
     process.host.maps[made.id] = made
     return _install(process, made)
