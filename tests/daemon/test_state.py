@@ -290,6 +290,22 @@ def test_a_journal_of_what_is_all_there_stays(tmp_path: Path, monkeypatch: pytes
         assert settled(killed(directory, tmp_path / "copy")) == settled(there)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_random_class_trees_come_back(seed: int, tmp_path: Path) -> None:
+    """All classes, each in its place; they are listed in the order of a table that has grown otherwise."""
+    rng = random.Random(seed)
+    there = lab()
+    there.tc("qdisc add dev lab0 root handle 1: htb")
+    made = ["1:"]
+    for minor in rng.sample(range(1, 400), 30):
+        parent = rng.choice(made[-6:])
+        if there.try_tc(f"class add dev lab0 parent {parent} classid 1:{minor:x} htb rate {minor}kbit"):
+            made.append(f"1:{minor:x}")
+    assert len(made) > 10
+    again = there.restarted(tmp_path)
+    assert sorted(again.shown().splitlines()) == sorted(there.shown().splitlines())
+
+
 KERNELS = [
     "qdisc add dev v0 clsact",
     "qdisc add dev v1 ingress_block 5 egress_block 6 clsact",

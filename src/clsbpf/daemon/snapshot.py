@@ -78,7 +78,8 @@ class Snapshot:
             for qdisc in walk_qdiscs(root):
                 made = [requests.qdisc_request(qdiscs[qdisc.handle])] if qdisc.handle else []
                 if isinstance(qdisc, Htb):
-                    inner_first = sorted(qdisc.walk(), key=lambda class_: -class_.level)
+                    # Of one level the oldest first: a new class goes to the front of its place in the table.
+                    inner_first = sorted(reversed(list(qdisc.walk())), key=lambda class_: -class_.level)
                     made += [requests.class_request(classes[class_.classid]) for class_ in inner_first]
                 yield from (self._line(each) for each in made if each is not None)
 
