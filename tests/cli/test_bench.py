@@ -68,6 +68,39 @@ def test_objects_run_in_order_and_beside_expressions() -> None:
     assert all(each["program_ns"] > 0 for each in found["filters"])
 
 
+IP = "bytecode '4,40 0 0 12,21 0 1 2048,6 0 0 4294967295,6 0 0 0'"
+ALL = "bytecode '1,6 0 0 4294967295'"
+
+
+def test_what_actions_lead_elsewhere_does_not_come_to_the_next(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.tc"
+    policy.write_text(
+        "qdisc add dev lab0 clsact\n"
+        f"filter add dev lab0 ingress prio 1 protocol all bpf {IP} flowid 1:1 action goto chain 2\n"
+        f"filter add dev lab0 ingress prio 2 protocol all bpf {ALL} flowid 1:2\n"
+        f"filter add dev lab0 ingress chain 2 prio 1 protocol ip bpf {ALL} flowid 1:3 action drop\n"
+    )
+    rows = measured(OFFICE, "-b", str(policy), "--no-kernel")["filters"]
+    arrivals = {(each["chain"], each["pref"]): each["arrivals"] for each in rows}
+    decided = {(each["chain"], each["pref"]): each["packets"] for each in rows}
+    assert decided[2, 1] > 0
+    assert decided[0, 1] == 0
+    assert arrivals == {(0, 1): 2503, (0, 2): 2503 - decided[2, 1], (2, 1): decided[2, 1]}
+
+
+def test_the_filters_of_a_root_qdisc(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.tc"
+    policy.write_text(
+        "qdisc add dev lab0 root handle 1: htb default 20\n"
+        "class add dev lab0 parent 1: classid 1:10 htb rate 10mbit\n"
+        "class add dev lab0 parent 1: classid 1:20 htb rate 10mbit\n"
+        f"filter add dev lab0 parent 1: prio 1 protocol ip bpf {IP} flowid 1:10\n"
+    )
+    (row,) = measured(OFFICE, "-b", str(policy), "--hook", "egress", "--no-kernel")["filters"]
+    assert (row["flowid"], row["arrivals"], row["share"]) == ("1:10", 2503, 1.0)
+    assert row["packets"] > 0
+
+
 def test_the_kernel_beside_it() -> None:
     need_kernel()
     found = measured(OFFICE, "-b", POLICY, "--kernel")

@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import statistics
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -34,6 +35,7 @@ from .inorder import make_skb
 from .planned import PlannedFilter, planned_filters
 from .plans import Setup
 from .programs import LoadedProgram, ProgramTable
+from .queueing import blocks_of
 from .results import Results
 from .run import run
 from .tally import ETH_P_NAMES
@@ -223,8 +225,20 @@ def filter_figures(
     frames = [skb.packet for each in packets if (skb := fresh_skb(view, each)) is not None]
     known: dict[tuple[Insn, ...], tuple[float | None, float | None]] = {}
     filters = list(planned_filters(setup.block(sample.link)))
-    counts = {(each.chain, each.pref, each.protocol, each.handle): each for each in results.filters}
-    arrivals, rows = results.packets, []
+    for parent, block in blocks_of(setup.root):
+        filters += planned_filters(block, parent)
+    counts = {
+        (each.parent, each.chain, each.pref, each.protocol, each.handle): each for each in results.filters
+    }
+    decided = Counter[tuple[int, int]]()
+    for each in results.filters:
+        decided[each.parent, each.chain] += each.packets
+    # Where an action or a class leads to filters, those packets are known to have come that they decide.
+    arrivals = Counter(decided)
+    arrivals[0, 0] = results.packets
+    if setup.root is not None:
+        arrivals[setup.root.handle, 0] = results.packets
+    rows = []
     for number, planned in enumerate(filters):
         report("programs", number, len(filters))
         held, count = planned.filter.program, counts[key_of(planned)]
@@ -237,8 +251,10 @@ def filter_figures(
                     kernel(planned, frames, REPEAT) if kernel is not None else None,
                 )
             ours, theirs = known[program.insns]
-        rows.append((count, ours, theirs, arrivals))
-        arrivals -= count.packets
+        place = count.parent, count.chain
+        rows.append((count, ours, theirs, arrivals[place]))
+        elsewhere = planned.leads_to - {count.chain} if planned.has_actions else set()
+        arrivals[place] -= count.packets + sum(decided[count.parent, chain] for chain in elsewhere)
     total = sum((ours or 0.0) * came for _, ours, _, came in rows) or 1.0
     return tuple(
         FilterFigure(
@@ -258,11 +274,11 @@ def filter_figures(
     )
 
 
-def key_of(planned: PlannedFilter) -> tuple[int, int, str, int]:
+def key_of(planned: PlannedFilter) -> tuple[int, int, int, str, int]:
     """What tells its count from others'."""
     classifier = planned.classifier
     protocol = ETH_P_NAMES.get(classifier.protocol, f"[{classifier.protocol}]")
-    return planned.chain, classifier.prio, protocol, planned.filter.handle
+    return planned.parent, planned.chain, classifier.prio, protocol, planned.filter.handle
 
 
 def fresh_skb(view: View, packet: tuple[bytes, int]) -> Skb | None:
