@@ -79,7 +79,8 @@ class Snapshot:
                 made = [requests.qdisc_request(qdiscs[qdisc.handle])] if qdisc.handle else []
                 if isinstance(qdisc, Htb):
                     # Of one level the oldest first: a new class goes to the front of its place in the table.
-                    inner_first = sorted(reversed(list(qdisc.walk())), key=lambda class_: -class_.level)
+                    oldest_first = list(qdisc.walk())[::-1]
+                    inner_first = sorted(oldest_first, key=lambda class_: -class_.level)
                     made += [requests.class_request(classes[class_.classid]) for class_ in inner_first]
                 yield from (self._line(each) for each in made if each is not None)
 
