@@ -58,6 +58,8 @@ class Flow:
     subprogram_at: Mapping[int, int]
     """By first instruction: which subprogram."""
     prune_points: frozenset[int]
+    jump_points: frozenset[int]
+    """Where a path may come from elsewhere than the instruction before."""
     live: tuple[int, ...]
     """By instruction: the registers (bits) that may be read from there on."""
 
@@ -110,8 +112,8 @@ def analyse(insns: Sequence[Insn], kfuncs: Sequence[str] = ()) -> Flow:
     at_start = {sub.start: index for index, sub in enumerate(subprograms)}
     for sub in subprograms:
         _check_jumps(insns, sub)
-    prune = _check_reachable(insns, at_start, kfuncs)
-    return Flow(subprograms, at_start, prune, _live_registers(insns, kfuncs))
+    prune, jumps = _check_reachable(insns, at_start, kfuncs)
+    return Flow(subprograms, at_start, prune, jumps, _live_registers(insns, kfuncs))
 
 
 def jump_target(insn: Insn, at: int) -> int | None:
@@ -152,8 +154,9 @@ def successors(insns: Sequence[Insn], at: int) -> tuple[int, ...]:
 
 def _check_reachable(
     insns: Sequence[Insn], at_start: Mapping[int, int], kfuncs: Sequence[str]
-) -> frozenset[int]:
+) -> tuple[frozenset[int], frozenset[int]]:
     prune: set[int] = set()
+    jumps: set[int] = set()
     seen: set[int] = set()
     todo = [0]
     second = {at + 1 for at, insn in enumerate(insns) if insn.is_ld_imm64}
@@ -168,15 +171,18 @@ def _check_reachable(
         cls, op = class_of(insn.code), op_of(insn.code)
         if is_function_pointer(insn) or is_pseudo_call(insn):
             prune.add(at + insn.imm + 1)
+            jumps.add(at + insn.imm + 1)
             todo.append(at + insn.imm + 1)
         if insn.code == CALL:
             prune.add(at + 1)
+            jumps.add(at + 1)
             if calls_back(insn, kfuncs) or iterator_asked(insn, kfuncs) is not None:
                 prune.add(at)
         elif cls in (Class.JMP, Class.JMP32) and op != Jmp.EXIT:
             target = jump_target(insn, at)
             assert target is not None
             prune.add(target)
+            jumps.add(target)
             if op != Jmp.JA:
                 prune.add(at)
         todo.extend(successors(insns, at))
@@ -186,7 +192,7 @@ def _check_reachable(
                 raise Refused("control-flow", f"jump into the middle of ldimm64 insn {at - 1}", insn=at)
         elif at not in seen:
             raise Refused("unreachable", f"unreachable insn {at}", insn=at)
-    return frozenset(prune)
+    return frozenset(prune), frozenset(jumps)
 
 
 def uses_and_defines(insn: Insn, kfuncs: Sequence[str] = ()) -> tuple[int, int]:

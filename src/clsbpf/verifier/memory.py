@@ -230,6 +230,7 @@ def stack_load(v: Walk, reg: Reg, off: int, size: int) -> Reg:
     v.state.mark_read(frame.number, 1 << number)
     kinds = slot.kinds
     if (kinds is SPILLED and size == 8) or (kinds == SPILLED and size == 8):
+        v.state.history += 1
         named = with_id(v, slot.reg)
         if named is not slot.reg:
             frame.stack[number] = Slot(SPILLED, named)
@@ -241,6 +242,7 @@ def stack_load(v: Walk, reg: Reg, off: int, size: int) -> Reg:
             raise Refused("stack-slot", "invalid size of register fill", None, size=size, off=off)
         spilled = kinds.count(SPILL)
         if at == 0 and size <= spilled:
+            v.state.history += 1
             if size == 4 == spilled and known_width(held.var) <= 32:
                 named = with_id(v, held)
                 if named is not held:
@@ -289,6 +291,7 @@ def stack_store(v: Walk, pointer: Reg, off: int, size: int, value: Reg | None, r
     if size == 8:
         frame.written |= 1 << number
     if at == 0 and value is not None and value.kind == SCALAR:
+        v.state.history += 1
         if size == 8:
             if regno is not None:
                 named = with_id(v, value)
@@ -317,6 +320,7 @@ def stack_store(v: Walk, pointer: Reg, off: int, size: int, value: Reg | None, r
                 size=size,
                 off=off,
             )
+        v.state.history += 1
         frame.stack[number] = Slot(SPILLED, value)
         return
     fill = MISC

@@ -323,56 +323,38 @@ def _flows(source: Reg, into: Reg) -> None:
 def visited(v: Walk, at: int) -> bool:
     """is_state_visited: is there nothing new on this path?  If there is, the state may be stored."""
     state = v.state
-    force = at in v.forced_checkpoints or v.jumps - v.jumps_before > 40
+    force = at in v.forced_checkpoints or state.history > MAX_HISTORY
     stored = v.stored.setdefault((at, tuple(frame.callsite for frame in state.frames)), [])
     add = force or (v.jumps - v.jumps_before >= 2 and v.count - v.count_before >= 8)
     state.insn = at
-    kept: list[State] = []
-    hit: State | None = None
+    gone: list[State] = []
     for candidate in stored:
         if candidate.branches:
-            if at in v.iterator_calls or at in v.callback_calls:
-                again = at in v.callback_calls or _goes_on(v, state)
-                if states_equal(v, candidate, state, RANGE_WITHIN) and again:
-                    converged(candidate, state)
-                    return True
-            else:
-                if at in v.may_gotos and candidate.may_goto_depth != state.may_goto_depth:
-                    if states_equal(v, candidate, state, RANGE_WITHIN):
-                        converged(candidate, state)
-                        return True
-                elif (
-                    _same_live(v, candidate, state)
-                    and candidate.may_goto_depth == state.may_goto_depth
-                    and candidate.callback_unroll_depth == state.callback_unroll_depth
-                    and states_equal(v, candidate, state, EXACT)
-                    and not depths_differ(candidate, state)
-                ):
-                    raise Refused("infinite-loop", f"infinite loop detected at insn {at}", insn=at, errno=22)
+            if _loops(v, at, candidate, state):
+                _hit(v, candidate, stored, gone)
+                converged(candidate, state)
+                return True
             if not force and v.jumps - v.jumps_before < 20 and v.count - v.count_before < 100:
                 add = False
         elif candidate.waits_for is not None and candidate.waits_for.branches:
             if states_equal(v, candidate, state, RANGE_WITHIN):
+                _hit(v, candidate, stored, gone)
                 converged(candidate, state)
                 state.wait_with(candidate.waits_for)
                 return True
         elif states_equal(v, candidate, state, NOT_EXACT):
-            candidate.hits += 1
-            hit = candidate
-            kept.append(candidate)
-            break
+            _hit(v, candidate, stored, gone)
+            propagate(candidate, state)
+            return True
         if add:  # else the same loop would soon drive out the state that ends it
             candidate.misses += 1
             allowance = 64 if at in v.forced_checkpoints and candidate.branches > 0 else 3
             if candidate.misses > candidate.hits * allowance + allowance:
-                v.evicted += 1
-                continue
-        kept.append(candidate)
-    if hit is not None:
-        propagate(hit, state)
-        return True
-    if len(kept) != len(stored):
-        stored[:] = kept
+                gone.append(candidate)
+    v.most_here = max(v.most_here, len(stored))
+    _forget(v, stored, gone)
+    if at in v.flow.jump_points:
+        state.history += 1
     if not add:
         return False
     v.jumps_before, v.count_before = v.jumps, v.count
@@ -382,9 +364,45 @@ def visited(v: Walk, at: int) -> bool:
     new.branches = 1
     stored.insert(0, new)
     v.states += 1
+    v.peak_states = max(v.peak_states, v.states - v.evicted)
     state.parent = new
+    state.history = 0
     for frame in state.frames:
         frame.written = 0
+    return False
+
+
+MAX_HISTORY = 40
+"""As many jumps and spills the kernel remembers before it stores a state whatever else."""
+
+
+def _hit(v: Walk, candidate: State, stored: list[State], gone: list[State]) -> None:
+    candidate.hits += 1
+    _forget(v, stored, gone)
+
+
+def _forget(v: Walk, stored: list[State], gone: list[State]) -> None:
+    for state in gone:
+        stored.remove(state)
+        v.evicted += 1
+
+
+def _loops(v: Walk, at: int, old: State, new: State) -> bool:
+    """Did a loop that is known to end come back to a state under way?  Refused, if one that does not."""
+    if at in v.iterator_calls:
+        return states_equal(v, old, new, RANGE_WITHIN) and _goes_on(v, new)
+    if at in v.may_gotos and old.may_goto_depth != new.may_goto_depth:
+        return states_equal(v, old, new, RANGE_WITHIN)
+    if at in v.callback_calls:
+        return states_equal(v, old, new, RANGE_WITHIN)
+    if (
+        _same_live(v, old, new)
+        and old.may_goto_depth == new.may_goto_depth
+        and old.callback_unroll_depth == new.callback_unroll_depth
+        and states_equal(v, old, new, EXACT)
+        and not depths_differ(old, new)
+    ):
+        raise Refused("infinite-loop", f"infinite loop detected at insn {at}", insn=at, errno=22)
     return False
 
 

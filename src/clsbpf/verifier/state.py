@@ -111,6 +111,7 @@ class State:
         "callback_unroll_depth",
         "first_insn",
         "frames",
+        "history",
         "hits",
         "insn",
         "live",
@@ -143,6 +144,7 @@ class State:
         self.read: list[int] = [0] * 8
         self.trail: object = None
         self.hits = 0
+        self.history = 0
         self.misses = 0
         self.loops: list[State] = []
         self.live: tuple[tuple[tuple[int, Reg], ...], ...] = ()
@@ -166,6 +168,7 @@ class State:
         new.read = [0] * 8
         new.trail = self.trail
         new.hits = new.misses = 0
+        new.history = self.history
         new.loops = []
         new.live = ()
         new.waits_for = None

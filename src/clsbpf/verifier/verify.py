@@ -74,8 +74,8 @@ def verify(
     except Refused as refused:
         raise _error(spec, walk, refused, verbose) from None
     seconds = time.perf_counter() - begin
-    work = Work(walk.count, walk.states, walk.states - walk.evicted, depth, seconds)
-    walk.log.say(_summary(work))
+    work = Work(walk.count, walk.states, walk.peak_states, depth, seconds)
+    walk.log.say(_summary(work, walk.most_here))
     return VerifiedProgram.verified(
         spec,
         ctx_accesses=(at for at, kind in walk.pointer_kinds.items() if kind == CTX),
@@ -86,9 +86,9 @@ def verify(
     )
 
 
-def _summary(work: Work) -> str:
+def _summary(work: Work, most: int) -> str:
     return (
-        f"processed {work.insns} insns (limit 1000000) max_states_per_insn 0 total_states {work.states}"
+        f"processed {work.insns} insns (limit 1000000) max_states_per_insn {most} total_states {work.states}"
         f" peak_states {work.peak_states} mark_read 0"
     )
 

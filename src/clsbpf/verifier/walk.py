@@ -78,7 +78,7 @@ class Walk:
         self.ids = 0
         self.count = self.count_before = 0
         self.jumps = self.jumps_before = 0
-        self.states = self.evicted = 0
+        self.states = self.evicted = self.peak_states = self.most_here = 0
         self.pc = 0
         self.pending: list[State] = []
         self.stored: dict[tuple[int, tuple[int, ...]], list[State]] = {}
