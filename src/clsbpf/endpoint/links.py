@@ -162,12 +162,12 @@ def link_message(device: Device, type: int, flags: int, seq: int, portid: int) -
     address = b"\x02" + bytes(1) + device.ifindex.to_bytes(4, "big")
     attrs = [
         nla.string(Ifla.IFNAME, device.name),
-        nla.u32(Ifla.TXQLEN, 1000),
+        nla.u32(Ifla.TXQLEN, device.tx_queue_len),
         nla.u8(Ifla.OPERSTATE, _OPER_UNKNOWN),
         nla.u8(Ifla.LINKMODE, 0),
-        nla.u32(Ifla.MTU, 1500),
+        nla.u32(Ifla.MTU, device.mtu),
         nla.u32(Ifla.GROUP, 0),
-        nla.u32(Ifla.NUM_TX_QUEUES, 1),
+        nla.u32(Ifla.NUM_TX_QUEUES, device.tx_queues),
         nla.u32(Ifla.NUM_RX_QUEUES, 1),
         nla.string(Ifla.QDISC, device.root.kind),
         nla.binary(Ifla.ADDRESS, address),
