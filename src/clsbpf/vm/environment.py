@@ -163,7 +163,9 @@ class _Running:
 
     program: str = ""
     skb: NativeSkb | None = None
-    memory: Memory | None = None
+    known_memory: Memory | None = None
+    make_memory: Callable[[], Memory] | None = None
+    """Makes the memory, if somebody asks for it."""
     profile: KernelProfile = CURRENT
     tail_calls: int = 0
     answers: int = 0
@@ -174,6 +176,17 @@ class _Running:
     """What the program was shown as sockets, by address."""
     kept: list[object] = field(default_factory=list)
     """What keeps memory in place that pointers of the program may still lead to."""
+
+    @property
+    def memory(self) -> Memory | None:
+        """What the program may touch."""
+        if self.known_memory is None and self.make_memory is not None:
+            self.known_memory = self.make_memory()
+        return self.known_memory
+
+    @memory.setter
+    def memory(self, memory: Memory | None) -> None:
+        self.known_memory = memory
 
 
 class Environment:

@@ -16,8 +16,6 @@ import threading
 import time
 from collections.abc import Iterator
 
-from ..bpf.helpers import BY_NAME
-from ..bpf.isa import Class, Jmp
 from ..profile import CURRENT, KernelProfile
 from ..skb import Skb
 from ..verifier.program import VerifiedProgram
@@ -105,7 +103,6 @@ class NativeProgram:
         """Where a tail call jumps to."""
         self.asks_python = symbols.asks_python
         """Does it ask for what only Python answers?"""
-        self.needs_memory = symbols.calls_python or (linked is not None and calls(linked, "tail_call"))
         self._reads_socket = linked is not None and reads_socket(linked)
 
     def __del__(self) -> None:
@@ -148,22 +145,15 @@ class NativeProgram:
         """What only some programs need: memory that Python may read for them, the packet's socket."""
         running = environment.running
         running.profile = self._profile
-        if self._linked is not None and (self.needs_memory or self._reads_socket):
-            running.memory = NativeMemory(environment, native, maps_of(self._linked))
-            if environment.socket is not None:
-                native.sk = show_socket(environment.address, environment.socket)
+        linked = self._linked
+        if linked is not None:
+            running.make_memory = lambda: NativeMemory(environment, native, maps_of(linked))
+        if self._reads_socket and environment.socket is not None:
+            native.sk = show_socket(environment.address, environment.socket)
 
     def enter(self, skb: int) -> int:
         """All of r0 of a run that goes on: this program was called in another's place."""
         return int(_ENTER(self.entry)(skb))
-
-
-def calls(linked: LinkedProgram, helper: str) -> bool:
-    """Does the program call the helper?"""
-    number = BY_NAME[helper].number
-    return any(
-        insn.code == Class.JMP | Jmp.CALL and insn.src == 0 and insn.imm == number for insn in linked.insns
-    )
 
 
 def reads_socket(linked: LinkedProgram) -> bool:
