@@ -198,31 +198,40 @@ def live_registers(v: Walk, state: State, index: int, at: int | None = None) -> 
 
 def states_equal(v: Walk, old: State, new: State, exact: int) -> bool:
     """states_equal: may the new state do no more than the old one could?"""
-    if len(old.frames) != len(new.frames) or old.rcu != new.rcu or old.preempt != new.preempt:
+    before, after = old.frames, new.frames
+    if len(before) != len(after):
         return False
-    if len(old.refs) != len(new.refs):
-        return False
-    for before, after, registers in zip(old.frames, new.frames, old.live, strict=True):
-        if (
-            before.callsite != after.callsite
-            or before.subprogram != after.subprogram
-            or before.callback != after.callback
+    # most differences are seen here, at little cost
+    held = after[-1].regs
+    for number, reg in old.live[-1]:
+        other = held[number]
+        if reg is other:
+            continue
+        if reg.kind != other.kind:
+            if reg.kind != NOT_INIT or exact == EXACT:
+                return False
+        elif (
+            reg.kind == SCALAR
+            and (reg.precise or exact)
+            and reg.var is not other.var
+            and (reg.var.const is not None or not reg.var.includes(other.var))
         ):
             return False
-        held = after.regs
-        for number, reg in registers:  # most differences are seen here, at little cost
-            if reg.kind != held[number].kind and (reg.kind != NOT_INIT or exact == EXACT):
-                return False
-    ids = IdMap()
-    for was, now in zip(old.refs, new.refs, strict=True):
-        if was.kind != now.kind or was.owner is not now.owner or not ids.alike(was.id, now.id):
+    if old.rcu != new.rcu or old.preempt != new.preempt or len(old.refs) != len(new.refs):
+        return False
+    for was, now in zip(before, after, strict=True):
+        if was.callsite != now.callsite or was.subprogram != now.subprogram or was.callback != now.callback:
             return False
-    for index, (before, after) in enumerate(zip(old.frames, new.frames, strict=True)):
-        held = after.regs
+    ids = IdMap()
+    for mine, theirs in zip(old.refs, new.refs, strict=True):
+        if mine.kind != theirs.kind or mine.owner is not theirs.owner or not ids.alike(mine.id, theirs.id):
+            return False
+    for index, frame in enumerate(after):
+        held = frame.regs
         for number, reg in old.live[index]:
             if not _same_register(reg, held[number], ids, exact):
                 return False
-        if not _same_stack(before, after, ids, exact, old.read[index] if exact == NOT_EXACT else -1):
+        if not _same_stack(before[index], frame, ids, exact, old.read[index] if exact == NOT_EXACT else -1):
             return False
     return True
 
