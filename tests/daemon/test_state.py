@@ -152,6 +152,10 @@ POLICIES = {
         f"filter add dev lab0 parent 5: bpf bytecode {PASS} flowid 5:1",
         "chain add dev lab0 parent 1:1 chain 4",
     ],
+    "size tables": [
+        "qdisc add dev lab0 stab overhead 24 root handle 1: prio",
+        "qdisc add dev lab1 stab linklayer atm mtu 1500 tsize 128 mpu 64 overhead -10 root handle 1: htb",
+    ],
     "an action that was changed": [
         f"filter add dev lab0 ingress bpf bytecode {PASS} action gact drop index 4",
         "actions replace action gact pass index 4 cookie 01",
