@@ -166,55 +166,39 @@ def find(machine: int, protocol: str, raw: bytes) -> Socket | None:
 
 
 @external
-def ask_tcp(machine: int, tuple_at: int, size: int) -> int:
-    """A TCP socket for addresses and ports: shown to the program."""
-    socket = find(machine, "tcp", ctypes.string_at(tuple_at, size))
-    return show_socket(machine, socket) if socket is not None else 0
-
-
-@external
-def ask_udp(machine: int, tuple_at: int, size: int) -> int:
-    """A UDP socket."""
-    socket = find(machine, "udp", ctypes.string_at(tuple_at, size))
+def ask_socket(machine: int, question: int, tuple_at: int, size: int) -> int:
+    """A socket for addresses and ports, shown to the program; or 0."""
+    protocol = "tcp" if question == Question.TCP else "udp"
+    socket = find(machine, protocol, ctypes.string_at(tuple_at, size))
     return show_socket(machine, socket) if socket is not None else 0
 
 
 @native
-def is_asked(size: int, netns: int, flags: int) -> int:
-    """Is it a question that can be answered?  Of other namespaces, by id, none is known."""
-    return flags == 0 and size in (12, 36) and s32(netns) < 0
+def look_up(machine: int, question: int, tuple_at: int, size: int, netns: int, flags: int) -> int:
+    """__bpf_sk_lookup().  Of other namespaces, by id, none is known."""
+    if flags or size not in (12, 36) or s32(netns) >= 0:
+        return 0
+    about = ask(machine, question)
+    if about == 0:
+        return ask_socket(machine, question, tuple_at, size)
+    copy(about, tuple_at, size)
+    store_i64(about + 40, size)
+    answer = answered(machine)
+    if answer:
+        return load_i64(answer + AnswerAt.RESULT)
+    return keep(machine, ask_socket(machine, question, tuple_at, size), 0, 0)
 
 
 @native
 def sk_lookup_tcp(machine: int, skb: int, tuple_at: int, size: int, netns: int, flags: int) -> int:
     """bpf_sk_lookup_tcp: a socket for addresses and ports (struct bpf_sock_tuple), or 0."""
-    if not is_asked(size, netns, flags):
-        return 0
-    about = ask(machine, Question.TCP)
-    if about == 0:
-        return ask_tcp(machine, tuple_at, size)
-    copy(about, tuple_at, size)
-    store_i64(about + 40, size)
-    answer = answered(machine)
-    if answer:
-        return load_i64(answer + AnswerAt.RESULT)
-    return keep(machine, ask_tcp(machine, tuple_at, size), 0, 0)
+    return look_up(machine, Question.TCP, tuple_at, size, netns, flags)
 
 
 @native
 def sk_lookup_udp(machine: int, skb: int, tuple_at: int, size: int, netns: int, flags: int) -> int:
     """bpf_sk_lookup_udp."""
-    if not is_asked(size, netns, flags):
-        return 0
-    about = ask(machine, Question.UDP)
-    if about == 0:
-        return ask_udp(machine, tuple_at, size)
-    copy(about, tuple_at, size)
-    store_i64(about + 40, size)
-    answer = answered(machine)
-    if answer:
-        return load_i64(answer + AnswerAt.RESULT)
-    return keep(machine, ask_udp(machine, tuple_at, size), 0, 0)
+    return look_up(machine, Question.UDP, tuple_at, size, netns, flags)
 
 
 @native
