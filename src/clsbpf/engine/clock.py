@@ -12,10 +12,9 @@ from ..vm.subset import load_i64, native, store_i64
 from .walk_state import State
 
 native(reading)
-NOW = ClockMemory.now.offset  # type: ignore[attr-defined]
-BEGAN = ClockMemory.began.offset  # type: ignore[attr-defined]
-FIRST = ClockMemory.first.offset  # type: ignore[attr-defined]
-STARTED = ClockMemory.started.offset  # type: ignore[attr-defined]
+NOW, BEGAN, FIRST, STARTED = (
+    int(getattr(ClockMemory, name).offset) for name in ("now", "began", "first", "started")
+)
 
 
 @native

@@ -48,7 +48,7 @@ from .reach import can_wait, reach_of
 from .walk_state import FILTER_SHIFT
 
 if TYPE_CHECKING:
-    from .act_native import Records
+    from .act_records import Records
 
 MAX_GROUPS = 24
 """Every packet asks every group."""

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ..tc.actions.clock import CaptureClock
-    from .act_native import Records, WorkerCounters, WorkerRecords
+    from .act_records import Records, WorkerCounters, WorkerRecords
 
 ROWS = 1 << 16
 SCRATCH_BYTES = MAX_CAPTURED + SLACK
@@ -101,7 +101,7 @@ class Apart:
 
     def records_like(self, records: Records) -> int:
         """The address of the same records with other counters."""
-        from .act_native import WorkerRecords
+        from .act_records import WorkerRecords
 
         if records not in self._records:
             self._records[records] = WorkerRecords(records, self.counters)

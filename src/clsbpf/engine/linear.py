@@ -33,7 +33,7 @@ from .walk_state import FILTER_SHIFT, READ_PAST_SHIFT, UNDECIDED, VERDICT_MASK, 
 
 if TYPE_CHECKING:
     from ..vm.link import LinkedProgram
-    from .act_native import Records
+    from .act_records import Records
     from .extended import Programs
     from .index_text import IndexText
 

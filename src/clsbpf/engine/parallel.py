@@ -39,7 +39,7 @@ from .tally import Tally
 from .walk_state import State, Stop
 
 if TYPE_CHECKING:
-    from .act_native import WorkerCounters
+    from .act_records import WorkerCounters
 
 PIECE_BYTES = 256 << 20
 """A larger one saves little, and progress is told piece by piece."""
@@ -110,7 +110,7 @@ class Piece:
             return reading(memory.now, memory.began, memory.first, mine.first + now)
 
         if self.counters:
-            from .act_native import hand_over
+            from .act_records import hand_over
 
             hand_over(self.counters, moment)
         memory.now = moment(mine.now)

@@ -38,7 +38,7 @@ from .view import SkbText, View
 from .walk import classify, count_file, count_pcap, read_at, walk_pcap, walk_pcapng
 
 if TYPE_CHECKING:
-    from .act_native import Records
+    from .act_records import Records
     from .extended import Programs
     from .index import Index
     from .index_text import IndexText
@@ -79,7 +79,7 @@ class Plan:
         self.records: Records | None = None
         """Their actions, where there are any and all filters are native."""
         if self.is_native and any(planned.has_actions for planned in self.filters):
-            from .act_native import Records
+            from .act_records import Records
 
             self.records = Records([planned.filter for planned in self.filters])
         self._actions = self.records.around.generation if self.records is not None else 0

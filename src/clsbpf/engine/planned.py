@@ -63,7 +63,7 @@ class PlannedFilter:
             return "a driver's worker decides in its stead"
         if not self.has_actions:
             return None
-        from .act_native import obstacle
+        from .act_records import obstacle
 
         return obstacle(self.filter, self.classifier.chain.block)
 
@@ -82,7 +82,7 @@ class PlannedFilter:
         """The chains that its actions may lead to."""
         if not self.has_actions:
             return set()
-        from .act_native import goto_chains
+        from .act_records import goto_chains
 
         return goto_chains(self.filter)
 
@@ -91,7 +91,7 @@ class PlannedFilter:
         """Do its actions do something that depends on packets before, or that others see?"""
         if not self.has_actions:
             return False
-        from .act_native import keeps_state
+        from .act_records import keeps_state
 
         return keeps_state(self.filter)
 
@@ -116,7 +116,7 @@ class PlannedFilter:
         """May it be part of an index?  Not where its actions change the packet behind native code's back."""
         if self.classic is None or not self.has_actions:
             return self.classic is not None
-        from .act_native import actions_of, needs_python
+        from .act_records import actions_of, needs_python
 
         return not any(needs_python(action) for action in actions_of(self.filter))
 

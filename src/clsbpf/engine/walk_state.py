@@ -142,7 +142,7 @@ class State(Layout):
     RANDOM = enum.auto()
     """The memory of their random numbers."""
     ACTIONS = enum.auto()
-    """Their records (engine/act_native.py)."""
+    """Their records (engine/act_records.py)."""
     # rows: arrays; ROW_CAPACITY 0 when only counters are wanted
     ROW = enum.auto()
     ROW_CAPACITY = enum.auto()
