@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import ast
 import functools
-import inspect
 import operator
-import textwrap
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +25,7 @@ from .maps.lpm import TrieAt
 from .maps.map import Map
 from .maps.queue import BloomAt
 from .primitives import load_i64, wrap
-from .subset import Lowered, Lowering, Subset
+from .subset import Lowered, Lowering, Subset, definition_of
 
 
 @dataclass(frozen=True)
@@ -104,17 +102,17 @@ class Family:
             fixed = {
                 name: each
                 for name, each in zip(record.parameters, arguments, strict=True)
-                if each is not None and not assigned(record)[name]
+                if each is not None and not assigned(record.function)[name]
             }
             found = self._made[key] = Specialized(record, fixed, self)
         return found
 
 
 @functools.cache
-def assigned(record: Subset) -> Counter[str]:
+def assigned(function: Callable[..., object]) -> Counter[str]:
     """How often a function's text assigns to each name."""
     counts: Counter[str] = Counter()
-    for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(record.function)))):
+    for node in ast.walk(definition_of(function)):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             counts[node.id] += 1
     return counts
@@ -146,7 +144,7 @@ class _Lowering(Lowering):
     def __init__(self, subset: Specialized) -> None:
         super().__init__(subset)
         self.known: dict[str, int] = {}
-        self.assigned = assigned(subset)
+        self.assigned = assigned(subset.function)
 
     # what is known
 

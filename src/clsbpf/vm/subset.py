@@ -227,6 +227,14 @@ _COMPARE: dict[type[ast.cmpop], str] = {
 }
 
 
+@functools.cache
+def definition_of(function: Callable[..., object]) -> ast.FunctionDef:
+    """The syntax tree of a function."""
+    definition = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+    assert isinstance(definition, ast.FunctionDef)
+    return definition
+
+
 class Lowering:
     """One function's way from syntax tree to IR text.  Locals are stack slots; LLVM makes them registers."""
 
@@ -241,9 +249,7 @@ class Lowering:
         self.loops: list[tuple[str, str]] = []
 
     def run(self) -> Lowered:
-        source = textwrap.dedent(inspect.getsource(self.subset.function))
-        definition = ast.parse(source).body[0]
-        assert isinstance(definition, ast.FunctionDef)
+        definition = definition_of(self.subset.function)
         parameters = ", ".join(f"i64 %a.{name}" for name in self.subset.parameters)
         for name in self.subset.parameters:
             self.emit(f"store i64 %a.{name}, ptr {self.slot(name)}")
