@@ -16,6 +16,7 @@ from clsbpf.skb import Skb
 from clsbpf.tc.act import TcAct
 from clsbpf.tc.actions.action import Action
 from clsbpf.tc.actions.bpf import Bpf, BpfParams
+from clsbpf.tc.actions.clock import CaptureClock
 from clsbpf.tc.actions.csum import Csum, CsumParams, Update, crc32c
 from clsbpf.tc.actions.estimator import Estimator
 from clsbpf.tc.actions.gact import Chance, Gact, GactParams
@@ -26,7 +27,6 @@ from clsbpf.tc.actions.sample import Sample, SampleParams
 from clsbpf.tc.actions.simple import Simple, SimpleParams
 from clsbpf.tc.actions.skbedit import Skbedit, SkbeditParams
 from clsbpf.tc.actions.skbmod import Skbmod, SkbmodParams
-from clsbpf.tc.actions.clock import CaptureClock
 from clsbpf.tc.actions.tunnel_key import Tunnel, TunnelKey, TunnelKeyParams
 from clsbpf.tc.actions.vlan import Vlan, VlanParams, VlanWhat
 from clsbpf.tc.result import ClassifyResult
