@@ -1,9 +1,9 @@
 """Does the verifier judge as this machine's kernel does?  Needs root (BPF_PROG_LOAD).
 
-    python bench/verifier_agreement.py [--random N] [--mutated N] [--real] [--seed N] [--show N]
+    python bench/verifier_agreement.py [--random N] [--soup N] [--mutated N] [--real] [--seed N] [--show N]
 
-Programs made by a grammar, the example objects, and these with instructions changed: each goes to the
-kernel and to `verify`.  Printed: accepted by both, refused by both, and both kinds of disagreement, with
+Programs made by a grammar, programs of any instructions on any values, the example objects, and these
+with instructions changed: each goes to the kernel and to `verify`.  Printed: accepted by both, refused by both, and both kinds of disagreement, with
 the messages of either side; `--show` prints some of the programs.
 """
 
@@ -31,6 +31,7 @@ from clsbpf.kernel.maps import possible_cpus  # noqa: E402
 from clsbpf.objfile import read_object  # noqa: E402
 from clsbpf.verifier.verify import verify  # noqa: E402
 from verifier_programs import MAPS, grammar_program, mutated  # noqa: E402
+from verifier_soup import bounds, soup  # noqa: E402
 
 CPUS = possible_cpus()
 
@@ -112,6 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--random", type=int, default=0)
     parser.add_argument("--mutated", type=int, default=0)
+    parser.add_argument("--soup", type=int, default=0)
     parser.add_argument("--real", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--show", type=int, default=0)
@@ -131,6 +133,15 @@ def main() -> None:
         if options.words:
             for words, count in tally.refusals.most_common(options.words):
                 print(f"{count:6}  {words}")
+    if options.soup:
+        tally = Tally(options.show)
+        spec = ObjectSpec("soup", {}, {m.name: m for m in MAPS.values()})
+        with loader.load(spec, []) as loaded:
+            for number in range(options.soup):
+                insns = (soup if number % 2 else bounds)(random, MAPS)
+                tally.judge(ProgramSpec("soup", insns=insns, license="GPL", maps=MAPS), loaded, None)
+        print("any instructions on any values:")
+        tally.print()
     if options.mutated or options.real:
         paths = sorted((ROOT / "examples/programs/build").glob("O*/*.o"))
         real, changed = Tally(options.show), Tally(options.show)
