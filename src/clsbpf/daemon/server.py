@@ -16,6 +16,7 @@ import select
 import selectors
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 
@@ -32,6 +33,8 @@ SEND_BYTES = 1 << 20
 WAITING_BYTES = 4 << 20
 """Notifications that wait for a slow reader, at most."""
 MAX_CONNECTIONS = 256
+ENDING_SECONDS = 5.0
+"""So long the end waits for requests that are being done: a program may take minutes to verify."""
 
 
 class Server:
@@ -44,11 +47,6 @@ class Server:
         self._wake, self._woken = socket.socketpair()
         for end in (self._wake, self._woken):
             end.setblocking(False)
-
-    @property
-    def wakeup_fd(self) -> int:
-        """For signal.set_wakeup_fd(): whatever is written there stops the server."""
-        return self._wake.fileno()
 
     def stop(self) -> None:
         """From any thread."""
@@ -69,8 +67,9 @@ class Server:
             finally:
                 for each in tuple(self._connections):
                     each.stop()
+                patience = time.monotonic() + ENDING_SECONDS
                 for each in tuple(self._connections):
-                    each.thread.join()
+                    each.thread.join(max(0.0, patience - time.monotonic()))
                 self._wake.close()
                 self._woken.close()
 
@@ -87,9 +86,14 @@ class Server:
             _log.info("connection of process %d (user %d) refused", peer.pid, peer.uid)
             connection.close()
             return
-        made = Connection(self._host, connection, peer.pid)
+        try:
+            made = Connection(self._host, connection, peer.pid)
+            made.thread.start()
+        except (OSError, RuntimeError) as error:  # no descriptor, no thread: not for this one
+            _log.warning("connection of process %d cannot be served: %s", peer.pid, error)
+            connection.close()
+            return
         self._connections.add(made)
-        made.thread.start()
 
 
 class Connection:
@@ -99,7 +103,6 @@ class Connection:
         connection.setblocking(False)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
         self._socket = connection
-        self._process = Process(host, pid, self._deliver)
         self._out: deque[tuple[bytes, int]] = deque()
         """Datagrams, each with what it adds to `_waiting`: a reply nothing."""
         self._waiting = 0
@@ -111,6 +114,7 @@ class Connection:
         """Guards what waits to go out."""
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = False
+        self._process = Process(host, pid, self._deliver)
         self.thread = threading.Thread(target=self._run, name=f"clsbpf connection of {pid}", daemon=True)
 
     def stop(self) -> None:
