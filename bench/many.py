@@ -39,7 +39,12 @@ def endpoints(capture: Path, count: int) -> list[tuple[str, int]]:
         for _record, data in packets:
             if len(found) == count:
                 break
-            if len(data) >= 38 and data[12:14] == b"\x08\x00" and data[14] == 0x45 and data[23] in (6, 17):
+            if (
+                len(data) >= 38
+                and bytes(data[12:14]) == b"\x08\x00"
+                and data[14] == 0x45
+                and data[23] in (6, 17)
+            ):
                 found[".".join(map(str, data[26:30])), int.from_bytes(data[34:36], "big")] = None
     return list(found)
 
