@@ -57,6 +57,8 @@ PYTHON = frozenset({"trace", "format", "kernel_context", "by_probe", "fault"})
 """Programs that ask for what Python does each time."""
 CLONES = frozenset({"mirror"})
 """Programs whose clones the kernel really sends, and which here nobody takes."""
+ATTEMPTS = 3
+"""On a machine that is busy with something else the kernel's timers may expire between two packets."""
 GROWING = frozenset({"vlan_push", "vlan_push_two", "add_trailer", "new_head"})
 """Programs that make the packet longer each time: not to be run thousands of times on one packet."""
 WORST = 1.5
@@ -123,8 +125,11 @@ def measure(
     case: Case, spec: ObjectSpec, packets: Sequence[bytes], rounds: int, repeat: int = REPEAT
 ) -> Figure:
     """Results first; then times."""
-    expected = kernel_story(case, spec, packets)
-    found = our_story(case, spec, packets, Backend.JIT)
+    for _ in range(ATTEMPTS):
+        expected = kernel_story(case, spec, packets)
+        found = our_story(case, spec, packets, Backend.JIT)
+        if found == expected:
+            break
     assert found == expected, f"{case.label}: results differ"
     with contextlib.ExitStack() as stack, on_one_cpu():
         kernel, here = Kernel(case, spec, stack), Here(case, spec)
