@@ -154,13 +154,13 @@ def test_fields_lie_in_their_struct(make: Make) -> None:
 @pytest.mark.parametrize("make", [doubling, circle, vast])
 def test_hostile_types_come_to_an_end(make: Make) -> None:
     """Any BTF is read in bounded time, or refused as our kind of error."""
-    began = time.process_time()
+    began = time.thread_time()  # this thread's: another test may have left one that compiles
     for reading in (codec, special_fields):
         try:
             reading(made(make))
         except ClsbpfError:
             continue
-    assert time.process_time() - began < 2
+    assert time.thread_time() - began < 20  # what doubles would take for ever
 
 
 def test_the_kernels_own_fields() -> None:
