@@ -3,8 +3,8 @@
     python bench/verifier_agreement.py [--random N] [--soup N] [--mutated N] [--real] [--seed N] [--show N]
 
 Programs made by a grammar, programs of any instructions on any values, the example objects, and these
-with instructions changed: each goes to the kernel and to `verify`.  Printed: accepted by both, refused by both, and both kinds of disagreement, with
-the messages of either side; `--show` prints some of the programs.
+with instructions changed: each goes to the kernel and to `verify`.  Printed: accepted by both, refused by
+both, and both kinds of disagreement, with the messages of either side; `--show` prints some programs.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from random import Random
 
 import pytest
 
+from clsbpf.bpf.asm import assemble
 from clsbpf.bpf.disasm import disassemble
 from clsbpf.bpf.insn import Insn
 from clsbpf.bpf.spec import ObjectSpec, ProgramSpec
@@ -22,6 +23,7 @@ from clsbpf.verifier.verdict import NOT_COVERED
 from clsbpf.verifier.verify import verify
 from kernel_verifier import need_current_kernel
 from verifier_programs import MAPS, grammar_program, mutated
+from verifier_small import SMALL
 from verifier_soup import bounds, soup
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "programs" / "build"
@@ -64,6 +66,16 @@ def test_programs_of_a_grammar() -> None:
             assert bool(here) == bool(there), (here, there, spec.insns)
             accepted += not here
     assert accepted > 100
+
+
+def test_small_programs() -> None:
+    """At each rule of control flow, calls, stacks and loops: both accept, or both refuse."""
+    need_current_kernel()
+    with loader.load(ObjectSpec("small", {}, {m.name: m for m in MAPS.values()}), []) as loaded:
+        for what, text in SMALL.items():
+            spec = ProgramSpec("small", insns=tuple(assemble(text)), license="GPL", maps=MAPS)
+            here, there = ours(spec), kernels(spec, loaded)
+            assert bool(here) == bool(there), (what, here, there)
 
 
 @pytest.mark.parametrize("made", [soup, bounds])

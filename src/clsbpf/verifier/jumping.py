@@ -25,7 +25,7 @@ from ..bpf.isa import (
 from ..bpf.spec import MapSpec
 from . import arithmetic, branches
 from .branches import FLIPPED
-from .calls import function_call, function_exit, helper_call
+from .calls import function_call, function_exit, helper_call, widen
 from .fields import has_field
 from .kfuncs import kfunc_call
 from .locks import may_point_to_lock
@@ -91,6 +91,10 @@ def jump_step(v: Walk, at: int, insn: Insn) -> Step:
             v.jumps += 1
             other = v.push(after)
             other.may_goto_depth += 1
+            here = v.state.parent  # this round: it was stored just now
+            before = v.find_entry(here.parent if here is not None else None, at)
+            if before is not None:
+                widen(before, other)
             return target
 
         return may_goto
