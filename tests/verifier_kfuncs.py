@@ -6,7 +6,10 @@ from __future__ import annotations
 import re
 
 DYNPTR = "r6 = r1\nr2 = 0\nr3 = r10\nr3 += -16\n{bpf_dynptr_from_skb}\n"
-SLICE = DYNPTR + "r1 = r10\nr1 += -16\nr2 = 0\nr3 = r10\nr3 += -40\nr4 = 8\n{bpf_dynptr_slice}\nif r0 != 0 goto +2\nr0 = 0\nexit\n"
+SLICE = (
+    DYNPTR
+    + "r1 = r10\nr1 += -16\nr2 = 0\nr3 = r10\nr3 += -40\nr4 = 8\n{bpf_dynptr_slice}\nif r0 != 0 goto +2\nr0 = 0\nexit\n"
+)
 SLICE_RW = SLICE.replace("slice}", "slice_rdwr}")
 ITER = "r6 = r1\nr1 = r10\nr1 += -8\nr2 = 0\nr3 = 10\n{bpf_iter_num_new}\n"
 DESTROY = "r1 = r10\nr1 += -8\n{bpf_iter_num_destroy}\n"
