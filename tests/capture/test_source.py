@@ -1,4 +1,4 @@
-"""Where bytes come from: files read or mapped, streams, gzip, and files that change while they are read."""
+"""Where bytes come from: files, streams, gzip, and files that change while they are read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,14 +21,12 @@ from hypothesis import strategies as st
 from capture_bytes import PACKETS, pcap
 from clsbpf.capture import Interface, Source, open_capture, open_source
 from clsbpf.capture.gzip import GzipFeed
-from clsbpf.capture.mapped import WINDOW_BYTES
 from clsbpf.capture.pcap import PcapHeader
 from clsbpf.capture.source import BUFFER_BYTES
 from clsbpf.errors import CaptureError
 
 DATA = random.Random(1).randbytes(3 * BUFFER_BYTES + 12345)
 CAPTURE = pcap(PcapHeader(Interface(1)), PACKETS)
-LINUX = sys.platform == "linux"
 
 
 @pytest.fixture
@@ -51,12 +48,10 @@ def drain(source: Source, leave: int = 0, seen: bytearray | None = None) -> byte
     return seen
 
 
-@pytest.mark.parametrize("mapped", [False, True])
 @pytest.mark.parametrize("leave", [0, 1, 77, BUFFER_BYTES + 1])
-def test_windows_are_the_file_one_behind_the_other(path: Path, mapped: bool, leave: int) -> None:
-    with open_source(str(path), mapped=mapped) as source:
+def test_windows_are_the_file_one_behind_the_other(path: Path, leave: int) -> None:
+    with open_source(str(path)) as source:
         assert source.size == len(DATA)
-        assert source.is_mapped == (mapped and LINUX)
         assert drain(source, leave) == DATA
 
 
@@ -151,9 +146,8 @@ def test_what_cannot_be_opened(tmp_path: Path, name: str, message: str) -> None:
 
 def test_an_empty_file(tmp_path: Path) -> None:
     (tmp_path / "empty.pcap").touch()
-    for mapped in (False, True):
-        with pytest.raises(CaptureError, match=r"empty\.pcap: empty: not even a file header"):
-            open_capture(str(tmp_path / "empty.pcap"), mapped=mapped)
+    with pytest.raises(CaptureError, match=r"empty\.pcap: empty: not even a file header"):
+        open_capture(str(tmp_path / "empty.pcap"))
 
 
 def test_one_large_record_does_not_make_later_reads_large(path: Path) -> None:
@@ -193,63 +187,7 @@ def test_a_file_that_grows_is_read_to_where_it_ends_by_then(path: Path) -> None:
     assert rest == DATA[BUFFER_BYTES:] + b"more"
 
 
-@pytest.mark.skipif(not LINUX, reason="leases are Linux's")
-def test_a_file_open_for_writing_is_not_mapped(path: Path) -> None:
-    with path.open("r+b"), open_source(str(path), mapped=True) as source:
-        assert not source.is_mapped
-        assert drain(source) == DATA
-
-
-@pytest.mark.skipif(not LINUX, reason="leases are Linux's")
-def test_a_mapping_gives_way_to_a_writer(tmp_path: Path) -> None:
-    """Whoever truncates a mapped file waits until it is unmapped; then it is read on, and found short."""
-    path = tmp_path / "large"
-    size = WINDOW_BYTES + 5_000_000
-    with path.open("wb") as file:
-        file.truncate(size)
-    with open_source(str(path), mapped=True) as source:
-        windows = source.windows()
-        window = next(windows)
-        source.advance(window.length, 1)
-        program = f"import os; os.truncate({str(path)!r}, {size - 1000})"
-        truncating = subprocess.Popen([sys.executable, "-c", program])
-        while truncating.poll() is None and not lease_is_called_back(path):
-            time.sleep(0.001)
-        assert truncating.poll() is None, "it did not wait for the lease"
-        assert window.view[WINDOW_BYTES - 1] == 0, "the window is still good"
-        window = next(windows)
-        assert not source.is_mapped
-        truncating.wait()
-        source.advance(window.length, 1)
-        with pytest.raises(CaptureError, match=f"shrank while it was read, from {size} bytes"):
-            drain(source)
-
-
-@pytest.mark.skipif(not LINUX, reason="leases are Linux's")
-@pytest.mark.parametrize("content", [b"", b"x", b"two and more"])
-def test_a_file_is_read_wholly_after_its_lease_broke(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "small"
-    path.write_bytes(content)
-    with open_source(str(path), mapped=True) as source:
-        assert source.is_mapped == bool(content)
-        writer = threading.Thread(target=lambda: path.open("ab").close())
-        writer.start()
-        while source.is_mapped and not lease_is_called_back(path):
-            time.sleep(0.001)
-        assert drain(source) == content
-        assert not source.is_mapped
-        writer.join()
-
-
-def lease_is_called_back(path: Path) -> bool:
-    """Does /proc/locks show the lease on the file as being broken?"""
-    inode = f":{path.stat().st_ino} "
-    lines = Path("/proc/locks").read_text().splitlines()
-    return any("LEASE" in line and "BREAKING" in line and inode in line for line in lines)
-
-
-@pytest.mark.parametrize("mapped", [False, True])
-def test_memory_does_not_grow_with_the_file(tmp_path: Path, mapped: bool) -> None:
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     path = tmp_path / "sparse"
     with path.open("wb") as file:
         file.truncate(400 << 20)
@@ -257,7 +195,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, mapped: bool) -> Non
         import resource
         from clsbpf.capture import open_source
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        with open_source({str(path)!r}, mapped={mapped}) as source:
+        with open_source({str(path)!r}) as source:
             for window in source.windows():
                 assert not any(window.view[::4096])
                 source.advance(window.length, 1)
@@ -305,12 +243,10 @@ MEMBERS = [
 @pytest.mark.parametrize(("packed", "content"), MEMBERS)
 def test_gzip(tmp_path: Path, packed: bytes, content: bytes) -> None:
     (tmp_path / "x.gz").write_bytes(packed)
-    for mapped in (False, True):
-        with open_source(str(tmp_path / "x.gz"), mapped=mapped) as source:
-            assert source.is_compressed
-            assert not source.is_mapped
-            assert drain(source, 7) == content
-            assert source.position == source.size == len(packed)
+    with open_source(str(tmp_path / "x.gz")) as source:
+        assert source.is_compressed
+        assert drain(source, 7) == content
+        assert source.position == source.size == len(packed)
 
 
 @pytest.mark.parametrize(("packed", "content"), MEMBERS[:3])

@@ -125,12 +125,12 @@ def identify(source: Source) -> PcapReader | PcapngReader:
     raise CaptureError(f"{name}: not a pcap or pcapng capture: it starts with {start[:8].hex(' ')}")
 
 
-def open_capture(path: str, *, mapped: bool = False) -> Capture:
-    """Open a capture by its path, "-" for standard input; `mapped` as in `open_source`.
+def open_capture(path: str) -> Capture:
+    """Open a capture by its path, "-" for standard input.
 
     CaptureError where it cannot be opened, or is no capture that can be read.
     """
-    source = open_source(path, mapped=mapped)
+    source = open_source(path)
     try:
         return Capture(source)
     except BaseException:

@@ -11,10 +11,10 @@ it stopped:
 So memory stays bounded by the window, however large the capture, and a record never lies across two.
 
 A regular file is read into one buffer again and again, of a size that stays in the processor's cache:
-measured, that is as fast as `cat`, and the walk over the records then finds them in the cache.  A
-mapping (`mapped.py`) saves the copy and may lose more, for each record's header then has to come from
-memory before the next one's place is known; it is for consumers that fetch ahead.  A stream (a pipe, a
-terminal, a gzip file) goes through the same buffer as it comes, without waiting for it to fill.
+measured, that is as fast as `cat`, and the walk over the records then finds them in the cache.  (A
+mapping saves the copy, but pays for page faults, and dies of a file that shrinks: docs/benchmarks.md.)
+A stream (a pipe, a terminal, a gzip file) goes through the same buffer as it comes, without waiting for
+it to fill.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from typing import Protocol
 
 from ..errors import CaptureError
 from .gzip import GZIP_MAGIC, GzipFeed
-from .mapped import LeaseBroken, MappedFile, take_lease
 from .record import SLACK
 
 BUFFER_BYTES = 512 << 10
@@ -120,9 +119,7 @@ class Source:
     compressed one it is that of the file, not of the capture.
     """
 
-    def __init__(
-        self, raw: io.FileIO, name: str, *, mapped: bool = False, buffer_bytes: int = BUFFER_BYTES
-    ) -> None:
+    def __init__(self, raw: io.FileIO, name: str, *, buffer_bytes: int = BUFFER_BYTES) -> None:
         self.name = name
         self._raw = raw
         self._offset = 0
@@ -131,7 +128,6 @@ class Source:
         self._feed: Feed = FileFeed(raw, name)
         self._at_end = False
         self._failure: CaptureError | None = None
-        self._mapped: MappedFile | None = None
         self.size = regular_size(raw)
         self.is_compressed = False
         if self._starts_with(GZIP_MAGIC):
@@ -139,20 +135,11 @@ class Source:
             self._feed = GzipFeed(self._feed, bytes(self._buffer.view[: self._buffer.end]), name)
             self._buffer.end = 0
             self._at_end = False
-        elif mapped and self.size and take_lease(raw.fileno()):
-            # Only now, under the lease, can the size not change any more.
-            self.size = os.fstat(raw.fileno()).st_size
-            self._mapped = MappedFile(raw.fileno(), self.size)
-
-    @property
-    def is_mapped(self) -> bool:
-        """Are the windows the file's own pages?"""
-        return self._mapped is not None
 
     @property
     def position(self) -> int:
         """How far into the file reading has come, in bytes of the file: what is `size` at its end."""
-        return self._raw.tell() if self.size is not None and self._mapped is None else self._offset
+        return self._raw.tell() if self.size is not None else self._offset
 
     @property
     def offset(self) -> int:
@@ -169,9 +156,8 @@ class Source:
         assert self.size is not None
         assert not self.is_compressed
         self._offset, self._need, self._at_end, self._failure = offset, 1, False, None
-        if self._mapped is None:
-            self._buffer.start = self._buffer.end = 0
-            self._raw.seek(offset)
+        self._buffer.start = self._buffer.end = 0
+        self._raw.seek(offset)
 
     def fileno(self) -> int:
         """The descriptor."""
@@ -193,9 +179,8 @@ class Source:
         """Be done with `done` bytes of the window; to get on, `need` bytes after them must be seen."""
         assert done >= 0
         assert need > 0
-        if self._mapped is None:
-            assert done <= self._buffer.count
-            self._buffer.start += done
+        assert done <= self._buffer.count
+        self._buffer.start += done
         self._offset += done
         self._need = need
 
@@ -205,15 +190,6 @@ class Source:
         CaptureError where the capture cannot be read on: it shrank, the disk failed, it does not unpack.
         Whatever came before has then been in a window.
         """
-        if self._mapped is not None:
-            try:
-                view, address, final = self._mapped.window(self._offset, self._need)
-                return Window(view, address, len(view), self._offset, final)
-            except LeaseBroken:
-                self._mapped = None
-                self._buffer.start = self._buffer.end = 0
-                self._at_end = False
-                self._raw.seek(self._offset)
         buffer = self._buffer
         self._fill(self._need)
         start, end = buffer.start, buffer.end
@@ -253,9 +229,6 @@ class Source:
 
     def close(self) -> None:
         """Let go of the file."""
-        if self._mapped is not None:
-            self._mapped.close()
-            self._mapped = None
         self._raw.close()
 
     def __enter__(self) -> Source:
@@ -275,12 +248,10 @@ def regular_size(raw: io.FileIO) -> int | None:
     return status.st_size
 
 
-def open_source(path: str, *, mapped: bool = False) -> Source:
+def open_source(path: str) -> Source:
     """Open a capture: a file, a named pipe, or "-" for standard input.
 
-    `mapped` asks for windows of the file's own pages where that is safe (`mapped.py`); the consumer
-    must then be done with each window well within the lease-break time.  CaptureError where the file
-    cannot be opened or its beginning not be read.
+    CaptureError where the file cannot be opened or its beginning not be read.
     """
     name = STDIN_NAME if path == STDIN else path
     try:
@@ -289,7 +260,7 @@ def open_source(path: str, *, mapped: bool = False) -> Source:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise CaptureError(f"{name}: cannot be opened: {reason}") from None
     try:
-        return Source(raw, name, mapped=mapped)
+        return Source(raw, name)
     except BaseException:
         raw.close()
         raise

@@ -133,7 +133,7 @@ class PcapRun(_Run):
 
         What comes then, the end of the file at least, is left to `window`.
         """
-        if not self.reads_files or source.size is None or source.is_compressed or source.is_mapped:
+        if not self.reads_files or source.size is None or source.is_compressed:
             return
         state = self.ledger.state
         buffer = FileBuffer(state)
