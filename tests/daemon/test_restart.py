@@ -77,6 +77,30 @@ def test_it_ends_when_told_while_a_client_waits(number: int, tmp_path: Path) -> 
             assert daemon.end(number) == 0
 
 
+SIGNALLED = """
+import signal, sys, threading
+from pathlib import Path
+from clsbpf.daemon.host import Host
+from clsbpf.daemon.listener import listening
+from clsbpf.daemon.server import Server
+
+with listening(Path(sys.argv[1])) as listener:
+    server = Server(Host(), listener)
+    signal.signal(signal.SIGTERM, lambda number, frame: server.stop())
+    here = threading.get_ident
+    threading.Timer(0.2, lambda: signal.pthread_kill(here(), signal.SIGTERM)).start()
+    server.serve()
+"""
+
+
+def test_a_signal_that_interrupts_nothing_ends_it_too(tmp_path: Path) -> None:
+    """One that comes just before the daemon waits, or, as here, in another thread."""
+    ended = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, str(tmp_path / "socket")], timeout=10, check=False
+    )
+    assert ended.returncode == 0
+
+
 def test_a_second_one_is_refused(tmp_path: Path) -> None:
     with started(tmp_path, "--dev", "lab0") as daemon:
         daemon.tc("qdisc show")

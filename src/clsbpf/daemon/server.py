@@ -14,6 +14,7 @@ import logging
 import os
 import select
 import selectors
+import signal
 import socket
 import threading
 import time
@@ -33,6 +34,8 @@ SEND_BYTES = 1 << 20
 WAITING_BYTES = 4 << 20
 """Notifications that wait for a slow reader, at most."""
 MAX_CONNECTIONS = 256
+_STOP = b"\0"
+"""What wakes to stop; a signal wakes with its number."""
 ENDING_SECONDS = 5.0
 """So long the end waits for requests that are being done: a program may take minutes to verify."""
 
@@ -51,27 +54,42 @@ class Server:
     def stop(self) -> None:
         """From any thread."""
         with contextlib.suppress(OSError):
-            self._wake.send(b"\0")
+            self._wake.send(_STOP)
 
     def serve(self) -> None:
         """Until `stop`; then every connection is closed, after the request that it is at."""
-        with selectors.DefaultSelector() as selector:
+        with self._wake, self._woken, self._woken_by_signals(), selectors.DefaultSelector() as selector:
             selector.register(self._listener, selectors.EVENT_READ)
             selector.register(self._woken, selectors.EVENT_READ)
             try:
                 while True:
                     ready = {key.fileobj for key, _ in selector.select()}
-                    if self._woken in ready:
+                    if self._woken in ready and _STOP in self._woken.recv(RECEIVE_BYTES):
                         return
-                    self._accept()
+                    if self._listener in ready:
+                        self._accept()
             finally:
                 for each in tuple(self._connections):
                     each.stop()
                 patience = time.monotonic() + ENDING_SECONDS
                 for each in tuple(self._connections):
                     each.thread.join(max(0.0, patience - time.monotonic()))
-                self._wake.close()
-                self._woken.close()
+
+    @contextlib.contextmanager
+    def _woken_by_signals(self) -> Iterator[None]:
+        """A signal wakes the main thread, if it is the one that serves.
+
+        Its handler is Python's and runs when the main thread does; a signal that comes just before that
+        thread waits would otherwise be handled when the next connection comes.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
 
     def _accept(self) -> None:
         try:
