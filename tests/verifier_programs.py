@@ -168,7 +168,7 @@ class _Writer:
         else:
             reg = self.scalar()
             if reg != 6:
-                self.say(f"{self.r.choice(['r', 'w'])}{reg} = -{'r'}{reg}" if False else f"r{reg} = -r{reg}")
+                self.say(f"r{reg} = -r{reg}")
 
     def branch(self, depth: int) -> None:
         wide = self.r.choice("rrw")
@@ -525,7 +525,7 @@ class _Writer:
         for _ in range(self.r.randrange(0, 3)):
             getattr(function, self.r.choice(["arithmetic", "stack"]))()
         if self.r.random() < 0.4:
-            function.say("*(u64 *)(r2 -8) = r1" if False else "r3 = *(u64 *)(r2 +0)")
+            function.say("r3 = *(u64 *)(r2 +0)")
             function.say("r3 += 1")
             function.say("*(u64 *)(r2 +0) = r3")
         function.say(f"r0 = {self.r.choice([0, 0, 1, 2])}")

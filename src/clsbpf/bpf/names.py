@@ -480,15 +480,6 @@ def _of(atom: Atom, families: frozenset[str]) -> Atom:
     return Atom(atom.word, atom.form, atom.args, atom.negated, atom.at, families)
 
 
-def _mask(value: Value, word: Load) -> int:
-    """The mask of `word & mask`; 0 where the value is something else."""
-    match value:
-        case Binary(Alu.AND, left, Constant(mask)) if left == word:
-            return mask
-        case _:
-            return 0
-
-
 def _mask_bits(mask: int) -> int:
     """How many bits the netmask has; 0 if it is none."""
     bits = mask.bit_count()

@@ -32,7 +32,6 @@ from .act import TcAct, as_answer
 from .actions import NO_ACTIONS, Actions
 from .handles import Handles
 from .offload import (
-    TCA_CLS_FLAGS_IN_HW,
     TCA_CLS_FLAGS_SKIP_HW,
     TCA_CLS_FLAGS_SKIP_SW,
     DecidingDriver,
@@ -132,11 +131,6 @@ class Filter:
     def skip_hw(self) -> bool:
         """tc_skip_hw(): is it for software only?"""
         return bool(self.gen_flags & TCA_CLS_FLAGS_SKIP_HW)
-
-    @property
-    def in_hw(self) -> bool:
-        """tc_in_hw(): did a driver take it?"""
-        return bool(self.gen_flags & TCA_CLS_FLAGS_IN_HW)
 
     def run(self, skb: Skb) -> int:
         """The program's return value (u32) for a packet; at ingress it sees the link-layer header too."""

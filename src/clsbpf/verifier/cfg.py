@@ -63,13 +63,6 @@ class Flow:
     live: tuple[int, ...]
     """By instruction: the registers (bits) that may be read from there on."""
 
-    def subprogram_of(self, insn: int) -> int:
-        """Which subprogram an instruction belongs to."""
-        for index, sub in enumerate(self.subprograms):
-            if sub.start <= insn < sub.end:
-                return index
-        raise AssertionError(f"instruction {insn} is in no subprogram")
-
 
 def is_pseudo_call(insn: Insn) -> bool:
     """Does it call a function of the program?"""

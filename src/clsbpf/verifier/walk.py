@@ -251,11 +251,6 @@ class Walk:
             state = state.parent
         return None
 
-    def frame_refs(self) -> frozenset[int]:
-        """What was acquired before the callback that runs: not its own to release."""
-        own = self.state.frames[-1].callsite
-        return frozenset(ref.id for ref in self.state.refs if ref.insn != own)
-
     def use_stack(self, frame: int, depth: int) -> None:
         """update_stack_depth: the function of a frame needs so many bytes."""
         subprogram = self.state.frames[frame].subprogram

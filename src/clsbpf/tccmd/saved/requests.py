@@ -68,13 +68,6 @@ def _htb(options: Attr) -> Attr:
     return nla.nest(options.type, made)
 
 
-def chain_request(message: Message) -> Message:
-    """`chain add`."""
-    header, attrs = _parts(message)
-    made = TcMsg(0, header.ifindex, 0, header.parent)
-    return tc_message(Rtm.NEWCHAIN, made, [attrs[Tca.CHAIN]], flags=CREATE)
-
-
 def filter_request(message: Message, program: int | None = None) -> Message:
     """`filter add`, with the handle that it has; `program` is its id, by default what the message says."""
     header, attrs = _parts(message)

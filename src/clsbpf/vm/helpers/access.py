@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
-from ..environment import EnvironmentAt
 from ..native_skb import At
 from ..packet import header
 from ..subset import copy, fill, load_i32, load_i64, load_u32, move, native, store_u32, u32
@@ -73,12 +72,6 @@ def skb_pull_data(machine: int, skb: int, length: int) -> int:
     result = ensure_writable(skb, count if count else captured(skb))
     compute_data_pointers(skb)
     return result
-
-
-@native
-def get_run_skb(machine: int) -> int:
-    """The packet of the run, for helpers that are not told it."""
-    return load_i64(machine + EnvironmentAt.SKB)
 
 
 BODIES: dict[str, Callable[..., int]] = {

@@ -55,12 +55,6 @@ SPECIALS_MAX = 11
 
 
 @native(inline=True)
-def round_up_8(size: int) -> int:
-    """The next multiple of 8."""
-    return (size + 7) & ~7
-
-
-@native(inline=True)
 def same_bytes(a: int, b: int, count: int) -> int:
     """1 if `count` bytes at `a` and at `b` are equal."""
     while count >= 8:
