@@ -36,7 +36,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from many import endpoints
+from many import host_and_port
 from run import CAPTURE, machine, make_capture
 
 from clsbpf import Engine
@@ -77,20 +77,6 @@ exit
 
 
 # Policies -----------------------------------------------------------------------------------------
-
-
-def host_and_port(capture: Path, count: int) -> list[str]:
-    """Expressions, every second one for an endpoint of the capture."""
-    there = endpoints(capture, count // 2 + 1)
-    made = []
-    for number in range(count):
-        host, port = (
-            there[number // 2 % len(there)]
-            if number % 2
-            else (f"203.0.{number >> 8 & 255}.{number & 255}", 443)
-        )
-        made.append(f"host {host} and port {port}")
-    return made
 
 
 def unlike(count: int) -> list[str]:

@@ -49,8 +49,8 @@ def endpoints(capture: Path, count: int) -> list[tuple[str, int]]:
     return list(found)
 
 
-def filters_of(capture: Path, count: int) -> list[FilterText]:
-    """`count` filters, every second one for an endpoint of the capture."""
+def host_and_port(capture: Path, count: int) -> list[str]:
+    """Expressions, every second one for an endpoint of the capture."""
     there = endpoints(capture, count // 2 + 1)
     made = []
     for number in range(count):
@@ -59,8 +59,13 @@ def filters_of(capture: Path, count: int) -> list[FilterText]:
             if number % 2
             else (f"203.0.{number >> 8 & 255}.{number & 255}", 443)
         )
-        made.append(FilterText("expression", f"host {host} and port {port}"))
+        made.append(f"host {host} and port {port}")
     return made
+
+
+def filters_of(capture: Path, count: int) -> list[FilterText]:
+    """`host_and_port`, as filters."""
+    return [FilterText("expression", text) for text in host_and_port(capture, count)]
 
 
 def classify(capture: Path, filters: list[FilterText], *, linear: bool = False) -> Results:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import collections
-import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -20,15 +19,12 @@ from random import Random
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "bench"), str(ROOT / "src")]
 
-from verifier_soundness import packets  # noqa: E402
+from verifier_soundness import candidate, example_programs, packets  # noqa: E402
 
 from clsbpf.bpf.disasm import disassemble  # noqa: E402
-from clsbpf.bpf.spec import ProgramSpec  # noqa: E402
 from clsbpf.errors import ClsbpfError, VerifierError  # noqa: E402
-from clsbpf.objfile import read_object  # noqa: E402
 from clsbpf.verifier.verify import verify  # noqa: E402
 from native_twins import difference  # noqa: E402
-from verifier_programs import MAPS, grammar_program, mutated  # noqa: E402
 
 
 def main() -> int:
@@ -37,21 +33,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     random = Random(options.seed)
-    objects = []
-    for path in sorted((ROOT / "examples/programs/build").glob("O*/*.o")):
-        whole = read_object(path)
-        objects += [(whole, p) for p in whole.programs.values() if p.type in ("sched_cls", "sched_act")]
+    examples = example_programs()
     counts: collections.Counter[str] = collections.Counter()
     begin = time.perf_counter()
     differ = 0
     for _ in range(options.programs):
-        if random.random() < 0.7 or not objects:
-            btf = None
-            spec = ProgramSpec("random", insns=grammar_program(random), license="GPL", maps=MAPS)
-        else:
-            owner, program = random.choice(objects)
-            btf = owner.btf
-            spec = dataclasses.replace(program, insns=mutated(program.insns, random))
+        spec, btf = candidate(random, examples)
         tried = packets(random)
         try:
             verified = verify(spec, btf=btf, cpus=2)

@@ -21,9 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
 
 from clsbpf.bpf.disasm import disassemble  # noqa: E402
-from clsbpf.bpf.spec import ProgramSpec  # noqa: E402
+from clsbpf.bpf.spec import ObjectSpec, ProgramSpec  # noqa: E402
 from clsbpf.errors import ClsbpfError, ProgramFault, VerifierError  # noqa: E402
-from clsbpf.objfile import read_object  # noqa: E402
+from clsbpf.objfile import Btf, read_object  # noqa: E402
 from clsbpf.skb import Skb  # noqa: E402
 from clsbpf.verifier.verify import verify  # noqa: E402
 from clsbpf.vm.environment import Environment  # noqa: E402
@@ -45,6 +45,24 @@ def packets(random: Random) -> list[bytes]:
     return [found[0][:14], *found]
 
 
+Example = tuple[ObjectSpec, ProgramSpec]
+
+
+def example_programs() -> list[Example]:
+    """The programs of the project's own objects, each with its object."""
+    objects = map(read_object, sorted((ROOT / "examples/programs/build").glob("O*/*.o")))
+    tc = ("sched_cls", "sched_act")
+    return [(whole, each) for whole in objects for each in whole.programs.values() if each.type in tc]
+
+
+def candidate(random: Random, examples: list[Example]) -> tuple[ProgramSpec, Btf | None]:
+    """A program to judge: mostly of the grammar, else an example with instructions changed."""
+    if random.random() < 0.7 or not examples:
+        return ProgramSpec("random", insns=grammar_program(random), license="GPL", maps=MAPS), None
+    whole, program = random.choice(examples)
+    return dataclasses.replace(program, insns=mutated(program.insns, random)), whole.btf
+
+
 def fill(maps: dict[str, Map], random: Random) -> None:
     """Some elements in every map that takes bytes."""
     for each in maps.values():
@@ -64,21 +82,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     random = Random(options.seed)
-    objects = []
-    for path in sorted((ROOT / "examples/programs/build").glob("O*/*.o")):
-        spec = read_object(path)
-        objects += [(spec, p) for p in spec.programs.values() if p.type in ("sched_cls", "sched_act")]
+    examples = example_programs()
     counts: collections.Counter[str] = collections.Counter()
     begin = time.perf_counter()
     faults = 0
     for _ in range(options.programs):
-        if random.random() < 0.7 or not objects:
-            btf = None
-            spec = ProgramSpec("random", insns=grammar_program(random), license="GPL", maps=MAPS)
-        else:
-            owner, program = random.choice(objects)
-            btf = owner.btf
-            spec = dataclasses.replace(program, insns=mutated(program.insns, random))
+        spec, btf = candidate(random, examples)
         try:
             verify(spec, btf=btf, cpus=2)
         except VerifierError:
