@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from clsbpf.capture.pcap import parse_header
-from clsbpf.engine import native, parallel
+from clsbpf.engine import file_ways, parallel
 from clsbpf.engine.formats import PcapFormat
 from clsbpf.engine.plans import Setup
 from clsbpf.engine.programs import ProgramTable
@@ -62,7 +62,7 @@ KINDS = {each.__name__: each for each in (plain, captures_in_captures, huge, zer
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "BUFFER_BYTES", 40_000)
+    monkeypatch.setattr(file_ways, "BUFFER_BYTES", 40_000)
     monkeypatch.setattr(parallel, "MIN_PIECE_BYTES", 9_000)
     monkeypatch.setattr(parallel, "PIECE_BYTES", 12_000)
     monkeypatch.setattr(parallel, "PIECE_BYTES_WITH_ROWS", 9_000)

@@ -11,8 +11,8 @@ it stopped:
 So memory stays bounded by the window, however large the capture, and a record never lies across two.
 
 A regular file is read into one buffer again and again, of a size that stays in the processor's cache:
-measured, that is as fast as `cat`, and the walk over the records then finds them in the cache.  (A
-mapping saves the copy, but pays for page faults, and dies of a file that shrinks: docs/benchmarks.md.)
+measured, that is as fast as `cat`, and the walk over the records then finds them in the cache.  (Native
+code that only counts does without windows, and may map the file where that is faster: engine/file_ways.py.)
 A stream (a pipe, a terminal, a gzip file) goes through the same buffer as it comes, without waiting for
 it to fill.
 """

@@ -12,16 +12,16 @@ The reader (capture/) judges whatever a walk does not know, so damage is told in
 from __future__ import annotations
 
 import contextlib
-import ctypes
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from ..capture import Capture, Interface, Window
 from ..capture.pcap import LengthOrder, PcapHeader, PcapReader
 from ..capture.pcapng import PcapngReader
-from ..capture.record import NS_PER_SECOND, SLACK, Reader, max_captured
-from ..capture.source import BUFFER_BYTES, Source
+from ..capture.record import NS_PER_SECOND, Reader, max_captured
+from ..capture.source import Source
 from ..link import link_layer
+from .file_ways import FileWalk, FileWays
 from .ledger import Ledger
 from .plan import Plan, Walk
 from .plans import Plans
@@ -31,9 +31,6 @@ from .walk_state import PORT_BYTES, Cells, Port, State, Stop, TimeRule
 if TYPE_CHECKING:
     from .delivery import Courier
     from .in_python import Assistant
-
-STRETCH_BYTES = 32 << 20
-"""So much of a file is walked between two looks at the clock, the keyboard and the block."""
 
 
 def run_native(capture: Capture, plans: Plans, ledger: Ledger) -> Iterator[int]:
@@ -135,19 +132,15 @@ class PcapRun(_Run):
         """
         if not self.reads_files or source.size is None or source.is_compressed:
             return
-        state = self.ledger.state
-        buffer = FileBuffer(state)
-        state[State.FILE] = source.fileno()
-        state[State.OFFSET] = source.offset
-        while not self.plan.is_stale:
-            before = state[State.OFFSET]
-            state[State.LIMIT] = min(before + STRETCH_BYTES, source.size)
-            self.walk(file=True)
-            if state[State.OFFSET] == before:
-                break
-            yield state[State.OFFSET]
-        del buffer
-        source.seek(state[State.OFFSET])
+        done = source.offset
+        with FileWays.of(source) as ways:
+            walk = FileWalk(self.ledger.state, ways, run=self.walk, run_file=lambda: self.walk(file=True))
+            while not self.plan.is_stale:
+                before, done = done, walk.go(done, source.size)
+                if done == before:
+                    break
+                yield done
+        source.seek(done)
 
     def window(self, window: Window) -> int:
         """Walk one window; returns how many bytes must be seen to get on."""
@@ -164,17 +157,6 @@ class PcapRun(_Run):
                 assert block.size > window.length - at, "the walk left a sound record"
                 return block.size
             make_room(self.ledger, stop)
-
-
-class FileBuffer:
-    """What `count_file` reads into: of a size that stays in the processor's cache (capture/source.py)."""
-
-    def __init__(self, state: Cells) -> None:
-        memory = (ctypes.c_char * (BUFFER_BYTES + SLACK))()
-        self.view = memoryview(memory).cast("B")[:BUFFER_BYTES]
-        self.address = ctypes.addressof(memory)
-        state[State.BUFFER] = self.address
-        state[State.BUFFER_BYTES] = BUFFER_BYTES
 
 
 def pcap_walk(plan: Plan, header: PcapHeader, ledger: Ledger) -> Walk:

@@ -9,8 +9,8 @@ where it really begins.
            walked from 0     guessed: here ↓
            └───────────────────────────────▶│ the last record of piece 0 ends: is it there?
 
-Pieces are taken in order, so counts and rows are those of one worker, and there are never more pieces in
-memory than workers.  Whatever is unusual (damage, the end of the file) is left to the plain walk, which
+Pieces are taken in order, so counts and rows are those of one worker, and there are never more pieces with
+rows in memory than workers.  Whatever is unusual (damage, the end of the file) is left to the plain walk, which
 goes on from the last place that is sure.
 
 Only programs whose answer depends on nothing but the packet may run so, and actions that only count: each
@@ -29,9 +29,10 @@ from typing import TYPE_CHECKING
 from ..capture import Capture
 from ..link import link_layer
 from ..tc.actions.clock import LAST_MOMENT, CaptureClock, reading
+from .file_ways import FileWalk, FileWays
 from .formats import Format, PcapngFormat, format_of, guess_begin
 from .ledger import Ledger
-from .native import FileBuffer, make_room, run_native
+from .native import make_room, run_native
 from .plan import Plan
 from .plans import Plans
 from .results import Batch
@@ -122,7 +123,6 @@ def run_split(capture: Capture, plans: Plans, ledger: Ledger, jobs: int) -> Iter
     assert size is not None
     assert not isinstance(known, str)
     kind, done = known
-    descriptor = capture.source.fileno()
     clock = plans.clock
     if clock is not None:
         clock.begin()
@@ -135,11 +135,13 @@ def run_split(capture: Capture, plans: Plans, ledger: Ledger, jobs: int) -> Iter
     turns = -(-size // (length * jobs))  # as many pieces for each worker, so that none waits at the end
     length = max(size // (turns * jobs), MIN_PIECE_BYTES) & ~3
     last = size // length * length
+    # Without rows a piece takes no memory, and who is done early finds the next one waiting.
+    at_once = jobs if ledger.keeps_rows else 2 * jobs
 
     def walk(begin: int, *, guess: bool) -> Piece | None:
         limit = (begin // length + 1) * length
         if guess:
-            found = guess_begin(descriptor, begin, kind)
+            found = guess_begin(capture.source.fileno(), begin, kind)
             if found is None:
                 return None
             begin = found
@@ -151,16 +153,16 @@ def run_split(capture: Capture, plans: Plans, ledger: Ledger, jobs: int) -> Iter
             apart=True,
         )
         worker_ledger.tick(piece.clock if clock is not None else None)
-        return Worker(descriptor, kind, plans_for(kind, plans), worker_ledger).walk(piece)
+        return Worker(ways, kind, plans_for(kind, plans), worker_ledger).walk(piece)
 
     plans.timed(lambda: [kind.walk(plan, ledger) for plan in bound(ledger, plans_for(kind, plans))])
-    with ThreadPoolExecutor(jobs, "clsbpf-walk") as pool:
+    with FileWays.of(capture.source) as ways, ThreadPoolExecutor(jobs, "clsbpf-walk") as pool:
         waiting: deque[Future[Piece | None]] = deque()
         following = (done // length + 1) * length
         try:
             waiting.append(pool.submit(walk, done, guess=False))
             while waiting:
-                while len(waiting) < jobs and following < last:
+                while len(waiting) < at_once and following < last:
                     waiting.append(pool.submit(walk, following, guess=True))
                     following += length
                 piece = waiting.popleft().result()
@@ -189,8 +191,8 @@ def run_split(capture: Capture, plans: Plans, ledger: Ledger, jobs: int) -> Iter
 class Worker:
     """Walks pieces of a file through a buffer of its own; `plans` are those for the link types there are."""
 
-    def __init__(self, descriptor: int, kind: Format, plans: dict[int, Plan], ledger: Ledger) -> None:
-        self.descriptor = descriptor
+    def __init__(self, ways: FileWays, kind: Format, plans: dict[int, Plan], ledger: Ledger) -> None:
+        self.ways = ways
         self.kind = kind
         self.plans = plans
         self.ledger = ledger
@@ -198,18 +200,22 @@ class Worker:
     def walk(self, piece: Piece) -> Piece:
         """Fill in the piece."""
         self._bind(next(iter(self.plans)))
-        held = self.kind.configure(self.ledger.state)
-        buffer, state = FileBuffer(self.ledger.state), self.ledger.state
-        view, address = buffer.view, buffer.address
-        state[State.FILE], state[State.LIMIT] = self.descriptor, piece.limit
+        state = self.ledger.state
+        held = self.kind.configure(state)
+        files = FileWalk(
+            state,
+            self.ways,
+            run=lambda: self.native.run(state.address),
+            run_file=lambda: self.native.run_file and self.native.run_file(state.address),
+        )
+        view, address = files.buffer.view, files.buffer.address
         position = piece.begin
         while position < piece.limit:
             if self.native.run_file is not None:
-                state[State.OFFSET] = position
-                position = self.native.run_file(state.address)
-                if position >= piece.limit:
-                    break
-            count = os.preadv(self.descriptor, [view], position)
+                before, position = position, files.go(position, piece.limit)
+                if position > before:
+                    continue
+            count = os.preadv(self.ways.descriptor, [view], position)
             # Records that begin behind the limit are the next piece's, so the window ends there; the one
             # that reaches over it is then shown alone.
             taken = self._walk_window(view[: min(count, piece.limit - position)], address)

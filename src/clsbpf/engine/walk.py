@@ -23,6 +23,7 @@ from ..vm.subset import (
     load_u16,
     load_u32,
     native,
+    prefetch,
     shift_right,
     store_i64,
     store_u32,
@@ -178,6 +179,7 @@ NS = 1_000_000_000
 
 USUAL_RECORD_HEADER = 16
 """struct pcap_sf_pkthdr."""
+CACHE_LINE = 64
 
 
 @native
@@ -251,6 +253,8 @@ def walk_records(
     """The walk over records; what its callers give as constants, LLVM takes out of the loop."""
     cursor = load_i64(state + State.CURSOR)
     end = load_i64(state + State.END)
+    ahead = load_i64(state + State.AHEAD)
+    asked = cursor if ahead else end + header
     max_captured = load_i64(state + State.MAX_CAPTURED)
     snap_limit = load_i64(state + State.SNAP_LIMIT)
     fraction_ns = load_i64(state + State.FRACTION_NS)
@@ -263,6 +267,9 @@ def walk_records(
     truncated = 0
     stop: int = Stop.MORE
     while cursor + header <= end:
+        while asked < cursor + ahead:
+            prefetch(asked)
+            asked += CACHE_LINE
         captured = load_u32(cursor + captured_at)
         length = load_u32(cursor + length_at)
         seconds = load_u32(cursor)

@@ -170,6 +170,8 @@ class State(Layout):
     """Records that begin here or behind are not wanted."""
     BUFFER = enum.auto()
     BUFFER_BYTES = enum.auto()
+    AHEAD = enum.auto()
+    """So many bytes ahead of the walk are asked of memory; 0 where they are in the cache (a buffer)."""
 
 
 class Column(Layout):
