@@ -10,8 +10,8 @@ where it really begins.
            └───────────────────────────────▶│ the last record of piece 0 ends: is it there?
 
 Pieces are taken in order, so counts and rows are those of one worker, and there are never more pieces with
-rows in memory than workers.  Whatever is unusual (damage, the end of the file) is left to the plain walk, which
-goes on from the last place that is sure.
+rows in memory than workers.  Whatever is unusual (damage, the end of the file) is left to the plain walk,
+which goes on from the last place that is sure.
 
 Only programs whose answer depends on nothing but the packet may run so, and actions that only count: each
 worker has counters and a clock of its own, which are brought together piece by piece.
