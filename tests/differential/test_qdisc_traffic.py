@@ -99,6 +99,14 @@ POLICIES: dict[str, list[str]] = {
     "a size table": tree(
         *filters("1:", f"{UDP} flowid 1:21"), stab="stab overhead 24 linklayer atm mtu 2000"
     ),
+    "taken and dropped below": tree(
+        "qdisc add dev v0 parent 1:10 handle 10: htb default 1",
+        "qdisc add dev v0 parent 1:30 handle 30: htb default 1",
+        "class add dev v0 parent 30: classid 30:1 htb rate 8gbit quantum 2000",
+        *filters("1:", f"{TO_53} flowid 1:10", f"{PASS} flowid 1:30"),
+        *filters("10:", "'1,6 0 0 4' da"),
+        *filters("30:", f"{DROP_UDP} da", f"{PASS} flowid 30:1"),
+    ),
     "an overhead alone": tree(*filters("1:", f"{UDP} flowid 1:21"), stab="stab overhead -10"),
     "queues": tree(
         "qdisc add dev v0 parent 1:10 handle 10: pfifo limit 0",

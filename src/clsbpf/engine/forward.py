@@ -44,6 +44,7 @@ class Forwarding:
             return Sent.IMPOSSIBLE
         skb.at_ingress = ingress
         skb.hatype = device.hatype
+        skb.wire_len = skb.len
         if device.ingress is not None:
             answer = device.ingress.classify(skb, ClassifyResult())
             if answer == TcAct.SHOT:

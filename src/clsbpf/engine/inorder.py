@@ -125,14 +125,14 @@ class _InOrder:
     def _outcome(self, plan: Plan, skb: Skb) -> int:
         """The outcome of one packet.  Filters may change meanwhile: one that the plan lacks is added."""
         result = ClassifyResult()
-        skb.wire_len = skb.len
+        length = skb.wire_len = skb.len
         answer = plan.block.classify(skb, result)
         target = self.environment.take_redirect()
         if answer == TcAct.REDIRECT and target is not None:
             self.courier.redirect(skb, target)
         classid = result.classid if result.filter is not None else 0
         if self.queueing is not None and goes_on(answer):
-            answer, result, classid = self._queue(self.queueing, plan, skb, answer, result)
+            answer, result, classid = self._queue(self.queueing, plan, skb, length, answer, result)
         outcome = int(skb.read_past) << READ_PAST_SHIFT | classid & CLASSID_MASK
         if result.filter is None:
             return outcome
@@ -140,15 +140,14 @@ class _InOrder:
         return outcome | self._number(plan, result) + 1 << FILTER_SHIFT | verdict
 
     def _queue(
-        self, queueing: Queueing, plan: Plan, skb: Skb, answer: int, result: ClassifyResult
+        self, queueing: Queueing, plan: Plan, skb: Skb, length: int, answer: int, result: ClassifyResult
     ) -> tuple[int, ClassifyResult, int]:
         """The packet goes on into the root qdisc: who decided it last, and how, and its class.
 
-        Filters that decided it before are counted, too.
+        Filters that decided it before are counted, too; it came with `length` bytes.
         """
         if answer in (TcAct.OK, TcAct.RECLASSIFY):
             skb.tc_index = ids.minor(result.classid)
-        length = skb.len
         passage = transmit(queueing.root, skb)
         self.environment.take_redirect()  # a qdisc's filters cannot: nobody carries it out
         for decision in passage.decisions:

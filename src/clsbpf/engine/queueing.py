@@ -41,10 +41,14 @@ def blocks_of(root: Qdisc | None) -> Iterator[tuple[int, Block]]:
 
 
 def transmit(root: Qdisc, skb: Skb) -> Passage:
-    """The packet is queued, and sent."""
+    """The packet is queued, and sent; `skb.wire_len` is what qdisc_pkt_len_init() made it.
+
+    (Only a root qdisc may have a size table.)
+    """
     passage = Passage()
-    size = skb.len if root.stab is None else root.stab.size(skb.len)
-    passage.dropped = not root.enqueue(skb, size, passage)
+    if root.stab is not None:
+        skb.wire_len = root.stab.size(skb.len)
+    passage.dropped = not root.enqueue(skb, passage)
     return passage
 
 

@@ -29,10 +29,10 @@ U32 = 0xFFFFFFFF
 class Queue(Qdisc):
     """A queue, which is always empty here: pfifo_fast, noqueue (which nothing passes in the kernel)."""
 
-    def enqueue(self, skb: Skb, size: int, passage: Passage) -> bool:
+    def enqueue(self, skb: Skb, passage: Passage) -> bool:
         """The packet is sent at once."""
         if self.kind != NOQUEUE:
-            self.stats.add(size)
+            self.stats.add(skb.wire_len)
         return True
 
 
@@ -42,12 +42,12 @@ class Fifo(Queue):
 
     limit: int = 0
 
-    def enqueue(self, skb: Skb, size: int, passage: Passage) -> bool:
+    def enqueue(self, skb: Skb, passage: Passage) -> bool:
         """pfifo_enqueue(), bfifo_enqueue(), pfifo_tail_enqueue(), with an empty queue."""
-        if self.limit < (size if self.kind == BFIFO else 1):
+        if self.limit < (skb.wire_len if self.kind == BFIFO else 1):
             self.stats.drops += 1
             return False
-        self.stats.add(size)
+        self.stats.add(skb.wire_len)
         return True
 
 

@@ -328,7 +328,7 @@ class Htb(Qdisc):
         default = self.find(ids.make(self.handle, self.defcls))
         return _Direct.DIRECT if default is None or default.level else default
 
-    def enqueue(self, skb: Skb, size: int, passage: Passage) -> bool:
+    def enqueue(self, skb: Skb, passage: Passage) -> bool:
         """htb_enqueue(), and htb_dequeue() at once."""
         found = self.classify(skb, passage)
         if found is _Dropped.STOLEN:
@@ -346,14 +346,14 @@ class Htb(Qdisc):
             assert isinstance(found, HtbClass)
             assert found.queue is not None
             passage.classified(found.classid)
-            if not found.queue.enqueue(skb, size, passage):
-                self.stats.drops += 1
-                found.stats.drops += 1
+            if not found.queue.enqueue(skb, passage):
+                self.stats.drops += not passage.stolen
+                found.stats.drops += not passage.stolen
                 return False
             found.lends += 1
             each: HtbClass | None = found
             while each is not None:
-                each.stats.add(size)
+                each.stats.add(skb.wire_len)
                 each = each.parent
-        self.stats.add(size)
+        self.stats.add(skb.wire_len)
         return True

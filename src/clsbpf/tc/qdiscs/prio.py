@@ -149,14 +149,14 @@ class Prio(Qdisc):
         number = ids.minor(band)
         return number - 1 if 1 <= number <= self.bands else self.priomap[0]
 
-    def enqueue(self, skb: Skb, size: int, passage: Passage) -> bool:
+    def enqueue(self, skb: Skb, passage: Passage) -> bool:
         """prio_enqueue(), and prio_dequeue() at once."""
         band = self.classify(skb, passage)
         if band is None:
             return False
         passage.classified(ids.make(self.handle, band + 1))
-        if not self.queues[band].enqueue(skb, size, passage):
-            self.stats.drops += 1
+        if not self.queues[band].enqueue(skb, passage):
+            self.stats.drops += not passage.stolen
             return False
-        self.stats.add(size)
+        self.stats.add(skb.wire_len)
         return True

@@ -153,8 +153,11 @@ class Qdisc:
 
     # packets, end
 
-    def enqueue(self, skb: Skb, size: int, passage: Passage) -> bool:
-        """A packet comes (it counts for `size` bytes) and goes on at once; False when it is dropped."""
+    def enqueue(self, skb: Skb, passage: Passage) -> bool:
+        """ops->enqueue(), and ops->dequeue() at once; False when the packet is dropped.
+
+        It counts for `skb.wire_len` bytes (qdisc_pkt_len).
+        """
         raise NotImplementedError
 
     def destroy(self) -> None:
