@@ -20,7 +20,7 @@ UNSAID = 1
 
 def body(directory: Path) -> list[str]:
     lines = (directory / POLICY).read_text().splitlines()
-    return [line for line in lines if not line.startswith(("# ", "#!device", "#!programs"))]
+    return [line for line in lines if not line.startswith(("# ", "#!device", "#!programs", "#!ids"))]
 
 
 def lab() -> Lab:

@@ -27,8 +27,10 @@ from ..objfile import Btf, TypeRef
 from ..objfile.btf import Func
 from ..objfile.core_patch import POISON
 from ..verifier.kept import judged
+from ..vm.ids import PROGRAM_IDS
 from ..vm.link import LinkedProgram, link_instructions
 from ..vm.maps.map import Map
+from .map_files import Change
 from .wire import Arg, Args, Bpf, Call, malformed
 
 if TYPE_CHECKING:
@@ -84,7 +86,10 @@ def carry_out(process: Process, call: Call) -> Args:
 # descriptors
 
 
-def _install(process: Process, file: LoadedProgram | Map | Btf) -> Args:
+def _install(process: Process, file: LoadedProgram | Map | Btf, call: Call) -> Args:
+    if process.restores:
+        process.files[call.number(Arg.FD)] = file
+        return NOTHING
     if len(process.files) >= MAX_FILES:
         raise malformed(f"a process has at most {MAX_FILES} descriptors", errno.EMFILE)
     with process.host.programs.files_of(process.files):
@@ -137,9 +142,14 @@ def _map_create(process: Process, call: Call) -> Args:
     takes = spec.max_entries * (spec.key_size + spec.value_size + SLOT_BYTES)
     if takes > MAP_BYTES:
         raise malformed(f"the map may take {takes} bytes; {MAP_BYTES} is the most", errno.ENOMEM)
-    made = Map(spec)
+    made = Map(spec, id=_earlier_id(process, call))
     process.host.maps[made.id] = made
-    return _install(process, made)
+    return _install(process, made, call)
+
+
+def _earlier_id(process: Process, call: Call) -> int | None:
+    """The id that something had before it was restored."""
+    return call.number(Arg.ID) if process.restores and Arg.ID in call.args else None
 
 
 def _object_name(call: Call) -> str:
@@ -171,7 +181,7 @@ def _btf(process: Process, fd: int) -> Btf | None:
 
 def _btf_load(process: Process, call: Call) -> Args:
     try:
-        return _install(process, Btf(call.bytes(Arg.DATA)))
+        return _install(process, Btf(call.bytes(Arg.DATA)), call)
     except ClsbpfError as error:
         raise malformed(str(error), error.errno if error.errno == errno.EMFILE else errno.EINVAL) from None
 
@@ -195,10 +205,12 @@ def _update(process: Process, call: Call) -> Args:
     if map.slotted:
         if key is None or len(value) != _FD.size:
             raise malformed(f"{map!r} is updated with a key and a descriptor of {_FD.size} bytes")
-        map.put(key, _slot(process, map, _FD.unpack(value)[0]), flags)
+        held = _slot(process, map, _FD.unpack(value)[0])
+        map.put(key, held, flags)
+        process.host.map_changed(map, Change(Bpf.MAP_UPDATE_ELEM, key, b"", flags, held))
     else:
         map.update(key, value, flags)
-    process.host.changed_maps += 1
+        process.host.map_changed(map, Change(Bpf.MAP_UPDATE_ELEM, key, value, flags))
     return NOTHING
 
 
@@ -216,8 +228,9 @@ def _slot(process: Process, map: Map, fd: int) -> LinkedProgram | Map:
 
 def _delete(process: Process, call: Call) -> Args:
     map = _map(process, call.number(Arg.FD))
-    map.delete(call.bytes(Arg.KEY))
-    process.host.changed_maps += 1
+    key = call.bytes(Arg.KEY)
+    map.delete(key)
+    process.host.map_changed(map, Change(Bpf.MAP_DELETE_ELEM, key))
     return NOTHING
 
 
@@ -230,8 +243,9 @@ def _next_key(process: Process, call: Call) -> Args:
 
 def _take(process: Process, call: Call) -> Args:
     map = _map(process, call.number(Arg.FD))
-    value = map.lookup_and_delete(_key(call), call.number(Arg.FLAGS, 0))
-    process.host.changed_maps += 1
+    key, flags = _key(call), call.number(Arg.FLAGS, 0)
+    value = map.lookup_and_delete(key, flags)
+    process.host.map_changed(map, Change(Bpf.MAP_LOOKUP_AND_DELETE_ELEM, key, b"", flags))
     return {Arg.VALUE: value}
 
 
@@ -240,7 +254,7 @@ def _freeze(process: Process, call: Call) -> Args:
     if map.frozen:
         raise malformed("the map is frozen already", errno.EBUSY)
     map.freeze()
-    process.host.changed_maps += 1
+    process.host.map_changed(map, Change(Bpf.MAP_FREEZE))
     return NOTHING
 
 
@@ -256,9 +270,12 @@ def _prog_load(process: Process, call: Call) -> Args:
     with host.network.lock:
         linked = link_instructions(spec.insns, maps, name=spec.name, type=spec.type, kfuncs=spec.kfuncs)
         linked = replace(linked, spec=spec, poison=spec.poison, verified=verified)
+        earlier = _earlier_id(process, call)
+        if earlier is not None:
+            linked = replace(linked, id=PROGRAM_IDS.taken(earlier))
         loaded = host.programs.load(linked)
         host.sources[linked] = Source(call.args, maps, btf)
-        return _install(process, loaded)
+        return _install(process, loaded, call)
 
 
 def _program_spec(process: Process, call: Call) -> tuple[ProgramSpec, Mapping[int, Map], Btf | None]:
@@ -348,7 +365,7 @@ def _obj_get(process: Process, call: Call) -> Args:
     if path not in process.host.pins:
         there = ", ".join(process.host.pins) or "none"
         raise malformed(f"{path}: nothing is pinned there; pins: {there}", errno.ENOENT)
-    return _install(process, process.host.pins.get(path))
+    return _install(process, process.host.pins.get(path), call)
 
 
 def _unpin(process: Process, call: Call) -> Args:
@@ -364,14 +381,14 @@ def _prog_fd_by_id(process: Process, call: Call) -> Args:
     found = process.host.programs.by_id(call.number(Arg.ID))
     if found is None:
         raise malformed(f"there is no program {call.number(Arg.ID)}", errno.ENOENT)
-    return _install(process, found)
+    return _install(process, found, call)
 
 
 def _map_fd_by_id(process: Process, call: Call) -> Args:
     found = process.host.maps.get(call.number(Arg.ID))
     if found is None:
         raise malformed(f"there is no map {call.number(Arg.ID)}", errno.ENOENT)
-    return _install(process, found)
+    return _install(process, found, call)
 
 
 def _next_prog(process: Process, call: Call) -> Args:

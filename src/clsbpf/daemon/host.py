@@ -37,6 +37,7 @@ from ..profile import CURRENT, KernelProfile
 from ..vm.link import LinkedProgram
 from ..vm.maps.map import Map
 from . import bpf
+from .map_files import Change
 from .wire import Arg, Args, Assembler, Call, Option, Own, encode_call, malformed
 
 _log = logging.getLogger("clsbpf")
@@ -67,8 +68,9 @@ class Host:
         """Of the devices that have one, what their driver is called."""
         self.actions_changed = 0
         self.changed_beside = 0
-        self.changed_maps = 0
-        """Count changes made from outside, as `Network.changes` does of the network."""
+        """Counts changes made from outside, as `Network.changes` does of the network."""
+        self.map_changed: Callable[[Map, Change], None] = lambda map, change: None
+        """Is told, under the network's lock, what a command did to a map."""
         self.before_answer: Callable[[], None] = lambda: None
         """Is called when a request is done and its answer not yet given: what must be kept is kept now."""
         self.done: Callable[[Message], None] = lambda message: None
@@ -95,10 +97,14 @@ class Process:
     """A connection: struct files_struct and struct netlink_sock.
 
     `deliver` gets the datagrams that the process's groups hear, from any thread, under the network's lock.
+    `restores`: it brings back what was there, by the descriptors and ids that its calls say.
     """
 
-    def __init__(self, host: Host, pid: int, deliver: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, host: Host, pid: int, deliver: Callable[[bytes], None], *, restores: bool = False
+    ) -> None:
         self.host = host
+        self.restores = restores
         self.files: Files = {}
         self.portid = host.take_portid(pid)
         self._endpoint = Endpoint(host.network, ext_ack=False)

@@ -1,46 +1,44 @@
 """Programs and maps, kept: as the bpf(2)-like calls that make them again.
 
 A file of them is what a process would have sent: type information, maps (those that others hold first),
-their contents, programs, slots that hold programs, pins.  Descriptors in it are known beforehand, for a new
-process gets the lowest free one each time.  A PROG_LOAD carries the id that the program had: by that name a
-kept filter asks for it.
+programs, slots that hold programs, pins.  What makes something carries the descriptor by which later calls
+name it, and MAP_CREATE and PROG_LOAD the id that the map or program had: by that a kept filter asks for a
+program, and by that the contents of maps are kept (`map_files`).
 """
 
 from __future__ import annotations
 
-import ctypes
-import itertools
-import logging
 import struct
-import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..bpf.insn import decode, encode
-from ..bpf.maps import MapType
+from ..bpf.spec import MapSpec
 from ..engine.programs import FIRST_FD, LoadedProgram
-from ..errors import ClsbpfError, MapError
+from ..errors import ClsbpfError
 from ..netlink.message import iter_messages
 from ..objfile import Btf, TypeRef
 from ..vm.link import LinkedProgram
-from ..vm.maps.header import MapAt
 from ..vm.maps.map import Map
-from ..vm.subset import load_i64
 from . import bpf
 from .host import Host, Process
+from .map_files import MapFiles
 from .wire import Arg, Args, Assembler, Bpf, encode_call
 
 _FD = struct.Struct("=I")
-_INDEX = struct.Struct("=I")
-_READ: weakref.WeakKeyDictionary[Map, tuple[int, list[Args]]] = weakref.WeakKeyDictionary()
-"""Contents of maps, and `Host.changed_maps` when they were read."""
-_log = logging.getLogger("clsbpf")
-_NOT_KEPT = frozenset({MapType.RINGBUF, MapType.PERF_EVENT_ARRAY, MapType.CGROUP_ARRAY, MapType.BLOOM_FILTER})
-"""Types whose contents cannot be listed, or mean something only while a process waits for them."""
 
 
-def kept_calls(host: Host, wanted: Iterable[LoadedProgram]) -> bytes:
-    """The calls that make the wanted programs again, and all that is pinned, with what they need."""
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """The calls, and what they make."""
+
+    raw: bytes
+    maps: tuple[Map, ...]
+    programs: tuple[LinkedProgram, ...]
+
+
+def kept_calls(host: Host, wanted: Iterable[LoadedProgram]) -> Calls:
+    """What makes the wanted programs again, and all that is pinned, with what they need."""
     writer = _Writer(host)
     for program in wanted:
         if program.linked is not None:
@@ -48,7 +46,9 @@ def kept_calls(host: Host, wanted: Iterable[LoadedProgram]) -> bytes:
     for path in host.pins:
         writer.pin(path, host.pins.get(path))
     writer.finish()
-    return b"".join(writer.out)
+    maps = tuple(each for each in writer.fds if isinstance(each, Map))
+    programs = tuple(each for each in writer.fds if isinstance(each, LinkedProgram))
+    return Calls(b"".join(writer.out), maps, programs)
 
 
 @dataclass(slots=True)
@@ -63,8 +63,8 @@ class _Writer:
         self.out += encode_call(command, args)
 
     def new(self, thing: object, command: Bpf, args: Args) -> int:
-        self.call(command, args)
         self.fds[thing] = FIRST_FD + len(self.fds)
+        self.call(command, {Arg.FD: self.fds[thing], **args})
         return self.fds[thing]
 
     def btf(self, btf: Btf) -> int:
@@ -74,7 +74,12 @@ class _Writer:
     def map(self, map: Map) -> int:
         if map in self.fds:
             return self.fds[map]
-        spec = map.spec
+        fd = self.create(map, map.spec, {Arg.ID: map.id})
+        if map.slotted:
+            self.slots(map, fd)
+        return fd
+
+    def create(self, thing: object, spec: MapSpec, id: Args) -> int:
         args: dict[int, int | bytes] = {
             Arg.TYPE: spec.type,
             Arg.KEY_SIZE: spec.key_size,
@@ -83,45 +88,28 @@ class _Writer:
             Arg.FLAGS: spec.flags,
             Arg.MAP_EXTRA: spec.map_extra,
             Arg.NAME: spec.name.encode(),
+            **id,
         }
         for types, arg in ((spec.key_type, Arg.KEY_TYPE), (spec.value_type, Arg.VALUE_TYPE)):
             if isinstance(types, TypeRef):
                 args[Arg.BTF_FD] = self.btf(types.btf)
                 args[arg] = types.id
         if spec.inner is not None:
-            args[Arg.INNER_FD] = self.map(Map(spec.inner))
-        fd = self.new(map, Bpf.MAP_CREATE, args)
-        self.contents(map, fd)
+            args[Arg.INNER_FD] = self.create(object(), spec.inner, {})
+        return self.new(thing, Bpf.MAP_CREATE, args)
+
+    def slots(self, map: Map, fd: int) -> None:
+        """What they hold.  The last one first: a new one goes to the front of its place in a hash map."""
+        for key, held in reversed(list(map.slots())):
+            if isinstance(held, LinkedProgram):
+                value = self.program(held)
+            elif isinstance(held, Map):
+                value = self.map(held)
+            else:
+                continue
+            self.late.append((Bpf.MAP_UPDATE_ELEM, {Arg.FD: fd, Arg.KEY: key, Arg.VALUE: _FD.pack(value)}))
         if map.frozen:
             self.late.append((Bpf.MAP_FREEZE, {Arg.FD: fd}))
-        return fd
-
-    def contents(self, map: Map, fd: int) -> None:
-        if map.slotted:
-            for key in _slots(map):
-                held = map.held_at(key)
-                if isinstance(held, LinkedProgram):
-                    value = self.program(held)
-                elif isinstance(held, Map):
-                    value = self.map(held)
-                else:
-                    continue
-                self.late.append(
-                    (Bpf.MAP_UPDATE_ELEM, {Arg.FD: fd, Arg.KEY: key, Arg.VALUE: _FD.pack(value)})
-                )
-            return
-        if map.spec.type in _NOT_KEPT:
-            return
-        for entry in self.entries(map):
-            self.call(Bpf.MAP_UPDATE_ELEM, {Arg.FD: fd, **entry})
-
-    def entries(self, map: Map) -> list[Args]:
-        """The contents, read once as long as nobody changes any map's."""
-        made_at, entries = _READ.get(map, (-1, []))
-        if made_at != self.host.changed_maps:
-            entries = _entries(map)
-            _READ[map] = self.host.changed_maps, entries
-        return entries
 
     def program(self, linked: LinkedProgram) -> int:
         if linked in self.fds:
@@ -160,62 +148,27 @@ def _renumbered(source: bpf.Source, fds: Mapping[int, int]) -> bytes:
     return encode(bpf.with_map_numbers(decode(raw), fds))
 
 
-def _slots(map: Map) -> list[bytes]:
-    try:
-        return [key for key in map.walk() if map.held_at(key) is not None]
-    except MapError:
-        return []
+Descriptors = Mapping[tuple[type, int], int]
+"""Of what was restored, by its class (`Map`, `LoadedProgram`) and the id that it had and has."""
 
 
-MOST_ELEMENTS = 1 << 17
-"""A map that holds more is kept empty: contents are read one by one, while everybody waits."""
-_STRETCH = 4096
-"""Elements of an array that are looked over at once: most are 0."""
-
-
-def _entries(map: Map) -> list[Args]:
-    """The elements that differ from what a new map has."""
-    if map.spec.type in (MapType.QUEUE, MapType.STACK):
-        values = list(itertools.islice(map.waiting(), MOST_ELEMENTS + 1))
-        return [{Arg.VALUE: value} for value in values] if len(values) <= MOST_ELEMENTS else []
-    try:
-        keys = _array_keys(map) if map.spec.type == MapType.ARRAY else map.walk()
-        found = [(key, map.lookup(key)) for key in itertools.islice(keys, MOST_ELEMENTS + 1)]
-    except MapError:
-        return []  # one that commands may not read, or that has no keys
-    if len(found) > MOST_ELEMENTS:
-        _log.warning("map %s holds more than %d elements: it is kept empty", map.name, MOST_ELEMENTS)
-        return []
-    if map.spec.type in (MapType.ARRAY, MapType.PERCPU_ARRAY):
-        found = [(key, value) for key, value in found if any(value)]
-    return [{Arg.KEY: key, Arg.VALUE: value} for key, value in found]
-
-
-def _array_keys(map: Map) -> Iterator[bytes]:
-    """The indices of an array's elements, without long stretches of zeros."""
-    elements, stride = load_i64(map.address + MapAt.ELEMENTS), load_i64(map.address + MapAt.STRIDE)
-    for first in range(0, map.max_entries, _STRETCH):
-        count = min(_STRETCH, map.max_entries - first)
-        if ctypes.string_at(elements + first * stride, count * stride).strip(b"\0"):
-            yield from (_INDEX.pack(index) for index in range(first, first + count))
-
-
-def restore_calls(process: Process, raw: bytes) -> tuple[dict[int, int], list[str]]:
-    """Carry the calls out: the descriptors of the programs by the ids that they had, and what went wrong."""
+def restore_calls(process: Process, raw: bytes, contents: MapFiles) -> tuple[Descriptors, list[str]]:
+    """Carry the calls out: what there is then, and what went wrong."""
     assembler = Assembler()
-    by_id: dict[int, int] = {}
+    made: dict[tuple[type, int], int] = {}
     wrong: list[str] = []
     for message in iter_messages(raw):
         try:
             call = assembler.take(message)
             if call is None:
                 continue
-            answer = bpf.carry_out(process, call)
+            bpf.carry_out(process, call)
+            if Arg.ID in call.args:
+                fd = call.number(Arg.FD)
+                file = process.files[fd]
+                made[type(file), call.number(Arg.ID)] = fd
+                if isinstance(file, Map) and file.has_image:
+                    contents.restore(file)
         except ClsbpfError as error:
             wrong.append(str(error))
-            continue
-        if call.command == Bpf.PROG_LOAD:
-            fd = answer[Arg.FD]
-            assert isinstance(fd, int)
-            by_id[call.number(Arg.ID, 0)] = fd
-    return by_id, wrong
+    return made, wrong

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..endpoint import Endpoint
+from ..engine.programs import LoadedProgram
 from ..errors import ClsbpfError
 from ..netlink.message import NLMSG_ERROR, Message, iter_messages, read_acknowledgement
 from ..tccmd.batch import read_batch
@@ -13,26 +15,49 @@ from ..tccmd.command import parse_command
 from ..tccmd.perform import perform
 from ..tccmd.request import ObjectSource
 from ..tccmd.saved import requests
+from ..vm.ids import MAP_IDS, PROGRAM_IDS
+from ..vm.maps.map import Map
+from . import bpf
 from .host import Host, Process
-from .objects import restore_calls
+from .map_files import Change, MapFiles
+from .objects import Descriptors, restore_calls
 from .snapshot import PROGRAMS_DIRECTORY
+from .wire import Arg, Call
+
+_KINDS: dict[type, str] = {LoadedProgram: "program", Map: "map"}
+
+
+def slot_line(map: Map, change: Change) -> str:
+    """The line of a change of a map of programs or maps."""
+    held = "- -"
+    if change.held is not None:
+        held = f"{'map' if isinstance(change.held, Map) else 'program'} {change.held.id}"
+    key = change.key.hex() if change.key else "-"
+    return f"#!slot {map.id} {change.command:d} {change.flags} {key} {held}\n"
 
 
 class Restorer:
     """Carries out a batch on a host; `directory` has the files that it names, `name` is what it is called."""
 
-    def __init__(self, host: Host, directory: Path, name: str) -> None:
+    def __init__(self, host: Host, directory: Path, name: str, contents: MapFiles) -> None:
         self._host = host
         self._directory = directory
         self._name = name
-        self._process = Process(host, 0, lambda datagram: None)
+        self._contents = contents
+        self._process = Process(host, 0, lambda datagram: None, restores=True)
         self._endpoint = Endpoint(host.network)
-        self._programs: dict[int, int] = {}
+        self._made: Descriptors = {}
         self._wrong: list[str] = []
 
     def run(self, text: str) -> list[str]:
         """Every line; those that could not be carried out, and why."""
-        own = {"#!device": self._device, "#!programs": self._load, "#!request": self._request}
+        own = {
+            "#!ids": self._ids,
+            "#!device": self._device,
+            "#!programs": self._load,
+            "#!request": self._request,
+            "#!slot": self._slot,
+        }
         try:
             for number, line in enumerate(text.split("\n"), 1):
                 word, _, rest = line.partition(" ")
@@ -60,7 +85,7 @@ class Restorer:
             raw = (self._directory / rest).read_bytes()
         except OSError as error:
             raise ClsbpfError(f"{rest}: {error.strerror}") from None
-        self._programs, wrong = restore_calls(self._process, raw)
+        self._made, wrong = restore_calls(self._process, raw, self._contents)
         self._wrong += [f"{rest}: {each}" for each in wrong]
 
     def _request(self, rest: str) -> None:
@@ -79,10 +104,25 @@ class Restorer:
         parts = source.path.removeprefix(PROGRAMS_DIRECTORY).split("/")
         return self._descriptor(int(parts[1]))
 
-    def _descriptor(self, id: int) -> int:
-        if id not in self._programs:
-            raise ClsbpfError(f"program {id} was not kept")
-        return self._programs[id]
+    def _descriptor(self, id: int, kind: type = LoadedProgram) -> int:
+        if (kind, id) not in self._made:
+            raise ClsbpfError(f"{_KINDS[kind]} {id} was not kept")
+        return self._made[kind, id]
+
+    def _ids(self, rest: str) -> None:
+        for ids, last in zip((PROGRAM_IDS, MAP_IDS), rest.split(" "), strict=True):
+            ids.taken(int(last))
+
+    def _slot(self, rest: str) -> None:
+        """A change of a map of programs or maps (`slot_line`)."""
+        map, command, flags, key, kind, id = rest.split(" ")
+        args: dict[int, int | bytes] = {Arg.FD: self._descriptor(int(map), Map), Arg.FLAGS: int(flags)}
+        if key != "-":
+            args[Arg.KEY] = bytes.fromhex(key)
+        if kind != "-":
+            kinds = {name: each for each, name in _KINDS.items()}
+            args[Arg.VALUE] = struct.pack("=I", self._descriptor(int(id), kinds[kind]))
+        bpf.carry_out(self._process, Call(int(command), args))
 
     def _handle(self, request: bytes) -> Iterator[bytes]:
         with self._host.network.lock, self._host.programs.files_of(self._process.files):

@@ -3,6 +3,7 @@
     policy.tc          devices, qdiscs, classes, chains, actions and filters, a line each
     programs-HASH.bpf  the programs and maps that these lines need, and what is pinned (`objects`)
     journal-HASH.tc    what was done since that batch was written (HASH is the batch's)
+    maps/              what is in the maps (`map_files`)
 
 A request that changed something is written to the journal before its answer goes out, and the batch is made
 anew when the journal has grown large beside it, when programs or pins are concerned, and at the end; it is
@@ -12,7 +13,8 @@ journal in the last seconds, before it was synced.
 
 A line that begins with `#!` is a comment to tc and an instruction to us: `#!device` for devices, which tc
 does not make, `#!programs` for the file of programs, `#!request` with the bytes of a request that tc's
-language has no words for.
+language has no words for, `#!slot` for what was put into a map of programs or maps, `#!ids` for the numbers
+that programs and maps have had.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import hashlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,11 +36,15 @@ from ..netlink.schema import Rtm
 from ..netlink.tcmsg import TcMsg
 from ..profile import HandlePolicy
 from ..tccmd.saved import requests
+from ..vm.ids import MAP_IDS, PROGRAM_IDS
+from ..vm.link import LinkedProgram
+from ..vm.maps.map import Map
 from .address import ENVIRONMENT, socket_path
 from .host import Host
 from .listener import locked
+from .map_files import Change, MapFiles, Taken, sync_directory
 from .objects import kept_calls
-from .restore import Restorer
+from .restore import Restorer, slot_line
 from .snapshot import Snapshot
 from .wire import malformed
 
@@ -80,19 +87,36 @@ def default_directory(socket: Path) -> Path:
 
 
 @dataclass(slots=True)
+class _Made:
+    """A batch, and what it needs beside it."""
+
+    ids: str
+    body: str
+    programs: bytes | None = None
+    """The calls of its programs; None: those that are kept are still right."""
+    images: list[Taken] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class State:
     """The state of one host in one directory.  `commit` is what `Host.before_answer` calls."""
 
     host: Host
     directory: Path
     _snapshot: Snapshot = field(init=False)
-    _kept_at: tuple[int, int] = (-1, -1)
+    _maps: MapFiles = field(init=False)
+    _kept_at: tuple[int, int, int] = (-1, -1, -1)
+    _map_changes: int = 0
     _written: str = ""
     _programs: str = ""
-    _maps_at: int = -1
+    """What the file of programs was made for."""
+    _names: frozenset[tuple[type, int]] = frozenset()
+    """Classes and ids of the maps and programs in it."""
+    _slots_changed: bool = False
+    """Is what a map of programs or maps holds another than in that file?"""
     _writing: threading.Lock = field(default_factory=threading.Lock)
-    _pending: list[bytes] = field(default_factory=list)
-    """Requests that were done and are not in the journal yet."""
+    _pending: list[str] = field(default_factory=list)
+    """Lines of what was done and is not in the journal yet."""
     _whole: bool = True
     """Must the batch be made anew?"""
     _journal: int | None = None
@@ -105,6 +129,7 @@ class State:
 
     def __post_init__(self) -> None:
         self._snapshot = Snapshot(self.host)
+        self._maps = MapFiles(self.directory, self.host.maps.values())
 
     # keeping
 
@@ -113,7 +138,19 @@ class State:
         if not self._is_repeatable(request):
             self._whole = True
         if not self._whole:
-            self._pending.append(request.encode())
+            self._pending.append(f"#!request {request.encode().hex()}\n")
+
+    def note_map(self, map: Map, change: Change) -> None:
+        """What `Host.map_changed` calls: for the map's log, or for the journal where it holds no bytes."""
+        if map.has_image:
+            self._map_changes += self._maps.note(map, change)
+        elif (Map, map.id) in self._names:
+            self._map_changes += 1
+            self._slots_changed = True
+            if change.held is not None and (type(change.held), change.held.id) not in self._names:
+                self._whole = True
+            if not self._whole:
+                self._pending.append(slot_line(map, change))
 
     def commit(self) -> None:
         """Keep what has been done up to now.  ClsbpfError when it cannot be written."""
@@ -127,15 +164,17 @@ class State:
                 pending, self._pending = self._pending, []
                 whole = self._whole or counters[1] != self._kept_at[1] or self._journal_is_large()
                 self._whole = False
-                text, programs = self._make() if whole else ("", None)
+                made = self._make() if whole else None
+                records = self._maps.drain()
             try:
-                if whole:
-                    self._write(text, programs)
+                self._maps.append(records)
+                if made is not None:
+                    self._write(made)
                 else:
                     self._append(pending)
-            except ClsbpfError:
+            except OSError as error:
                 self._whole = True
-                raise
+                raise self._unwritable(error) from None
             self._kept_at = counters
 
     def _is_repeatable(self, request: Message) -> bool:
@@ -157,71 +196,89 @@ class State:
         self._checked_bytes = self._journal_bytes
         return self._journal_lines > JOURNAL_LINES * self._snapshot.count()
 
-    def _append(self, pending: list[bytes]) -> None:
+    def _append(self, pending: list[str]) -> None:
         """Into the journal, in the order in which it was done."""
-        lines = "".join(f"#!request {each.hex()}\n" for each in pending).encode()
+        lines = "".join(pending).encode()
         if not lines:
             return
         assert self._journal is not None
-        try:
-            written = os.write(self._journal, lines)
-        except OSError as error:
-            raise self._unwritable(error) from None
+        written = os.write(self._journal, lines)
         self._journal_bytes += written
         self._journal_lines += len(pending)
         if written != len(lines):
-            raise self._unwritable(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def sync(self) -> None:
-        """Let what is in the journal survive the machine."""
+        """Let what is in the journal and the maps' logs survive the machine."""
         with self._writing:
-            if self._journal is not None and self._synced_bytes != self._journal_bytes:
-                try:
+            try:
+                if self._journal is not None and self._synced_bytes != self._journal_bytes:
                     os.fdatasync(self._journal)
-                except OSError as error:
-                    raise self._unwritable(error) from None
-                self._synced_bytes = self._journal_bytes
+                    self._synced_bytes = self._journal_bytes
+                self._maps.sync()
+            except OSError as error:
+                raise self._unwritable(error) from None
 
-    def commit_maps(self) -> None:
-        """Keep what was put into maps, too: it is not worth a write each time."""
-        if self._maps_at != self.host.changed_maps:
-            self._maps_at = -1
-            self._kept_at = (-1, -1)
-            self._whole = True
-            self.commit()
+    def compact(self) -> None:
+        """New images of the maps whose logs have grown long; nobody waits while they are written."""
+        while True:
+            with self.host.network.lock:
+                taken = self._maps.take_due()
+            if taken is None:
+                return
+            try:
+                self._maps.write(taken)
+                with self._writing:
+                    self._maps.place([taken])
+                    self._maps.tidy()
+            except OSError as error:
+                raise self._unwritable(error) from None
 
     def close(self) -> None:
-        """Keep everything; programs may have changed maps as well."""
-        self._maps_at = -1
-        self._kept_at = (-1, -1)
+        """Keep everything, as one batch."""
+        self._kept_at = (-1, -1, -1)
         self._whole = True
         self.commit()
+        self.sync()
+        self._maps.close()
         if self._journal is not None:
             os.close(self._journal)
             self._journal = None
 
-    def _counters(self) -> tuple[int, int]:
-        return self.host.network.changes, self.host.changed_beside
+    def _counters(self) -> tuple[int, int, int]:
+        return self.host.network.changes, self.host.changed_beside, self._map_changes
 
-    def _make(self) -> tuple[str, bytes | None]:
-        """The batch, and the calls of its programs (None: those that are kept are still right)."""
+    def _make(self) -> _Made:
+        """What is to be written, of this moment."""
         body, wanted = self._snapshot.take()
-        kept = f"{sorted(wanted)} {self.host.changed_beside}"
-        programs: bytes | None = None
-        if kept != self._programs or self._maps_at == -1:
-            programs = kept_calls(self.host, [wanted[id] for id in sorted(wanted)])
-            self._programs = kept
-            self._maps_at = self.host.changed_maps
-        return "".join(f"{line}\n" for line in body), programs
+        made_for = f"{sorted(wanted)} {self.host.changed_beside}"
+        made = _Made(f"#!ids {PROGRAM_IDS.last} {MAP_IDS.last}\n", "".join(f"{line}\n" for line in body))
+        if made_for != self._programs or self._slots_changed:
+            calls = kept_calls(self.host, [wanted[id] for id in sorted(wanted)])
+            made.programs = calls.raw
+            made.images = self._maps.want(map for map in calls.maps if map.has_image)
+            self._names = frozenset(
+                [
+                    *((Map, map.id) for map in calls.maps),
+                    *((LinkedProgram, each.id) for each in calls.programs),
+                ]
+            )
+            self._programs = made_for
+            self._slots_changed = False
+        return made
 
-    def _write(self, text: str, programs: bytes | None) -> None:
+    def _write(self, made: _Made) -> None:
         try:
-            if programs is not None:
-                digest = hashlib.sha256(programs).hexdigest()[:16]
-                self._name = f"programs-{digest}.bpf" if programs else ""
-                if programs:
-                    _replace(self.directory / self._name, programs)
-            whole = _HEADER + (f"#!programs {self._name}\n" if self._name else "") + text
+            for image in made.images:
+                self._maps.write(image)
+            self._maps.place(made.images)
+            if made.programs is not None:
+                digest = hashlib.sha256(made.programs).hexdigest()[:16]
+                self._name = f"programs-{digest}.bpf" if made.programs else ""
+                if made.programs:
+                    _replace(self.directory / self._name, made.programs)
+            named = f"#!programs {self._name}\n" if self._name else ""
+            whole = _HEADER + made.ids + named + made.body
             if whole != self._written:
                 _replace(self.directory / POLICY, whole.encode("utf-8", "surrogateescape"))
                 self._written = whole
@@ -229,9 +286,11 @@ class State:
             for old in self.directory.glob("programs-*.bpf"):
                 if old.name != self._name:
                     old.unlink(missing_ok=True)
-        except OSError as error:
-            self._written = ""
-            raise self._unwritable(error) from None
+            self._maps.tidy()
+        except OSError:
+            self._written = self._programs = ""
+            self._maps.failed(made.images)
+            raise
 
     def _begin_journal(self, batch: str) -> None:
         """An empty one for the batch; those of others go.
@@ -267,7 +326,8 @@ class State:
             return []
         except OSError as error:
             raise ClsbpfError(f"{error.filename}: {error.strerror}") from None
-        wrong = Restorer(self.host, self.directory, POLICY).run(text)
+        self._maps.sweep()
+        wrong = Restorer(self.host, self.directory, POLICY, self._maps).run(text)
         if wrong:
             with contextlib.suppress(OSError):
                 _replace(self.directory / UNRESTORED, text.encode("utf-8", "surrogateescape"))
@@ -297,9 +357,10 @@ def kept(host: Host, directory: Path) -> Iterator[State]:
             _log.warning("not restored: %s", line)
         state.commit()
         host.done = state.note
+        host.map_changed = state.note_map
         host.before_answer = state.commit
         ended = threading.Event()
-        regularly = threading.Thread(target=_keep_maps, args=(state, ended), name="clsbpf maps", daemon=True)
+        regularly = threading.Thread(target=_tend, args=(state, ended), name="clsbpf state", daemon=True)
         regularly.start()
         try:
             yield state
@@ -309,15 +370,20 @@ def kept(host: Host, directory: Path) -> Iterator[State]:
             state.close()
 
 
-MAPS_SECONDS = 5.0
-"""So old is at most what is kept of maps' contents."""
+SYNC_SECONDS = 5.0
+"""So old is at most what a machine that crashes loses."""
+TENDING_SECONDS = 1.0
 
 
-def _keep_maps(state: State, ended: threading.Event) -> None:
-    while not ended.wait(MAPS_SECONDS):
+def _tend(state: State, ended: threading.Event) -> None:
+    """What nobody waits for."""
+    synced = time.monotonic()
+    while not ended.wait(TENDING_SECONDS):
         try:
-            state.commit_maps()
-            state.sync()
+            state.compact()
+            if time.monotonic() - synced >= SYNC_SECONDS:
+                synced = time.monotonic()
+                state.sync()
         except ClsbpfError as error:
             _log.warning("%s", error)
 
@@ -334,8 +400,4 @@ def _replace(path: Path, content: bytes) -> None:
     finally:
         os.close(descriptor)
     os.replace(temporary, path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_directory(path.parent)

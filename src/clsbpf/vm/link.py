@@ -9,7 +9,6 @@ the maps, so that they live as long as the program does, and what the verifier s
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -21,6 +20,7 @@ from ..bpf.spec import LineInfo, ProgramSpec
 from ..errors import BytecodeError, ProgramFault
 from ..verifier.program import VerifiedProgram
 from .helpers import BODIES, CONTROLLED, KFUNCS, REFUSED
+from .ids import PROGRAM_IDS
 from .maps.header import MapAt
 from .maps.map import Map
 from .memory import Region
@@ -28,7 +28,6 @@ from .program_cell import new_cell
 from .subset import load_i64
 
 _CALL = Class.JMP | Jmp.CALL
-_serial = itertools.count(1)
 _BY_KEY = (Pseudo.MAP_FD, Pseudo.MAP_IDX)
 _VALUE_BY_KEY = (Pseudo.MAP_VALUE, Pseudo.MAP_IDX_VALUE)
 
@@ -55,7 +54,7 @@ class LinkedProgram:
     """The map that an instruction (the first half of a 64-bit immediate) refers to."""
     native: dict[str, object] = field(default_factory=dict, init=False)
     """Its machine code, by the profile's name (native_program.py)."""
-    id: int = field(default_factory=lambda: next(_serial))
+    id: int = field(default_factory=PROGRAM_IDS.next)
     """What a slot of a prog_array holds for it; not 0."""
 
     @functools.cached_property

@@ -16,7 +16,6 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import errno
-import itertools
 import os
 import sys
 import weakref
@@ -28,8 +27,9 @@ from ...bpf.maps import PERCPU_TYPES, MapFlag, MapType, UpdateFlag
 from ...bpf.spec import MapSpec
 from ...errors import MapError
 from ...objfile.btf import TypeRef
+from ..ids import MAP_IDS
 from ..program_cell import EMPTY
-from . import array, devices, hash, lpm, lru, queue, ringbuf
+from . import array, devices, hash, image, lpm, lru, queue, ringbuf
 from .build import SLOTTED, build
 from .check import ENOTSUPP, check
 from .face import Face
@@ -37,7 +37,6 @@ from .header import SPECIALS_MAX, MapAt, clear_specials
 from .perf import PerfBuffer
 from .values import SPIN_LOCK, special_fields
 
-_serial = itertools.count(1)
 _MAPS: weakref.WeakValueDictionary[int, Map] = weakref.WeakValueDictionary()
 
 
@@ -134,10 +133,11 @@ def inner_difference(wanted: MapSpec, found: MapSpec) -> str | None:
 class Map(Face):
     """struct bpf_map, and struct file where the kernel keeps what a descriptor may do."""
 
-    def __init__(self, spec: MapSpec, *, cpus: int = 1, seed: int = 0) -> None:
+    def __init__(self, spec: MapSpec, *, cpus: int = 1, seed: int = 0, id: int | None = None) -> None:
         """An empty map with the contents that the spec gives it.
 
-        `cpus`: possible CPUs.  `seed`: of the hash (a u32); with BPF_F_ZERO_SEED it is 0.
+        `cpus`: possible CPUs.  `seed`: of the hash (a u32); with BPF_F_ZERO_SEED it is 0.  `id`: the one
+        that it had before, in an earlier process.
         Raises MapError where BPF_MAP_CREATE would fail.
         """
         if spec.type == MapType.PERF_EVENT_ARRAY and spec.max_entries == 0:
@@ -145,7 +145,7 @@ class Map(Face):
         check(spec)
         self.spec = spec
         self.cpus = cpus
-        self.id = next(_serial)
+        self.id = MAP_IDS.next() if id is None else MAP_IDS.taken(id)
         """What dumps call the map by."""
         self._storage = build(spec, cpus=cpus, seed=seed)
         self._storage[MapAt.ID] = self.id
@@ -293,6 +293,19 @@ class Map(Face):
         self._may_write()
         self.frozen = True
 
+    @property
+    def has_image(self) -> bool:
+        """Is its state bytes, and no objects of this process?"""
+        return self.spec.type in image.IMAGED
+
+    def image(self) -> image.Image:
+        """All that it holds and knows, as it is now."""
+        return image.take(self._storage, frozen=self.frozen)
+
+    def bring_back(self, raw: memoryview) -> None:
+        """Become what the map was that an image is of.  It must be new; MapError: use it no more."""
+        self.frozen = image.bring_back(self._storage, self.spec, raw)
+
     def walk(self) -> Iterator[bytes]:
         """The keys as bytes, in the map's order.  It may change meanwhile; the walk ends all the same."""
         self._may_read()
@@ -357,11 +370,17 @@ class Map(Face):
             return held.address
         if self.spec.type == MapType.PROG_ARRAY:
             return int(getattr(held, "address", EMPTY))
-        return next(_serial)
+        return id(held)
 
     def held(self) -> Iterator[object]:
         """All that the slots hold."""
         return iter(tuple(self._held.values()))
+
+    def slots(self) -> Iterator[tuple[bytes, object]]:
+        """Keys and what they hold, in a hash map's own order, whatever commands may do."""
+        indexed = self.spec.type in _INDEXED_SLOTS
+        keys = sorted(self._held) if indexed else hash.all_keys(self.address)
+        return ((key, self._held[key]) for key in keys)
 
     def held_at(self, key: bytes) -> object | None:
         """What the slot of `key` holds, or None."""

@@ -48,6 +48,8 @@ class Storage:
     def __init__(self, header: int = MapAt.END) -> None:
         """With a header of so many bytes."""
         self._kept: list[object] = []
+        self.regions: list[tuple[int, int]] = []
+        """Address and size of each reservation, the header's first."""
         self.address = self.reserve(header)
 
     def reserve(self, size: int) -> int:
@@ -56,6 +58,7 @@ class Storage:
             raise MapError(errno.ENOMEM, f"no memory for a map of {size} bytes; at most {LARGEST} are given")
         address, keeper = _reserve(size)
         self._kept.append(keeper)
+        self.regions.append((address, size))
         return address
 
     def __getitem__(self, at: int) -> int:
