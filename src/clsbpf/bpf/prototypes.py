@@ -134,8 +134,8 @@ _RESULTS: dict[str, Ret] = {
     "int": Ret.INT, "cpu": Ret.INT, "length": Ret.INT, "void": Ret.VOID, "value?": Ret.VALUE_OR_NULL,
     "mem?": Ret.MEM_OR_NULL, "sock_common?": Ret.SOCK_COMMON_OR_NULL, "socket?": Ret.SOCKET_OR_NULL,
     "tcp_sock?": Ret.TCP_SOCK_OR_NULL, "btf?": Ret.BTF_ID_OR_NULL, "btf": Ret.BTF_ID,
-    "dynptr_mem?": Ret.DYNPTR_MEM_OR_NULL, "kptr?": Ret.BTF_ID_OR_NULL, "unknown": Ret.BTF_ID,
-    "unknown?": Ret.BTF_ID_OR_NULL,
+    "dynptr_mem?": Ret.DYNPTR_MEM_OR_NULL, "kptr?": Ret.BTF_ID_OR_NULL, "percpu": Ret.BTF_ID,
+    "percpu?": Ret.BTF_ID_OR_NULL,
 }  # fmt: skip
 
 _TEXT = """
@@ -237,8 +237,8 @@ copy_from_user: mem-u size0 any -> int sleeps
 snprintf_btf: mem-w size mem size any -> int
 skb_cgroup_classid: ctx -> int
 redirect_neigh: any mem? size0 any -> int
-per_cpu_ptr: percpu any -> unknown?
-this_cpu_ptr: percpu -> unknown
+per_cpu_ptr: percpu any -> percpu?
+this_cpu_ptr: percpu -> percpu
 redirect_peer: any any -> int
 task_storage_get: map task value-or-null any -> value?
 task_storage_delete: map task -> int

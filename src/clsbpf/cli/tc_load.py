@@ -26,10 +26,11 @@ def _load(calls: Calls, source: ObjectSource) -> int:
         return calls.obj_get(_pin(source.path))
     from ..engine.objects import loaded_as, section_program
     from ..kernel.loader import load
-    from ..objfile import read_object
+    from ..objfile.files import MachineFunctions, read_object
     from ..vm.helpers import KFUNCS
 
-    spec = loaded_as(read_object(source.path, kfuncs=KFUNCS if calls is not KERNEL else None), source.type)
+    there = MachineFunctions() if calls is KERNEL else KFUNCS
+    spec = loaded_as(read_object(source.path, kfuncs=there), source.type)
     program = section_program(spec, source.section, source.program)
     try:
         loaded = load(spec, [program.name], calls=calls, pin=True)

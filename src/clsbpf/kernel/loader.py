@@ -267,7 +267,7 @@ def kernel_types(btf: Btf) -> bytes:
                 _INFO.pack_into(raw, at + 4, Kind.TYPEDEF << 24)
             case Var(linkage=Linkage.EXTERN):
                 _INFO.pack_into(raw, at + 12, Linkage.GLOBAL)
-                if not type.target:  # a symbol of no type, of which only the address is wanted
+                if not btf.resolve(type.target).id:  # a symbol of no type: only its address is wanted
                     _INFO.pack_into(raw, at + 8, number)
             case Datasec(variables=variables) if not _is_laid_out(btf, type):
                 _TYPE.pack_into(raw, at, 0, Kind.STRUCT << 24 | len(variables), 4)

@@ -2,20 +2,22 @@
 
 An extern's BTF lies in one of two sections.  Variables of `.kconfig` become an array map of one value,
 filled with what the kernel is said to be configured as.  Those of `.ksyms` are kernel functions, which
-are called by name, and kernel variables, which there are none of in user space.  A weak extern that is
-not there has the address 0, or as a setting the value 0; one that is not weak is an error that names it.
+are called by name, and kernel variables: one with a type by its id in the kernel's BTF, one without
+(`extern const void x __ksym`) by its address, as the kernel tells it.  A weak extern that is not there
+has the address 0, or as a setting the value 0; one that is not weak is an error that names it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from ..bpf.maps import MapFlag, MapType
 from ..bpf.spec import MapSpec
 from ..errors import ObjectError
-from .btf import Array, Btf, Datasec, Enum, Func, Int, Kind, Linkage
+from .btf import Array, Btf, Datasec, Enum, Func, Int, Kind, Linkage, Var
+from .core_types import Budget, Comparison
 from .data_maps import KEY
 from .elf import SHN_UNDEF, Elf, Symbol
 
@@ -60,13 +62,16 @@ _LETTERS = {"n": 0, "y": 1, "m": 2}
 class Extern:
     """What an extern came to.
 
-    `offset`: where in the map `.kconfig` it is.  `kfunc`: the name of a kernel function.  Neither: its
+    `offset`: where in the map `.kconfig` it is.  `kfunc`: the name of a kernel function.  `variable`: the id
+    of a kernel variable in the kernel's BTF.  `address`: where in the kernel it is.  None of these: its
     address is 0, or, with a `problem`, who uses it cannot be used.
     """
 
     name: str
     offset: int | None = None
     kfunc: str | None = None
+    variable: int | None = None
+    address: int | None = None
     is_weak: bool = False
     problem: str | None = None
 
@@ -80,6 +85,20 @@ class Externs:
 
 
 @dataclass(frozen=True, slots=True)
+class KernelNames:
+    """What a kernel has for programs to name.
+
+    `types` is to be asked for its BTF, `symbols` for the addresses of its symbols by name; None where there
+    is no kernel.  `functions`: the kernel functions that there are; those not among them are as good as
+    missing where they are weak.  None: of what is weak nothing is there, all else may be.
+    """
+
+    types: Callable[[], Btf | None] = lambda: None
+    symbols: Callable[[], Mapping[str, int] | None] = lambda: None
+    functions: Container[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Setting:
     symbol: Symbol
     type: int
@@ -87,14 +106,8 @@ class _Setting:
     align: int
 
 
-def resolve_externs(
-    elf: Elf, btf: Btf | None, kconfig: Mapping[str, str], kfuncs: Container[str] | None
-) -> Externs:
-    """bpf_object__collect_externs(), bpf_object__resolve_externs().
-
-    `kfuncs` are the kernel functions that there are: those not among them are as good as missing where
-    they are weak.  None: of what is weak nothing is there, all else may be.
-    """
+def resolve_externs(elf: Elf, btf: Btf | None, kconfig: Mapping[str, str], kernel: KernelNames) -> Externs:
+    """bpf_object__collect_externs(), bpf_object__resolve_externs()."""
     undefined = [s for s in elf.symbols if s.section == SHN_UNDEF and s.name and s.is_global]
     if not undefined:
         return Externs()
@@ -107,12 +120,11 @@ def resolve_externs(
             target = getattr(btf[id], "target", 0)
             settings.append(_Setting(symbol, target, btf.size_of(target), btf.align_of(target)))
         elif section == KSYMS and btf is not None and isinstance(btf[id], Func):
-            found[symbol.name] = _kernel_function(symbol, kfuncs)
+            found[symbol.name] = _kernel_function(symbol, btf, id, kernel)
+        elif section == KSYMS and btf is not None:
+            found[symbol.name] = _kernel_variable(symbol, btf, getattr(btf[id], "target", 0), kernel)
         elif symbol.is_weak:
             found[symbol.name] = Extern(symbol.name, is_weak=True)
-        elif section == KSYMS:
-            problem = f"uses the kernel's variable {symbol.name!r}, which there is none of here"
-            found[symbol.name] = Extern(symbol.name, problem=problem)
         else:
             problem = f"uses {symbol.name!r}, which is neither in the object nor declared __kconfig or __ksym"
             found[symbol.name] = Extern(symbol.name, problem=problem)
@@ -136,13 +148,51 @@ def _declared(btf: Btf) -> Mapping[str, tuple[str, int]]:
     return found
 
 
-def _kernel_function(symbol: Symbol, kfuncs: Container[str] | None) -> Extern:
+def _kernel_function(symbol: Symbol, btf: Btf, id: int, kernel: KernelNames) -> Extern:
+    """bpf_object__resolve_ksym_func_btf_id()."""
     # libbpf's way to have several definitions of one kernel function: what follows `___` is left out
     name = symbol.name.split("___")[0] or symbol.name
-    there = name in kfuncs if kfuncs is not None else not symbol.is_weak
-    if there or not symbol.is_weak:
-        return Extern(symbol.name, kfunc=name, is_weak=symbol.is_weak)
-    return Extern(symbol.name, is_weak=True)
+    functions = kernel.functions
+    if symbol.is_weak and (functions is None or name not in functions):
+        return Extern(symbol.name, is_weak=True)
+    types = kernel.types()
+    found = types.find(name, Kind.FUNC) if types is not None else None
+    if types is not None and found is not None:
+        mine, theirs = btf[id], types[found]
+        assert isinstance(mine, Func)
+        assert isinstance(theirs, Func)
+        if not Comparison(btf, types, Budget()).types_compatible(mine.proto, theirs.proto):
+            if symbol.is_weak:
+                return Extern(symbol.name, is_weak=True)
+            problem = f"declares the kernel function {name!r} with other parameters than the kernel does"
+            return Extern(symbol.name, problem=problem)
+    return Extern(symbol.name, kfunc=name, is_weak=symbol.is_weak)
+
+
+def _kernel_variable(symbol: Symbol, btf: Btf, type: int, kernel: KernelNames) -> Extern:
+    """bpf_object__resolve_ksym_var_btf_id(); of one without a type bpf_object__read_kallsyms_file()."""
+    name, weak = symbol.name, symbol.is_weak
+    type = btf.resolve(type).id
+    if not type:  # void: only the address is wanted
+        addresses = kernel.symbols()
+        if addresses is not None and name in addresses:
+            return Extern(name, address=addresses[name], is_weak=weak)
+        known = addresses is not None
+    else:
+        types = kernel.types()
+        found = types.find(name, Kind.VAR) if types is not None else None
+        if types is not None and found is not None:
+            variable = types[found]
+            assert isinstance(variable, Var)
+            target = types.resolve(variable.target).id
+            if Comparison(btf, types, Budget()).types_compatible(type, target):
+                return Extern(name, variable=found, is_weak=weak)
+            return Extern(name, problem=f"declares the kernel's variable {name!r} with another type")
+        known = types is not None
+    if weak:
+        return Extern(name, is_weak=True)
+    where = "this kernel has none" if known else "no kernel is known here"
+    return Extern(name, problem=f"uses the kernel's variable {name!r}: {where}")
 
 
 def _kconfig_map(
@@ -206,5 +256,5 @@ def unset(externs: Externs) -> Iterator[str]:
     return (
         each.name
         for each in externs.by_name.values()
-        if each.is_weak and each.offset is None and each.kfunc is None
+        if each.is_weak and all(x is None for x in (each.offset, each.kfunc, each.variable, each.address))
     )

@@ -10,12 +10,13 @@ from functools import cache
 
 from ..bpf.spec import ObjectSpec
 from ..errors import ObjectError
-from .btf import Btf
+from .btf import Btf, Kind
 from .elf import MAX_FILE, read_section
 from .load import load_object
 
 MACHINE_BTF = "/sys/kernel/btf/vmlinux"
 """Where Linux shows the BTF of the kernel that runs."""
+MACHINE_SYMBOLS = "/proc/kallsyms"
 
 Path = str | os.PathLike[str]
 
@@ -34,7 +35,9 @@ def read_object(
     """
     name = os.path.basename(os.fspath(path)) or os.fspath(path)
     kernel = machine_btf if btf is None else read_btf(btf)
-    return load_object(_read(path), name, kernel_btf=kernel, kconfig=kconfig, kfuncs=kfuncs)
+    return load_object(
+        _read(path), name, kernel_btf=kernel, kconfig=kconfig, kfuncs=kfuncs, symbols=machine_symbols
+    )
 
 
 def _read(path: Path) -> bytes:
@@ -70,6 +73,31 @@ def machine_btf() -> Btf | None:
         return read_btf(MACHINE_BTF)
     except ObjectError:
         return None
+
+
+@cache
+def machine_symbols() -> Mapping[str, int] | None:
+    """The addresses of the running kernel's symbols, the first of each name; None where none are told.
+
+    Whom the kernel does not tell addresses reads 0 for each.
+    """
+    found: dict[str, int] = {}
+    try:
+        with open(MACHINE_SYMBOLS, encoding="ascii", errors="replace") as file:
+            for line in file:
+                address, _, name, *_ = line.split()
+                found.setdefault(name, int(address, 16))
+    except (OSError, ValueError):
+        return None
+    return found
+
+
+class MachineFunctions:
+    """The names of the functions in the running kernel's BTF, as a container."""
+
+    def __contains__(self, name: object) -> bool:
+        types = machine_btf()
+        return isinstance(name, str) and types is not None and types.find(name, Kind.FUNC) is not None
 
 
 def _unreadable(path: Path, error: OSError | ValueError) -> ObjectError:

@@ -58,6 +58,13 @@ class ToKernelFunction:
 
 
 @dataclass(frozen=True, slots=True)
+class ToKernelVariable:
+    """A variable of the kernel, by its id in the kernel's BTF."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
 class ToNumber:
     """An address that is just a number: 0 for what is weak and missing."""
 
@@ -71,7 +78,7 @@ class Missing:
     name: str
 
 
-Reference = ToMap | ToFunction | ToKernelFunction | ToNumber | Missing
+Reference = ToMap | ToFunction | ToKernelFunction | ToKernelVariable | ToNumber | Missing
 
 
 @dataclass(slots=True)
@@ -199,6 +206,10 @@ class Linker:
             return ToMap(KCONFIG, extern.offset + insn.imm)
         if extern.kfunc is not None:
             return ToNumber(1)  # only ever compared with 0: is the function there?
+        if extern.variable is not None:
+            return ToKernelVariable(extern.variable)
+        if extern.address is not None:
+            return ToNumber(extern.address + insn.imm)
         if extern.is_weak:
             return ToNumber(0)
         raise self._wrong(function, at, f"uses {symbol.name!r}, which is not in the object")
@@ -307,7 +318,10 @@ class _Writer:
                 number = self.kfuncs.setdefault(name, len(self.kfuncs))
                 insns[at] = replace(insn, src=PSEUDO_KFUNC_CALL, imm=number)
             case ToNumber(value):
-                insns[at] = replace(insn, src=0, imm=value)
+                insns[at] = replace(insn, src=0, imm=s32(value))
+                insns[at + 1] = replace(insns[at + 1], imm=s32(value >> 32))
+            case ToKernelVariable(id):
+                insns[at] = replace(insn, src=Pseudo.BTF_ID, imm=id)
                 insns[at + 1] = replace(insns[at + 1], imm=0)
             case Missing(name):
                 insns[at] = Insn(_CALL, imm=_MISSING_KFUNC)

@@ -23,7 +23,7 @@ from .btf_maps import PlacedMap, btf_maps
 from .core_patch import Patches, find_patches
 from .data_maps import data_maps, variables
 from .elf import Elf, read_elf
-from .externs import KCONFIG, resolve_externs, unset
+from .externs import KCONFIG, KernelNames, resolve_externs, unset
 from .functions import Function, Functions, find_functions
 from .legacy_maps import legacy_maps, with_tail_calls
 from .link import Linked, Linker
@@ -40,11 +40,13 @@ def load_object(
     kernel_btf: KernelBtf = None,
     kconfig: Mapping[str, str] | None = None,
     kfuncs: Container[str] | None = None,
+    symbols: Callable[[], Mapping[str, int] | None] = lambda: None,
 ) -> ObjectSpec:
     """bpf_object__open_mem() and all of loading that needs no kernel.
 
     `name` is for messages.  `kconfig` are settings of the kernel by name ("CONFIG_HZ": "250"), before
-    the usual ones; `kfuncs` the names of the kernel functions that there are (see `externs`).
+    the usual ones; `kfuncs` the names of the kernel functions that there are, `symbols` is asked for the
+    addresses of the kernel's symbols (see `externs.KernelNames`).
     """
     elf = read_elf(raw, name)
     btf, ext = _read_btf(elf)
@@ -58,14 +60,14 @@ def load_object(
     ]
     sections = ((each.section.name, label) for each, label in names.items())
     maps = with_tail_calls(maps, sections, elf.name)
-    externs = resolve_externs(elf, btf, kconfig or {}, kfuncs)
-    linker = Linker(elf, functions, maps, externs)
-    license = _text(elf, "license")
-    debug = _Debug(btf, ext)
 
     def kernel() -> Btf | None:
         return kernel_btf() if callable(kernel_btf) else kernel_btf
 
+    externs = resolve_externs(elf, btf, kconfig or {}, KernelNames(kernel, symbols, kfuncs))
+    linker = Linker(elf, functions, maps, externs)
+    license = _text(elf, "license")
+    debug = _Debug(btf, ext)
     patches = find_patches(functions, btf, ext, kernel) if btf else {}
     programs = {}
     for function, label in names.items():

@@ -91,6 +91,7 @@ class Call:
     dynptr: Reg | None = None
     new_dynptr: Reg | None = None
     kptr: SpecialField | None = None
+    percpu: Reg | None = None
     string: bytes = b""
     mem_reg: Reg | None = None
 
@@ -123,6 +124,7 @@ _EXPECTED: dict[str, frozenset[int]] = {
     "string": frozenset({MAP_VALUE}),
     "record": frozenset({MEM}),
     "dynptr": frozenset({STACK, DYNPTR}),
+    "percpu": frozenset({BTF}),
     "task": frozenset({BTF}),
     "cgroup": frozenset({BTF}),
 }
@@ -145,6 +147,7 @@ def _check_argument(v: Walk, call: Call, regno: int, word: str) -> None:
     nullable = word.endswith(("?", "-or-null"))
     word = word.removesuffix("?").removesuffix("-or-null")
     base = _BASE.get(word, word)
+    releases = call.proto.releases and regno == (2 if call.number == KPTR_XCHG else 1)
     if not (nullable and reg.is_null):
         expected = _EXPECTED.get(base)
         if expected is None:
@@ -161,6 +164,13 @@ def _check_argument(v: Walk, call: Call, regno: int, word: str) -> None:
             allowed_flags = {RINGBUF} if base == "record" else {0, RINGBUF}
         if reg.kind == BTF:
             allowed_flags = _BTF_FLAGS.get(base, {0, TRUSTED, RCU})
+        if releases and reg.kind == BTF and reg.kind in expected and reg.flags & MAYBE_NULL:
+            raise Refused(
+                "null-check",
+                f"Possibly NULL pointer passed to helper arg{regno}",
+                regno,
+                of=kind_name(reg),
+            )
         if reg.kind not in expected or flags not in allowed_flags:
             names = ", ".join(KIND_NAMES[k] for k in sorted(expected))
             raise Refused(
@@ -172,7 +182,6 @@ def _check_argument(v: Walk, call: Call, regno: int, word: str) -> None:
                 helper=call.name,
             )
         if reg.kind not in _ANY_OFFSET:
-            releases = call.proto.releases
             check_fixed(reg, regno, offset_ok=reg.kind == BTF and not releases)
         elif call.proto.releases and reg.off and base == "record":
             raise Refused(
@@ -186,7 +195,6 @@ def _check_argument(v: Walk, call: Call, regno: int, word: str) -> None:
             check_fixed(reg, regno)
         if reg.kind == BTF and base in _STRUCTS:
             _check_struct(v, call, regno, reg, kernel_struct(_STRUCTS[base]))
-    releases = call.proto.releases and regno == (2 if call.number == KPTR_XCHG else 1)
     if releases and not reg.ref and not (nullable and reg.is_null):
         raise Refused(
             "release",
@@ -209,6 +217,7 @@ def _check_argument(v: Walk, call: Call, regno: int, word: str) -> None:
 _BTF_FLAGS = {
     "lock": {ALLOC},
     "kptr": {ALLOC},
+    "percpu": {PERCPU, PERCPU | RCU, PERCPU | TRUSTED},
     "mem": {TRUSTED},
     "exchanged": {0, TRUSTED, RCU, ALLOC, ALLOC | PERCPU},
 }
@@ -465,6 +474,10 @@ def _kptr(v: Walk, call: Call, regno: int, reg: Reg) -> None:
     call.kptr = found
 
 
+def _percpu(v: Walk, call: Call, regno: int, reg: Reg) -> None:
+    call.percpu = reg
+
+
 def _exchanged(v: Walk, call: Call, regno: int, reg: Reg) -> None:
     assert call.kptr is not None
     if not reg.is_null:
@@ -480,6 +493,9 @@ def check_kptr_type(v: Walk, regno: int, reg: Reg, field: SpecialField) -> None:
         allowed |= PERCPU
     if field.name == "kptr_unref":
         allowed |= UNTRUSTED
+    expected = f"ptr_{target.name}"
+    if field.name == "kptr_unref":
+        expected += f" or untrusted_ptr_{target.name}"
     right = reg.kind == BTF and not reg.flags & ~allowed
     if right:
         check_fixed(reg, regno, offset_ok=True)
@@ -487,7 +503,7 @@ def check_kptr_type(v: Walk, regno: int, reg: Reg, field: SpecialField) -> None:
     if not right:
         raise Refused(
             "argument-kind",
-            f"invalid kptr access, R{regno} type={kind_name(reg)} expected=ptr_{target.name}",
+            f"invalid kptr access, R{regno} type={kind_name(reg)} expected={expected}",
             regno,
             of=kind_name(reg),
             expected=f"a pointer to struct {target.name}",
@@ -554,6 +570,7 @@ _RULES: dict[str, Callable[[Walk, Call, int, Reg], None]] = {
     "timer": _timer,
     "kptr": _kptr,
     "exchanged": _exchanged,
+    "percpu": _percpu,
     "string": _string,
     "fix-w4": _fixed(4, write=True, raw=False),
     "fix-u8": _fixed(8, write=True, raw=True),

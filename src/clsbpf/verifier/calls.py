@@ -22,6 +22,7 @@ from .checks import check_end
 from .compatibility import ACQUIRES, CASTS, HELPER_ACCEPTS, ITERABLE, MAP_ACCEPTS, SLEEPS
 from .fields import has_field
 from .formats import format_problem
+from .kernel_variables import this_processors
 from .locks import acquire, check_nothing_held, release
 from .memory import frame_of, overwrite
 from .prune import IdMap
@@ -253,10 +254,6 @@ def _exchanged_kptr(v: Walk, call: Call) -> Reg:
     return Reg(BTF, obj=call.kptr.target, flags=flags, id=v.ids, ref=acquire(v, v.ids))
 
 
-def _not_covered(v: Walk, call: Call) -> Reg:
-    raise Refused("not-covered", f"what {call.name} returns is not known here", 0)
-
-
 _RESULTS: dict[str, Callable[[Walk, Call], Reg]] = {
     "int": _int,
     "void": lambda v, call: UNWRITTEN,
@@ -271,8 +268,8 @@ _RESULTS: dict[str, Callable[[Walk, Call], Reg]] = {
     "cpu": _cpu,
     "dynptr_mem?": _dynptr_memory,
     "kptr?": _exchanged_kptr,
-    "unknown": _not_covered,
-    "unknown?": _not_covered,
+    "percpu": lambda v, call: this_processors(v, call.percpu, maybe_null=False),
+    "percpu?": lambda v, call: this_processors(v, call.percpu, maybe_null=True),
 }
 
 

@@ -136,7 +136,8 @@ def check_packet_load(v: Walk) -> None:
 
 
 _UNDER_LOCK = (
-    "bpf_list_", "bpf_rbtree_", "bpf_iter_num_", "bpf_res_spin_", "bpf_stream_",
+    "bpf_list_", "bpf_rbtree_", "bpf_refcount_acquire", "bpf_iter_num_", "bpf_res_spin_", "bpf_arena_",
+    "bpf_stream_",
 )  # fmt: skip
 
 

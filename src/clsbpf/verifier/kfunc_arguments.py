@@ -7,16 +7,27 @@ which refuses or notes in the `KfuncCall` what later arguments and the result ne
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..bpf.kfuncs import ITERATOR_BYTES, PLAIN_STRUCT_BYTES, SCALAR_BYTES, Kfunc, KfuncParam
-from ..bpf.spec import MapSpec
+from ..bpf.kfuncs import ITERATOR_BYTES, PLAIN_STRUCT_BYTES, SCALAR_BYTES, KfuncParam
 from .access import check_fixed, kind_name
-from .arguments import ANY_CALL, MAX_VAR_SIZE, check_constant_string, helper_access
-from .fields import SpecialField, field_named, fields_of, has_field
-from .locks import check_lock_of, spin_lock
+from .kfunc_call import AS_STRUCT, KfuncCall, Rule, is_trusted, known_number, wrong_argument
+from .kfunc_memory import (
+    field_of_map_value,
+    map_argument,
+    memory_argument,
+    sized_memory_argument,
+    string_argument,
+    struct_argument,
+)
+from .kfunc_objects import (
+    check_map_value_or_object,
+    counted_argument,
+    graph_node,
+    graph_root,
+    object_argument,
+)
+from .locks import spin_lock
 from .refusal import Refused
 from .stack_objects import (
     check_new_dynptr,
@@ -27,37 +38,32 @@ from .stack_objects import (
     save_flags,
     use_dynptr,
 )
-from .state import RES_LOCK, RES_LOCK_IRQ, Frame
-from .types import Struct, is_or_begins_with, kernel_struct
+from .state import RES_LOCK, RES_LOCK_IRQ
 from .values import (
     ALLOC,
     BTF,
     CTX,
     FUNC,
-    MAP_PTR,
+    MAP_KEY,
     MAP_VALUE,
     MAYBE_NULL,
+    MEM,
     NON_OWNING,
     NOT_INIT,
-    PERCPU,
+    PACKET,
+    PACKET_META,
     RCU,
+    RDONLY,
+    RINGBUF,
     SCALAR,
-    SOCK_COMMON,
-    SOCKET,
     STACK,
-    TCP_SOCK,
     TRUSTED,
     Reg,
-    clone,
-    mark_precise,
 )
 
 if TYPE_CHECKING:
     from .walk import Walk
 
-AS_STRUCT = {SOCKET: "sock", SOCK_COMMON: "sock_common", TCP_SOCK: "tcp_sock", MAP_PTR: "bpf_map"}
-"""reg2btf_ids: pointers that are as good as one to a structure of the kernel's."""
-_TRUSTED_FLAGS = ALLOC | TRUSTED | NON_OWNING
 _CONTEXTS = {"__sk_buff": True, "xdp_md": False}
 _BY_TYPE = {
     "bpf_list_head": "list head",
@@ -69,29 +75,6 @@ _BY_TYPE = {
     "bpf_res_spin_lock": "lock",
     "bpf_dynptr": "dynptr",
 }
-
-
-@dataclass(slots=True)
-class KfuncCall:
-    """struct bpf_kfunc_call_arg_meta: what was learned of a call from its arguments."""
-
-    kfunc: Kfunc
-    constant: int | None = None
-    ref: int = 0
-    release: int = 0
-    """The register whose object is given back."""
-    dynptr: Reg | None = None
-    new_dynptr: Reg | None = None
-    iterator: tuple[Frame, int] | None = None
-    map: MapSpec | None = None
-    map_uid: int = 0
-    function: int | None = None
-    struct: Struct | None = None
-    """What argument 1 points to, where the result is the same."""
-    owning: bool = False
-    graph: SpecialField | None = None
-    """The list's head or the tree's root."""
-    kinds: list[str] = field(default_factory=list)
 
 
 def check_kfunc_arguments(v: Walk, call: KfuncCall) -> None:
@@ -109,14 +92,6 @@ def check_kfunc_arguments(v: Walk, call: KfuncCall) -> None:
         )
 
 
-def is_trusted(reg: Reg) -> bool:
-    """is_trusted_reg."""
-    if reg.ref:
-        return True
-    unsafe = reg.flags & ~_TRUSTED_FLAGS
-    return not unsafe and (reg.kind in AS_STRUCT or bool(reg.flags & _TRUSTED_FLAGS))
-
-
 def _check(v: Walk, call: KfuncCall, number: int) -> int:
     """One argument; how many it took (memory and its size are two)."""
     kfunc, regno = call.kfunc, number + 1
@@ -127,8 +102,9 @@ def _check(v: Walk, call: KfuncCall, number: int) -> int:
         _number(call, regno, reg, param)
         return 1
     flags = kfunc.flags
+    trusted = bool(flags & {"trusted", "release"})
     if (
-        flags & {"trusted", "rcu"}
+        (trusted or "rcu" in flags)
         and (reg.is_null or reg.flags & MAYBE_NULL)
         and not param.ends("__nullable")
     ):
@@ -145,7 +121,7 @@ def _check(v: Walk, call: KfuncCall, number: int) -> int:
     kind = _kind_of(v, call, number)
     if kind == "nothing":
         return 1
-    if kind in ("map", "object", "struct") and flags & {"trusted", "rcu"} and not is_trusted(reg):
+    if kind in ("map", "object", "struct") and (trusted or "rcu" in flags) and not is_trusted(reg):
         if "rcu" not in flags:
             raise Refused("trust", f"R{regno} must be referenced or trusted", regno, errno=22)
         if not reg.flags & RCU:
@@ -158,14 +134,25 @@ def _check(v: Walk, call: KfuncCall, number: int) -> int:
             off=reg.off,
             errno=22,
         )
-    if reg.kind not in _ANY_OFFSET:
-        if reg.kind == NOT_INIT:
-            raise Refused("unwritten", f"R{regno} !read_ok", regno)
-        check_fixed(reg, regno, offset_ok=reg.kind == BTF)
+    _check_offset(reg, regno)
     return _RULES[kind](v, call, number, regno, reg) or 1
 
 
-_ANY_OFFSET = frozenset({SCALAR, STACK, MAP_VALUE, 5, 7, 8, 13})
+def _check_offset(reg: Reg, regno: int) -> None:
+    """check_func_arg_reg_off: to which pointers may something have been added?"""
+    if reg.kind == NOT_INIT:
+        raise Refused("unwritten", f"R{regno} !read_ok", regno)
+    if reg.flags not in _ANY_OFFSET.get(reg.kind, ()):
+        check_fixed(reg, regno, offset_ok=reg.kind == BTF and reg.flags in _FIXED_OFFSET)
+
+
+_PLAIN = frozenset({0})
+_ANY_OFFSET = {
+    **dict.fromkeys((SCALAR, STACK, PACKET, PACKET_META, MAP_KEY, MAP_VALUE), _PLAIN),
+    MEM: frozenset({0, RDONLY, RINGBUF}),
+}
+_FIXED_OFFSET = frozenset({0, ALLOC, TRUSTED, RCU, ALLOC | NON_OWNING, ALLOC | NON_OWNING | RCU})
+"""Flags of structures' pointers of which a member may be passed."""
 
 
 def _number(call: KfuncCall, regno: int, reg: Reg, param: KfuncParam) -> None:
@@ -173,14 +160,7 @@ def _number(call: KfuncCall, regno: int, reg: Reg, param: KfuncParam) -> None:
         raise Refused("argument-kind", f"R{regno} is not a scalar", regno, errno=22, of=kind_name(reg),
                       expected="a number", helper=call.kfunc.name)  # fmt: skip
     if param.ends("__k"):
-        _constant(call, regno, reg)
-
-
-def _constant(call: KfuncCall, regno: int, reg: Reg) -> None:
-    if reg.var.const is None:
-        raise Refused("constant", f"R{regno} must be a known constant", regno, errno=22)
-    mark_precise(reg)
-    call.constant = reg.var.const
+        known_number(call, regno, reg)
 
 
 def _kind_of(v: Walk, call: KfuncCall, number: int) -> str:
@@ -236,41 +216,7 @@ def _kind_of(v: Walk, call: KfuncCall, number: int) -> str:
 
 def _context(v: Walk, call: KfuncCall, number: int, regno: int, reg: Reg) -> None:
     if reg.kind != CTX:
-        raise _other(call, number, reg, f"expected pointer to ctx, but got {kind_name(reg)}")
-
-
-def _other(call: KfuncCall, number: int, reg: Reg, expected: str) -> Refused:
-    return Refused(
-        "argument-kind",
-        f"arg#{number} {expected}",
-        number + 1,
-        errno=22,
-        of=kind_name(reg),
-        expected=expected.removeprefix("expected "),
-        helper=call.kfunc.name,
-    )
-
-
-def _object(v: Walk, call: KfuncCall, number: int, regno: int, reg: Reg) -> None:
-    name = call.kfunc.name
-    percpu = reg.flags & PERCPU
-    if reg.kind != BTF or reg.flags & ~PERCPU != ALLOC:
-        raise _other(call, number, reg, "expected pointer to allocated object")
-    if bool(percpu) != (name == "bpf_percpu_obj_drop_impl"):
-        wanted = "bpf_percpu_obj_drop_impl" if percpu else "bpf_obj_drop_impl"
-        raise _other(call, number, reg, f"expected for {wanted}()")
-    if not reg.ref:
-        raise Refused("release", "allocated object must be referenced", regno, errno=22, helper=name)
-    call.struct = reg.obj
-
-
-def _counted(v: Walk, call: KfuncCall, number: int, regno: int, reg: Reg) -> None:
-    if reg.kind != BTF or reg.flags & ~(NON_OWNING | RCU) != ALLOC:
-        raise _other(call, number, reg, "is neither owning or non-owning ref")
-    call.owning = not reg.flags & NON_OWNING
-    if field_named(v, reg, "bpf_refcount") is None:
-        raise _other(call, number, reg, "doesn't point to a type with bpf_refcount field")
-    call.struct = reg.obj
+        raise wrong_argument(call, number, reg, f"expected pointer to ctx, but got {kind_name(reg)}")
 
 
 def _dynptr(v: Walk, call: KfuncCall, number: int, regno: int, reg: Reg) -> None:
@@ -293,7 +239,7 @@ def _iterator(v: Walk, call: KfuncCall, number: int, regno: int, reg: Reg) -> No
             helper=kfunc.name,
         )
     if reg.kind != STACK:
-        raise _other(call, number, reg, "expected pointer to an iterator on stack")
+        raise wrong_argument(call, number, reg, "expected pointer to an iterator on stack")
     if kfunc.iterator == "new":
         new_iterator(v, regno, reg, type, RCU if "rcu-protected" in kfunc.flags else 0)
         return
@@ -304,259 +250,44 @@ def _iterator(v: Walk, call: KfuncCall, number: int, regno: int, reg: Reg) -> No
         destroy_iterator(v, frame, place)
 
 
-def _graph_root(name: str) -> Callable[[Walk, KfuncCall, int, int, Reg], None]:
-    def rule(v: Walk, call: KfuncCall, number: int, regno: int, reg: Reg) -> None:
-        """process_kf_arg_ptr_to_graph_root."""
-        _map_value_or_object(call, number, reg, "expected pointer to map value or allocated object")
-        if reg.kind == BTF and not reg.ref:
-            raise Refused("release", "allocated object must be referenced", regno, errno=22, helper="")
-        if reg.var.mask:
-            raise Refused(
-                "constant",
-                f"R{regno} doesn't have constant offset. {name} has to be at the constant offset",
-                regno,
-                errno=22,
-            )
-        at = reg.off + reg.var.smin
-        found = next((f for f in fields_of(v, reg) if f.name == name and f.offset == at), None)
-        if found is None:
-            raise Refused("special-field", f"{name} not found at offset={at}", regno, errno=22, field=name)
-        if not v.state.locked:
-            raise Refused("lock", f"bpf_spin_lock must be held for {name}", regno, errno=22)
-        check_lock_of(v, reg)
-        call.graph = found
-
-    return rule
-
-
-def _map_value_or_object(call: KfuncCall, number: int, reg: Reg, expected: str) -> None:
-    value = reg.kind == MAP_VALUE and not reg.flags
-    if not value and not (reg.kind == BTF and reg.flags == ALLOC):
-        raise _other(call, number, reg, expected)
-
-
-def _graph_node(name: str) -> Callable[[Walk, KfuncCall, int, int, Reg], None]:
-    def rule(v: Walk, call: KfuncCall, number: int, regno: int, reg: Reg) -> None:
-        """__process_kf_arg_ptr_to_graph_node."""
-        adds = "push" in call.kfunc.name or "add" in call.kfunc.name
-        if adds:
-            if reg.kind != BTF or reg.flags != ALLOC:
-                raise _other(call, number, reg, "expected pointer to allocated object")
-            if not reg.ref:
-                raise Refused("release", "allocated object must be referenced", regno, errno=22, helper="")
-        else:
-            if not reg.flags & NON_OWNING and not reg.ref:
-                raise Refused(
-                    "argument-kind",
-                    f"{call.kfunc.name} can only take non-owning or refcounted bpf_rb_node pointer",
-                    regno, errno=22, of=kind_name(reg), expected="a node", helper=call.kfunc.name,
-                )  # fmt: skip
-            if in_tree_callback(v):
-                raise Refused("callback", f"{call.kfunc.name} not allowed in rbtree cb", regno, errno=22)
-        if reg.var.mask:
-            raise Refused(
-                "constant",
-                f"R{regno} doesn't have constant offset. {name} has to be at the constant offset",
-                regno,
-                errno=22,
-            )
-        at = reg.off + reg.var.smin
-        root = call.graph
-        there = any(f.name == name and f.offset == at for f in fields_of(v, reg))
-        if not there:
-            raise Refused("special-field", f"{name} not found at offset={at}", regno, errno=22, field=name)
-        if root is None or root.target != reg.obj or at != root.node:
-            raise Refused(
-                "special-field",
-                f"operation on {root.name if root else name} expects arg#1 {name}"
-                f" at offset={root.node if root else 0}"
-                f" in struct {root.target if root else '?'}, but arg is at offset={at} in struct {reg.obj}",
-                regno,
-                errno=22,
-                field=name,
-            )
-        call.struct = reg.obj
-
-    return rule
-
-
-def in_tree_callback(v: Walk) -> bool:
-    """in_rbtree_lock_required_cb."""
-    return v.frame.callback == "bpf_rbtree_add_impl" and v.state.locked
-
-
-def _map(v: Walk, call: KfuncCall, number: int, regno: int, reg: Reg) -> None:
-    if reg.kind != MAP_PTR:
-        raise Refused("argument-kind", f"pointer in R{regno} isn't map pointer", regno, errno=22,
-                      of=kind_name(reg), expected="a map", helper=call.kfunc.name)  # fmt: skip
-    spec: MapSpec = reg.obj
-    special = has_field(spec, "bpf_wq") or has_field(spec, "bpf_task_work")
-    if call.map is not None and special and (call.map is not spec or call.map_uid != reg.uid):
-        raise Refused(
-            "timer",
-            f"workqueue pointer in R1 map_uid={call.map_uid}"
-            f" doesn't match map pointer in R{regno} map_uid={reg.uid}",
-            regno,
-            errno=22,
-        )
-    call.map, call.map_uid = spec, reg.uid
-
-
-def _struct(v: Walk, call: KfuncCall, number: int, regno: int, reg: Reg) -> None:
-    """process_kf_arg_ptr_to_btf_id."""
-    wanted = kernel_struct(call.kfunc.params[number].type)
-    unsafe = reg.flags & ~_TRUSTED_FLAGS
-    untrusted = reg.kind == BTF and unsafe and not reg.flags & RCU
-    if (reg.kind != BTF and reg.kind not in AS_STRUCT) or untrusted:
-        raise _other(call, number, reg, f"is {kind_name(reg)} expected {wanted.name} or socket")
-    have: Struct = reg.obj if reg.kind == BTF else kernel_struct(AS_STRUCT[reg.kind])
-    strict = ("release" in call.kfunc.flags and bool(reg.ref)) or _are_aliases(have.name, wanted.name)
-    projection = wanted.name == "__sk_buff" and have.name == "sk_buff"
-    if not projection and not is_or_begins_with(v, have, reg.off, wanted, strict=strict):
-        raise Refused(
-            "argument-kind",
-            f"kernel function {call.kfunc.name} args#{number} expected pointer to STRUCT {wanted.name}"
-            f" but R{regno} has a pointer to STRUCT {have.name}",
-            regno,
-            errno=22,
-            of=f"a pointer to struct {have.name}",
-            expected=f"a pointer to struct {wanted.name}",
-            helper=call.kfunc.name,
-        )
-
-
-def _are_aliases(one: str, other: str) -> bool:
-    """btf_type_ids_nocast_alias: one is the other before its initialisation."""
-    return one != other and one.removesuffix("___init") == other.removesuffix("___init")
-
-
-def _as_not_null(v: Walk, regno: int, reg: Reg) -> None:
-    if reg.flags & MAYBE_NULL:
-        v.regs[regno] = clone(reg)
-        v.regs[regno].flags &= ~MAYBE_NULL
-
-
-def _memory(v: Walk, call: KfuncCall, number: int, regno: int, reg: Reg) -> None:
-    """check_mem_reg."""
-    type = call.kfunc.params[number].type
-    size = SCALAR_BYTES.get(type) or PLAIN_STRUCT_BYTES[type]
-    if reg.is_null:
-        return
-    _as_not_null(v, regno, reg)
-    try:
-        for write in (False, True):
-            helper_access(v, ANY_CALL, regno, size, write=write, zero=True, raw=False)
-    finally:
-        v.regs[regno] = reg
-
-
-def _sized_memory(v: Walk, call: KfuncCall, number: int, regno: int, reg: Reg) -> int:
-    """check_kfunc_mem_size_reg; the size is the next argument."""
-    size = v.regs[regno + 1]
-    param, size_param = call.kfunc.params[number : number + 2]
-    if not (reg.is_null and param.name.endswith(("__opt", "__nullable"))):
-        _as_not_null(v, regno, reg)
-        try:
-            check_size(v, regno, size)
-        finally:
-            v.regs[regno] = reg
-    if size_param.ends("__szk"):
-        _constant(call, regno + 1, size)
-    return 2
-
-
-def check_size(v: Walk, regno: int, size: Reg) -> None:
-    """check_mem_size_reg, for reading and writing: as much memory as the next register says."""
-    if size.kind == NOT_INIT or size.var.smin < 0:
-        raise Refused(
-            "negative-size",
-            f"R{regno + 1} min value is negative, either use unsigned or 'var &= const'",
-            regno + 1,
-            smin=size.var.smin,
-        )
-    if size.var.umax >= MAX_VAR_SIZE:
-        raise Refused(
-            "unbounded-size",
-            f"R{regno + 1} unbounded memory access, use 'var &= const' or 'if (var < const)'",
-            regno + 1,
-            umax=size.var.umax,
-        )
-    for write in (False, True):
-        helper_access(v, ANY_CALL, regno, size.var.umax, write=write, zero=True, raw=False)
-    mark_precise(size)
-
-
 def _callback(v: Walk, call: KfuncCall, number: int, regno: int, reg: Reg) -> None:
     if reg.kind != FUNC:
-        raise _other(call, number, reg, "expected pointer to func")
+        raise wrong_argument(call, number, reg, "expected pointer to func")
     call.function = reg.obj
-
-
-def _string(v: Walk, call: KfuncCall, number: int, regno: int, reg: Reg) -> None:
-    if reg.kind != MAP_VALUE:
-        raise _other(call, number, reg, "doesn't point to a const string")
-    check_constant_string(regno, reg)
-
-
-def _in_map_value(name: str) -> Callable[[Walk, KfuncCall, int, int, Reg], None]:
-    def rule(v: Walk, call: KfuncCall, number: int, regno: int, reg: Reg) -> None:
-        """check_map_field_pointer."""
-        if reg.kind != MAP_VALUE:
-            raise _other(call, number, reg, "doesn't point to a map value")
-        if reg.var.mask:
-            raise Refused(
-                "constant",
-                f"R{regno} doesn't have constant offset. {name} has to be at the constant offset",
-                regno,
-                errno=22,
-            )
-        place = field_named(v, reg, name)
-        if place is None or place.offset != reg.off + reg.var.smin:
-            raise Refused(
-                "special-field",
-                f"off {reg.off + reg.var.smin} doesn't point to 'struct {name}'"
-                + (f" that is at {place.offset}" if place else ""),
-                regno,
-                field=name,
-                errno=22,
-            )
-        call.map, call.map_uid = reg.obj, reg.uid
-
-    return rule
 
 
 def _flag(v: Walk, call: KfuncCall, number: int, regno: int, reg: Reg) -> None:
     if reg.kind != STACK:
-        raise _other(call, number, reg, "doesn't point to an irq flag on stack")
+        raise wrong_argument(call, number, reg, "doesn't point to an irq flag on stack")
     name = call.kfunc.name
     act = save_flags if name in ("bpf_local_irq_save", "bpf_res_spin_lock_irqsave") else restore_flags
     act(v, regno, reg, of_lock="spin" in name)
 
 
 def _lock(v: Walk, call: KfuncCall, number: int, regno: int, reg: Reg) -> None:
-    _map_value_or_object(call, number, reg, "doesn't point to map value or allocated object")
+    check_map_value_or_object(call, number, reg, "doesn't point to map value or allocated object")
     name = call.kfunc.name
     spin_lock(v, regno, reg, RES_LOCK_IRQ if "irq" in name else RES_LOCK, take="unlock" not in name)
 
 
-_RULES: dict[str, Callable[[Walk, KfuncCall, int, int, Reg], int | None]] = {
+_RULES: dict[str, Rule] = {
     "context": _context,
-    "object": _object,
-    "counted": _counted,
+    "object": object_argument,
+    "counted": counted_argument,
     "dynptr": _dynptr,
     "iterator": _iterator,
-    "list head": _graph_root("bpf_list_head"),
-    "tree root": _graph_root("bpf_rb_root"),
-    "list node": _graph_node("bpf_list_node"),
-    "tree node": _graph_node("bpf_rb_node"),
-    "map": _map,
-    "struct": _struct,
-    "memory": _memory,
-    "sized memory": _sized_memory,
+    "list head": graph_root("bpf_list_head"),
+    "tree root": graph_root("bpf_rb_root"),
+    "list node": graph_node("bpf_list_node"),
+    "tree node": graph_node("bpf_rb_node"),
+    "map": map_argument,
+    "struct": struct_argument,
+    "memory": memory_argument,
+    "sized memory": sized_memory_argument,
     "callback": _callback,
-    "string": _string,
-    "workqueue": _in_map_value("bpf_wq"),
-    "task work": _in_map_value("bpf_task_work"),
+    "string": string_argument,
+    "workqueue": field_of_map_value("bpf_wq"),
+    "task work": field_of_map_value("bpf_task_work"),
     "flag": _flag,
     "lock": _lock,
 }

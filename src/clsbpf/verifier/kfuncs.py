@@ -13,7 +13,9 @@ from ..bpf.kfuncs import PACKET_CHANGING, SCALAR_BYTES, kfuncs
 from .calls import forget_packet, widen
 from .checks import check_return
 from .fields import SpecialField
-from .kfunc_arguments import KfuncCall, check_kfunc_arguments, in_tree_callback
+from .kfunc_arguments import check_kfunc_arguments
+from .kfunc_call import KfuncCall
+from .kfunc_objects import in_tree_callback
 from .locks import acquire, check_nothing_held, forget_reference, may_point_to_lock, release
 from .ranges import ZERO, between
 from .refusal import Refused

@@ -6,6 +6,7 @@ made.  All of it is part of the state: `State.refs` in the order in which it was
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 from .fields import field_named, fields_of
@@ -155,14 +156,14 @@ def invalidate_non_owning(v: Walk) -> None:
                 frame.stack[number] = Slot(slot.kinds, unknown())
 
 
-def check_lock_of(v: Walk, reg: Reg) -> None:
-    """check_reg_allocation_locked: the lock beside a list or tree is the one that is held."""
+def check_lock_of(v: Walk, reg: Reg, what: str) -> None:
+    """check_reg_allocation_locked: the lock beside a list or tree is one that is held."""
     owner = reg.obj if reg.kind == MAP_VALUE else "program"
-    held = [ref for ref in v.state.refs if ref.kind in LOCKS]
-    if not held:
-        raise Refused("lock", "held lock and object are not in the same allocation", errno=22)
-    if not any(ref.id == reg.id and ref.owner is owner for ref in held):
-        raise Refused("lock", "held lock and object are not in the same allocation", errno=22)
+    if any(ref.kind in LOCKS and ref.id == reg.id and ref.owner is owner for ref in v.state.refs):
+        return
+    lock = field_named(v, reg, "bpf_spin_lock")
+    at = lock.offset if lock is not None else -errno.EINVAL
+    raise Refused("lock", f"bpf_spin_lock at off={at} must be held for {what}", errno=22)
 
 
 def may_point_to_lock(v: Walk, reg: Reg) -> bool:

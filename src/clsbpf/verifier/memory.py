@@ -40,6 +40,7 @@ from .values import (
     MAP_VALUE,
     MAYBE_NULL,
     MEM,
+    NON_OWNING,
     PACKET,
     PACKET_END,
     PACKET_META,
@@ -151,13 +152,18 @@ def _loaded_kptr(v: Walk, field: SpecialField, regs: list[Reg], signed: bool) ->
     if field.name == "kptr_percpu":
         flags |= RCU | PERCPU
     elif field.name == "kptr_ref" and (target.local or target.name in _RCU_PROTECTED):
-        flags |= RCU | (ALLOC if target.local else 0)
+        flags |= RCU
+        if target.local:
+            # what may be in a list or tree, too, is nobody's alone
+            in_graph = any(each.name in _GRAPH_NODES for each in v.struct_fields(target.id))
+            flags |= ALLOC | (NON_OWNING if in_graph else 0)
     else:
         flags |= UNTRUSTED
     v.ids += 1
     return Reg(BTF, obj=target, flags=flags, id=v.ids)
 
 
+_GRAPH_NODES = ("bpf_list_node", "bpf_rb_node")
 _RCU_PROTECTED = frozenset({"prog_test_ref_kfunc", "cgroup", "bpf_cpumask", "task_struct", "bpf_crypto_ctx"})
 """rcu_protected_types."""
 

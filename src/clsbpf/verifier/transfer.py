@@ -29,6 +29,7 @@ from . import memory
 from .computing import alu_step, move_step
 from .fields import has_field
 from .jumping import jump_step
+from .kernel_variables import variable_address
 from .ranges import const
 from .refusal import Refused
 from .requirements import fetches
@@ -165,6 +166,10 @@ def check_map_references(spec: ProgramSpec) -> None:
             locked = has_field(found.obj, "bpf_spin_lock") or has_field(found.obj, "bpf_res_spin_lock")
             if spec.type == SOCKET_FILTER and locked:
                 raise Refused("lock", "socket filter progs cannot use bpf_spin_lock yet", insn=at, errno=22)
+        elif insn.is_ld_imm64 and insn.src == Pseudo.BTF_ID:
+            address = variable_address(at, insn)
+            if isinstance(address, Refused):
+                raise address
 
 
 _OF_MAPS = frozenset({Pseudo.MAP_FD, Pseudo.MAP_IDX, Pseudo.MAP_VALUE, Pseudo.MAP_IDX_VALUE})
@@ -182,9 +187,7 @@ def _wide_value(v: Walk, at: int, insn: Insn) -> Reg | Refused:
                 return Refused("callback", "missing btf func_info", insn=at, errno=22)
             return Reg(FUNC, obj=v.flow.subprogram_at[at + insn.imm + 1])
         case _:
-            return Refused(
-                "not-covered", "addresses of kernel variables are not known here", insn=at, errno=22
-            )
+            return variable_address(at, insn)
 
 
 def _map_reference(program: ProgramSpec, at: int, insn: Insn) -> Reg | Refused:

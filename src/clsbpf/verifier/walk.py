@@ -29,7 +29,7 @@ from .checks import checker
 from .fields import SpecialField, struct_fields
 from .functions import GlobalFunction
 from .jumping import END_OF_PATH
-from .kfunc_arguments import KfuncCall
+from .kfunc_call import KfuncCall
 from .log import Log
 from .refusal import Refused
 from .requirements import requirements_of

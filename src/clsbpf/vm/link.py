@@ -70,6 +70,8 @@ class LinkedProgram:
     def missing(self) -> str | None:
         """What the program calls that is not there, in words; None when all of it is."""
         for at, insn in enumerate(self.insns):
+            if insn.is_ld_imm64 and insn.src == Pseudo.BTF_ID:
+                return f"instruction {at}: takes the address of {_kernel_name(insn.imm)}: no kernel runs here"
             if insn.code != _CALL or at in self.poison:
                 continue
             reason = call_refusal(insn, self.kfuncs)
@@ -83,6 +85,14 @@ class LinkedProgram:
             at = int(self.missing.split()[1].rstrip(":"))
             who = f"program {self.name}: " if self.name else ""
             raise ProgramFault(who + self.missing, at)
+
+
+def _kernel_name(id: int) -> str:
+    """What an id in the running kernel's BTF is the name of, in words."""
+    from ..objfile.files import machine_btf
+
+    types = machine_btf()
+    return f"the kernel's {types.name(id)!r}" if types and 0 < id < len(types) else f"the kernel's type {id}"
 
 
 def call_refusal(insn: Insn, kfuncs: Sequence[str]) -> str | None:
