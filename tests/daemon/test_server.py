@@ -57,7 +57,7 @@ CODES = {
     ),
     "nonsense": (255, 'Object "nonsense" is unknown, try "tc help".\n'),
     "-n other qdisc show": (
-        1,
+        255,
         'no network namespace "other": a daemon has one of its own (-n is for --kernel)\n',
     ),
 }

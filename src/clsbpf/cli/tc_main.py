@@ -97,7 +97,7 @@ def _open(stack: ExitStack, options: Options, *, kernel: bool, socket: str | Non
         return kernel_seam(stack, options)
     if options.netns is not None:
         raise CommandError(
-            f'no network namespace "{options.netns}": a daemon has one of its own (-n is for --kernel)', 1
+            f'no network namespace "{options.netns}": a daemon has one of its own (-n is for --kernel)', 255
         )
     from .tc_daemon import daemon_seam
 
@@ -213,8 +213,8 @@ def _each_message(datagrams: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _class_names(options: Options) -> Mapping[int, str]:
-    """cls_names_init()."""
-    if not options.names and options.names_file is None:
+    """cls_names_init().  A file that -cf names is read with -nm only."""
+    if not options.names:
         return {}
     path = options.names_file or CLASS_NAMES
     try:
