@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import platform
 import re
@@ -13,7 +14,12 @@ from dataclasses import dataclass
 import pytest
 
 from clsbpf.bpf.insn import Insn, encode
+from clsbpf.bpf.spec import ProgramSpec
+from clsbpf.errors import VerifierError
+from clsbpf.kernel import loader
 from clsbpf.kernel.bpf import SYSCALL_NUMBERS, prog_info
+from clsbpf.kernel.maps import possible_cpus
+from clsbpf.verifier.verify import verify
 from judges import REQUIRED, need_kernel
 
 BPF_MAP_CREATE = 0
@@ -80,6 +86,63 @@ def opinion(
         return Opinion(0, log.value.decode(), prog_info(fd).tag)
     finally:
         os.close(fd)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Accepted (errno 0), or refused with an errno and the lines that the log ends with."""
+
+    errno: int = 0
+    words: tuple[str, ...] = ()
+
+    @property
+    def refused(self) -> bool:
+        return self.errno != 0
+
+    def __str__(self) -> str:
+        if not self.errno:
+            return "accepted"
+        return f"{errno.errorcode.get(self.errno, f'errno {self.errno}')}: {' / '.join(self.words)}"
+
+
+_NOT_THE_REASON = re.compile(
+    r"\d+: (\([0-9a-f]{2}\)|R|frame\d|safe|BUG_)|; |processed |verification time|stack depth|mark_precise|"
+    r"from \d+ to \d+|caller:|callee:|returning from callee:|to caller at|func#\d+ @|Live regs before insn:|"
+    r"\s*\d+: [.0-9]{10} |(cur|old) state:"
+)
+
+
+def last_words(log: str) -> tuple[str, ...]:
+    """The lines of a verifier's log after the last instruction: why it refused."""
+    lines = log.splitlines()
+    while lines and (not lines[-1] or lines[-1].startswith(("processed ", "cur state:", "old state:"))):
+        lines.pop()
+    words: list[str] = []
+    while lines and not _NOT_THE_REASON.match(lines[-1]):
+        words.append(lines.pop())
+    return tuple(reversed(words))
+
+
+def shape(message: str) -> str:
+    """A message without its numbers: what is the same cause has the same shape."""
+    return re.sub(r"0x[0-9a-f]+|-?\d+", "N", message)
+
+
+def two_opinions(spec: ProgramSpec, loaded: loader.LoadedObject) -> tuple[Judgement, Judgement]:
+    """Ours and the kernel's, of a program over the maps (and types) of an object that is loaded."""
+    here = there = Judgement()
+    btf = next((m.value_type.btf for m in spec.maps.values() if m.value_type is not None), None)
+    try:
+        verify(spec, btf=btf, cpus=possible_cpus())
+    except VerifierError as error:
+        here = Judgement(error.errno or -1, last_words(error.log))
+    try:
+        os.close(
+            loader._load_program(spec, loaded.maps, loaded._others[0] if loaded._others else 0, loaded.calls)
+        )
+    except VerifierError as error:
+        there = Judgement(error.errno or -1, last_words(error.log))
+    return here, there
 
 
 @pytest.fixture

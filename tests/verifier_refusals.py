@@ -33,7 +33,7 @@ REFUSED: list[tuple[str, str, str]] = [
     ("checked another way round", "packet-bounds", f"{SETUP} r4 = r2\nr4 += 1\nif r4 <= r3 goto +1\nr0 = *(u8 *)(r2 +0)\n{END}"),
     (
         "packet pointer after the packet moved",
-        "unwritten",
+        "lost-pointer",
         f"r6 = r1\n{SETUP} r7 = r2\nr2 = 34\ncall 39\nr0 = *(u8 *)(r7 +0)\n{END}",
     ),
     ("negative index", "negative-index", f"{LOOKUP} if r0 == 0 goto +3\nr1 = *(s16 *)(r0 +0)\nr0 += r1\nr0 = *(u8 *)(r0 +0)\n{END}"),
@@ -60,7 +60,7 @@ REFUSED: list[tuple[str, str, str]] = [
     ("size without bound", "unbounded-size", f"r6 = r1\nr4 = *(u32 *)(r1 +0)\nr4 += 1\nr3 = r10\nr3 += -8\nr2 = 0\ncall 26\n{END}"),
     ("packet pointer passed", "packet-argument", f"r6 = r1\n{SETUP} r4 = 1\nr3 = r2\nr2 = 0\ncall 26\n{END}"),
     ("record not given back", "leak", f"{RESERVE} if r0 == 0 goto +1\nr0 = 0\n{END}"),
-    ("record used after it was given back", "unwritten", f"{RESERVE} if r0 == 0 goto +5\nr7 = r0\nr1 = r0\nr2 = 0\ncall 132\nr0 = *(u8 *)(r7 +0)\n{END}"),
+    ("record used after it was given back", "lost-pointer", f"{RESERVE} if r0 == 0 goto +5\nr7 = r0\nr1 = r0\nr2 = 0\ncall 132\nr0 = *(u8 *)(r7 +0)\n{END}"),
     ("released what was not acquired", "argument-kind", f"r2 = 0\ncall 132\n{END}"),
     ("wrong map", "map-kind", f"r1 = map[fd:3]\n*(u64 *)(r10 -8) = 0\nr2 = r10\nr2 += -8\ncall 1\n{END}"),
     ("endless loop", "infinite-loop", "r0 = 0\nr1 = *(u32 *)(r1 +0)\nl:\nif r1 != 5 goto l\nexit"),

@@ -44,6 +44,7 @@ from .values import (
     TRUSTED,
     UNTRUSTED,
     USER,
+    Lost,
     Reg,
 )
 
@@ -56,15 +57,13 @@ MAX_STACK = 512
 
 
 def kind_name(reg: Reg) -> str:
-    """reg_type_str: `map_value_or_null`, `trusted_ptr_sk_buff`."""
+    """reg_type_str: `map_value_or_null`, `trusted_ptr_` (of which structure is not said)."""
     flags = reg.flags
-    if not flags and reg.kind != BTF:
+    if not flags:
         return KIND_NAMES[reg.kind]
     prefix = "".join(word for bit, word in _PREFIXES if flags & bit)
-    name = KIND_NAMES[reg.kind] + (str(reg.obj) if reg.kind == BTF else "")
-    if flags & MAYBE_NULL:
-        name = f"{KIND_NAMES[reg.kind]}or_null_{reg.obj}" if reg.kind == BTF else f"{name}_or_null"
-    return prefix + name
+    null = "" if not flags & MAYBE_NULL else "or_null_" if reg.kind == BTF else "_or_null"
+    return prefix + KIND_NAMES[reg.kind] + null
 
 
 _PREFIXES = (
@@ -91,8 +90,7 @@ def check_within(
     if reg.kind in PACKETS:
         raise Refused(
             "packet-bounds",
-            f"invalid access to packet, off={off} size={size},"
-            f" R{regno}(id={reg.id},off={reg.off},r={reg.size})",
+            f"invalid access to packet, off={off} size={size}, R{regno}(id={reg.id},off={off},r={memory})",
             regno,
             off=off,
             size=size,
@@ -148,7 +146,17 @@ def check_packet(v: Walk, reg: Reg, regno: int, off: int, size: int, *, zero: bo
             regno,
             smin=reg.var.smin,
         )
-    check_within(reg, regno, off, size, max(reg.size, 0) if reg.size >= 0 else -1, "packet", zero=zero)
+    if reg.size < 0:
+        raise Refused(
+            "packet-bounds",
+            f"R{regno} offset is outside of the packet",
+            regno,
+            errno=22,
+            off=off,
+            size=size,
+            known=0,
+        )
+    check_within(reg, regno, off, size, reg.size, "packet", zero=zero)
 
 
 def check_fixed(reg: Reg, regno: int, *, offset_ok: bool = False) -> None:
@@ -206,8 +214,12 @@ def check_map_value(
 def _check_field(reg: Reg, regno: int, off: int, size: int, field: SpecialField, helper: bool) -> None:
     """Of the fields of a value, only a kernel pointer may be loaded or stored, whole."""
     if field.name not in KPTRS:
-        how = "indirectly by helper" if helper else "directly by load/store"
-        raise Refused("special-field", f"{field.name} cannot be accessed {how}", regno, field=field.name)
+        raise Refused(
+            "special-field",
+            f"{field.name} cannot be accessed directly by load/store",
+            regno,
+            field=field.name,
+        )
     problem = ""
     if helper:
         problem = "kptr cannot be accessed indirectly by helper"
@@ -221,13 +233,10 @@ def _check_field(reg: Reg, regno: int, off: int, size: int, field: SpecialField,
         raise Refused("special-field", problem, regno, field="kptr")
 
 
-def check_stack_bounds(
-    reg: Reg, regno: int, off: int, size: int, *, write: bool, direct: bool = True
-) -> None:
+def check_stack_bounds(reg: Reg, regno: int, off: int, size: int, *, write: bool) -> None:
     """check_stack_access_within_bounds.  What was never written may be read (allow_uninit_stack)."""
     var = reg.var
-    of = "" if direct else " indirect access to"
-    how = f"{of} {'write to' if write else 'read from'}" if direct else of
+    how = " write to" if write else " read from"
     if not var.mask:
         low = (var.smin) + off
         high = low + size
@@ -239,11 +248,12 @@ def check_stack_bounds(
         low, high = var.smin + off, var.smax + off + size
     if low < -MAX_STACK or high > 0 or size < 0:
         if not var.mask:
-            message = f"invalid{how} stack R{regno} off={low} size={size}"
+            message = f"invalid{how} stack R{regno} off={off} size={size}"
         else:
             place = f"var_off={tnum.text(var.tnum)} off={off} size={size}"
             message = f"invalid variable-offset{how} stack R{regno} {place}"
-        raise Refused("stack-bounds", message, regno, off=low, size=size)
+        errno = 13 if not -MAX_STACK <= low <= -1 else 22
+        raise Refused("stack-bounds", message, regno, errno=errno, off=low, size=size)
 
 
 def check_context(v: Walk, reg: Reg, regno: int, off: int, size: int, *, write: bool) -> None:
@@ -352,14 +362,6 @@ def _access_mem(v: Walk, reg: Reg, regno: int, off: int, size: int, write: bool)
 
 
 def _access_stack(v: Walk, reg: Reg, regno: int, off: int, size: int, write: bool) -> None:
-    if not tnum.aligned(tnum.add(reg.var.tnum, tnum.const(off)), size):
-        raise Refused(
-            "alignment",
-            f"misaligned stack access off {tnum.text(reg.var.tnum)}+{reg.off}+{off - reg.off} size {size}",
-            regno,
-            off=off,
-            size=size,
-        )
     check_stack_bounds(reg, regno, off, size, write=write)
     v.use_stack(reg.size, -(off + reg.var.smin))
 
@@ -488,8 +490,40 @@ _RULES: dict[int, Callable[[Walk, Reg, int, int, int, bool], None]] = {
 }
 
 
-def check_access(v: Walk, reg: Reg, regno: int, off: int, size: int, *, write: bool) -> None:
-    """May `size` bytes at `off` from where the pointer in `reg` points be read or written?"""
+_PLACES = {
+    MAP_KEY: "key ", MAP_VALUE: "value ", CTX: "context ", STACK: "stack ", SOCKET: "sock ",
+    SOCK_COMMON: "sock_common ", TCP_SOCK: "tcp_sock ",
+}  # fmt: skip
+NET_IP_ALIGN = 2
+"""A packet's first byte is not where words begin: its network header is."""
+
+
+def check_alignment(reg: Reg, regno: int, off: int, size: int) -> None:
+    """check_ptr_alignment, strict: an access of so many bytes lies at a multiple of them."""
+    start = NET_IP_ALIGN if reg.kind in PACKETS and not reg.flags else 0
+    if size == 1 or tnum.aligned(tnum.add(reg.var.tnum, tnum.const(start + reg.off + off)), size):
+        return
+    where = "packet " if start else "" if reg.flags else _PLACES.get(reg.kind, "")
+    before = f"{start}+" if start else ""
+    raise Refused(
+        "alignment",
+        f"misaligned {where}access off {before}{tnum.text(reg.var.tnum)}+{reg.off}+{off} size {size}",
+        regno,
+        off=reg.off + off,
+        size=size,
+        where=where or "an ",
+    )
+
+
+def check_access(
+    v: Walk, reg: Reg, regno: int, off: int, size: int, *, write: bool, strict: bool = False
+) -> None:
+    """May `size` bytes at `off` from where the pointer in `reg` points be read or written?
+
+    Only the stack's accesses must be aligned, but with `strict` (atomic ones) all.
+    """
+    if strict or reg.kind == STACK:
+        check_alignment(reg, regno, off, size)
     rule = _RULES.get(reg.kind)
     if rule is None or reg.flags & MAYBE_NULL:
         if reg.flags & MAYBE_NULL:
@@ -500,6 +534,8 @@ def check_access(v: Walk, reg: Reg, regno: int, off: int, size: int, *, write: b
                 size=size,
                 of=kind_name(reg),
             )
+        if isinstance(reg.obj, Lost):
+            raise Refused("lost-pointer", f"R{regno} invalid mem access 'scalar'", regno, lost=reg.obj)
         raise Refused(
             "not-a-pointer" if reg.kind in (SCALAR, MAP_PTR) else "no-access",
             f"R{regno} invalid mem access '{kind_name(reg)}'",

@@ -7,6 +7,7 @@ helper will write.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from ..bpf.spec import MapSpec
 from . import values
 from .access import (
     check_access,
+    check_alignment,
     check_fixed,
     check_map_value,
     check_packet,
@@ -46,6 +48,7 @@ from .values import (
     MEM,
     PACKET,
     PACKET_META,
+    PACKET_SLICE,
     PACKETS,
     PERCPU,
     RCU,
@@ -58,6 +61,7 @@ from .values import (
     TCP_SOCK,
     TRUSTED,
     UNTRUSTED,
+    Lost,
     Reg,
     mark_precise,
 )
@@ -105,29 +109,36 @@ class Call:
 ANY_CALL = Call(0, Prototype((), Ret.INT, packet_access=True))
 """Of memory that is not a helper's argument: a global function's, a kernel function's."""
 
-_MEMORY = frozenset({STACK, PACKET, PACKET_META, MAP_KEY, MAP_VALUE})
-_EXPECTED: dict[str, frozenset[int]] = {
-    "key": _MEMORY,
-    "value": _MEMORY,
-    "mem": _MEMORY | {MEM, BTF},
-    "size": frozenset({SCALAR}),
-    "ctx": frozenset({CTX}),
-    "map": frozenset({MAP_PTR}),
-    "sock": frozenset({SOCK_COMMON, SOCKET, TCP_SOCK, BTF}),
-    "sk_common": frozenset({SOCK_COMMON, SOCKET, TCP_SOCK}),
-    "func": frozenset({FUNC}),
-    "stack": frozenset({STACK}),
-    "lock": frozenset({MAP_VALUE, BTF}),
-    "kptr": frozenset({MAP_VALUE, BTF}),
-    "exchanged": frozenset({BTF}),
-    "timer": frozenset({MAP_VALUE}),
-    "string": frozenset({MAP_VALUE}),
-    "record": frozenset({MEM}),
-    "dynptr": frozenset({STACK, DYNPTR}),
-    "percpu": frozenset({BTF}),
-    "task": frozenset({BTF}),
-    "cgroup": frozenset({BTF}),
-}
+_TYPES: dict[str, tuple[int, int]] = {
+    "fp": (STACK, 0), "pkt": (PACKET, 0), "pkt_meta": (PACKET_META, 0), "map_key": (MAP_KEY, 0),
+    "map_value": (MAP_VALUE, 0), "mem": (MEM, 0), "ringbuf_mem": (MEM, RINGBUF), "scalar": (SCALAR, 0),
+    "ctx": (CTX, 0), "map_ptr": (MAP_PTR, 0), "sock_common": (SOCK_COMMON, 0), "sock": (SOCKET, 0),
+    "tcp_sock": (TCP_SOCK, 0), "func": (FUNC, 0), "dynptr_ptr": (DYNPTR, 0), "ptr_": (BTF, 0),
+    "trusted_ptr_": (BTF, TRUSTED), "rcu_ptr_": (BTF, RCU), "percpu_ptr_": (BTF, PERCPU),
+    "percpu_rcu_ptr_": (BTF, PERCPU | RCU), "percpu_trusted_ptr_": (BTF, PERCPU | TRUSTED),
+}  # fmt: skip
+"""A register's kind and flags, by the name that messages have for them; tc has no `buf` and no `xdp_sock`."""
+_MEMORY = "fp pkt pkt_meta map_key map_value mem ringbuf_mem buf trusted_ptr_"
+_SOCKETS = "sock_common sock tcp_sock xdp_sock"
+_EXPECTED: dict[str, str] = {
+    "key": _MEMORY, "value": _MEMORY, "mem": _MEMORY, "size": "scalar", "ctx": "ctx", "map": "map_ptr",
+    "sock": f"{_SOCKETS} ptr_ trusted_ptr_", "sk_common": _SOCKETS, "func": "func", "stack": "fp",
+    "lock": "map_value ptr_", "kptr": "map_value ptr_", "exchanged": "ptr_ trusted_ptr_ rcu_ptr_",
+    "timer": "map_value", "string": "map_value", "record": "ringbuf_mem", "dynptr": "fp dynptr_ptr",
+    "task": "ptr_ trusted_ptr_ rcu_ptr_", "cgroup": "ptr_ trusted_ptr_ rcu_ptr_",
+    "percpu": "percpu_ptr_ percpu_rcu_ptr_ percpu_trusted_ptr_",
+}  # fmt: skip
+"""compatible_reg_types: what an argument may be, in the order in which the kernel tells it."""
+_ALLOCATED = {"lock": {ALLOC}, "kptr": {ALLOC}, "exchanged": {ALLOC, ALLOC | PERCPU}}
+"""Of pointers to what the program allocates; the names do not tell them (MEM_ALLOC has no word)."""
+
+
+@functools.cache
+def _accepted(base: str) -> frozenset[tuple[int, int]]:
+    found = {_TYPES[name] for name in _EXPECTED[base].split() if name in _TYPES}
+    if base in ("lock", "kptr"):
+        found.discard((BTF, 0))
+    return frozenset(found | {(BTF, flags) for flags in _ALLOCATED.get(base, ())})
 
 
 def check_arguments(v: Walk, call: Call) -> None:
@@ -148,53 +159,18 @@ def _check_argument(v: Walk, call: Call, regno: int, word: str) -> None:
     word = word.removesuffix("?").removesuffix("-or-null")
     base = _BASE.get(word, word)
     releases = call.proto.releases and regno == (2 if call.number == KPTR_XCHG else 1)
-    if not (nullable and reg.is_null):
-        expected = _EXPECTED.get(base)
-        if expected is None:
+    if base == "value" and call.map is not None and call.map.type in (MapType.SOCKMAP, MapType.SOCKHASH):
+        if nullable or word != "value":
             raise Refused(
-                "not-covered",
-                f"R{regno}: an argument of this kind ({word}) of {call.name} is not known here",
-                regno,
-            )
-        flags = (
-            reg.flags & ~(RDONLY if base == "mem" and word == "mem" else 0) & ~(MAYBE_NULL if nullable else 0)
-        )
-        allowed_flags = {0}
-        if reg.kind == MEM:
-            allowed_flags = {RINGBUF} if base == "record" else {0, RINGBUF}
-        if reg.kind == BTF:
-            allowed_flags = _BTF_FLAGS.get(base, {0, TRUSTED, RCU})
-        if releases and reg.kind == BTF and reg.kind in expected and reg.flags & MAYBE_NULL:
-            raise Refused(
-                "null-check",
-                f"Possibly NULL pointer passed to helper arg{regno}",
-                regno,
-                of=kind_name(reg),
-            )
-        if reg.kind not in expected or flags not in allowed_flags:
-            names = ", ".join(KIND_NAMES[k] for k in sorted(expected))
-            raise Refused(
-                "null-check" if reg.flags & MAYBE_NULL and reg.kind in expected else "argument-kind",
-                f"R{regno} type={kind_name(reg)} expected={names}",
-                regno,
-                of=kind_name(reg),
-                expected=names,
+                "map-kind",
+                "invalid arg_type for sockmap/sockhash",
+                errno=22,
+                map=call.map.name,
                 helper=call.name,
             )
-        if reg.kind not in _ANY_OFFSET:
-            check_fixed(reg, regno, offset_ok=reg.kind == BTF and not releases)
-        elif call.proto.releases and reg.off and base == "record":
-            raise Refused(
-                "modified-pointer",
-                f"R{regno} must have zero offset when passed to release func or trusted arg to kfunc",
-                regno,
-                off=reg.off,
-                errno=22,
-            )
-        if base == "record":
-            check_fixed(reg, regno)
-        if reg.kind == BTF and base in _STRUCTS:
-            _check_struct(v, call, regno, reg, kernel_struct(_STRUCTS[base]))
+        word = base = "sock"
+    if not (nullable and reg.is_null):
+        _check_type(v, call, regno, reg, word, base, nullable=nullable, releases=releases)
     if releases and not reg.ref and not (nullable and reg.is_null):
         raise Refused(
             "release",
@@ -214,13 +190,75 @@ def _check_argument(v: Walk, call: Call, regno: int, word: str) -> None:
         rule(v, call, regno, reg)
 
 
-_BTF_FLAGS = {
-    "lock": {ALLOC},
-    "kptr": {ALLOC},
-    "percpu": {PERCPU, PERCPU | RCU, PERCPU | TRUSTED},
-    "mem": {TRUSTED},
-    "exchanged": {0, TRUSTED, RCU, ALLOC, ALLOC | PERCPU},
-}
+def _check_type(
+    v: Walk, call: Call, regno: int, reg: Reg, word: str, base: str, *, nullable: bool, releases: bool
+) -> None:
+    """check_reg_type, check_func_arg_reg_off."""
+    if base not in _EXPECTED:
+        raise Refused(
+            "not-covered",
+            f"R{regno}: an argument of this kind ({word}) of {call.name} is not known here",
+            regno,
+        )
+    flags = reg.flags & ~(MAYBE_NULL if nullable else 0)
+    if word == "mem":
+        flags &= ~RDONLY
+    if base == "mem":
+        flags &= ~PACKET_SLICE
+    accepted = _accepted(base)
+    if (reg.kind, flags) not in accepted:
+        maybe = reg.flags & MAYBE_NULL and (reg.kind, flags & ~MAYBE_NULL) in accepted
+        was_pointer = isinstance(reg.obj, Lost) and base != "size"
+        names = ", ".join(_EXPECTED[base].split())
+        raise Refused(
+            "null-check" if maybe else "lost-pointer" if was_pointer else "argument-kind",
+            f"R{regno} type={kind_name(reg)} expected={names}",
+            regno,
+            of=kind_name(reg),
+            expected=names,
+            helper=call.name,
+            lost=reg.obj,
+        )
+    if reg.kind == BTF:
+        _check_structure(v, call, regno, reg, word, base, releases=releases)
+    if releases and base != "dynptr-r":
+        if reg.off:
+            raise Refused(
+                "modified-pointer",
+                f"R{regno} must have zero offset when passed to release func or trusted arg to kfunc",
+                regno,
+                off=reg.off,
+                errno=22,
+            )
+        check_fixed(reg, regno)
+    elif reg.kind not in _ANY_OFFSET or reg.flags & ~(RDONLY | RINGBUF):
+        check_fixed(reg, regno, offset_ok=reg.kind == BTF and not reg.flags & MAYBE_NULL)
+
+
+def _check_structure(
+    v: Walk, call: Call, regno: int, reg: Reg, word: str, base: str, *, releases: bool
+) -> None:
+    """The second half of check_reg_type: of which structure, and whether it may be written."""
+    if _EXPECTED[base] == _MEMORY:
+        if word != "mem":
+            raise Refused(
+                "read-only",
+                f"{BY_NUMBER[call.number].symbol}() may write into memory pointed by R{regno}"
+                f" type={kind_name(reg)}",
+                regno,
+                map=f"struct {reg.obj}",
+            )
+    elif reg.flags & MAYBE_NULL and releases:
+        raise Refused(
+            "null-check",
+            f"Possibly NULL pointer passed to helper arg{regno}",
+            regno,
+            of=kind_name(reg),
+        )
+    elif base in _STRUCTS:
+        _check_struct(v, call, regno, reg, kernel_struct(_STRUCTS[base]))
+
+
 _STRUCTS = {"sock": "sock_common", "task": "task_struct", "cgroup": "cgroup"}
 
 
@@ -237,7 +275,7 @@ def _check_struct(v: Walk, call: Call, regno: int, reg: Reg, wanted: Struct) -> 
         )
 
 
-_ANY_OFFSET = _MEMORY | {MEM, SCALAR}
+_ANY_OFFSET = frozenset({STACK, PACKET, PACKET_META, MAP_KEY, MAP_VALUE, MEM, SCALAR})
 _BASE = {
     "size0": "size",
     "alloc": "size",
@@ -300,7 +338,7 @@ def _stack_argument(
     """check_stack_range_initialized."""
     if not size and not zero:
         raise Refused("zero-size", "invalid zero-sized read", regno)
-    check_stack_bounds(reg, regno, reg.off, size, write=write, direct=False)
+    check_stack_bounds(reg, regno, reg.off, size, write=write)
     v.use_stack(reg.size, -(reg.off + reg.var.smin))
     frame = frame_of(v, reg)
     if raw:
@@ -309,7 +347,8 @@ def _stack_argument(
         call.raw.append((reg, regno, size))
         return
     low = reg.off + reg.var.smin
-    check_initialised(v, frame, reg, low, reg.off + reg.var.smax + size - low, clobber=write)
+    length = reg.off + reg.var.smax + size - low
+    check_initialised(v, frame, reg, low, length, clobber=write, regno=regno, size=size)
 
 
 def _map(v: Walk, call: Call, regno: int, reg: Reg) -> None:
@@ -386,10 +425,8 @@ def _size(zero: bool) -> Callable[[Walk, Call, int, Reg], None]:
 def _fixed(size: int, *, write: bool, raw: bool) -> Callable[[Walk, Call, int, Reg], None]:
     def rule(v: Walk, call: Call, regno: int, reg: Reg) -> None:
         helper_access(v, call, regno, size, write=write, zero=False, raw=raw)
-        if raw and (reg.off + reg.var.smin) % size and not reg.var.mask:
-            raise Refused(
-                "alignment", f"misaligned access off {reg.off} size {size}", regno, off=reg.off, size=size
-            )
+        if raw:
+            check_alignment(reg, regno, 0, size)
 
     return rule
 

@@ -52,6 +52,7 @@ from .values import (
     TRUSTED,
     UNWRITTEN,
     Reg,
+    lost,
     mark_precise,
     unknown,
 )
@@ -281,11 +282,10 @@ def forget_packet(v: Walk) -> None:
     for frame in v.state.frames:
         for number, reg in enumerate(frame.regs):
             if reg.kind in PACKETS_ANY or reg.flags & PACKET_SLICE:
-                frame.regs[number] = UNWRITTEN
-                v.forgotten[number] = v.pc
+                frame.regs[number] = lost("a pointer into the packet", v.pc)
         for number, slot in list(frame.stack.items()):
             if slot.reg.kind in PACKETS_ANY or slot.reg.flags & PACKET_SLICE:
-                frame.stack[number] = Slot(slot.kinds, unknown())
+                frame.stack[number] = Slot(slot.kinds, lost("a pointer into the packet", v.pc))
 
 
 def _make_dynptr(v: Walk, call: Call) -> None:

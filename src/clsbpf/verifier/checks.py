@@ -9,21 +9,26 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..bpf import context
+from ..bpf.isa import REGISTERS
 from . import tnum
 from .access import check_access, check_fixed, kind_name
 from .locks import check_nothing_held
+from .memory import kernel_pointer_at
+from .ranges import S64_MAX, S64_MIN
 from .refusal import Refused
-from .requirements import Access, Atomically, MayCall, MayEnd, Never, PacketLoad, Readable, Requirement, Whole
+from .requirements import Access, Atomically, MayCall, MayEnd, Never, PacketLoad, Readable, Requirement
 from .values import (
     BTF,
     CTX,
     MAP_VALUE,
+    MEM,
     NOT_INIT,
     PACKET,
     PACKETS,
     SCALAR,
     SOCKETS,
     STACK,
+    Reg,
     mark_precise,
 )
 
@@ -41,24 +46,22 @@ def checker(v: Walk, requirement: Requirement) -> Check:
     match requirement:
         case Readable(register):
             return _readable(v, register)
-        case Access(register, off, size, write, signed):
-            return _access(v, register, off, size, write, signed)
-        case Atomically(register, off, size):
-            return lambda: _takes_atomics(v, register, off, size)
-        case Whole(register):
-            return lambda: None if v.regs[register].kind == SCALAR else _leaks(v, register)
-        case PacketLoad():
-            return lambda: check_packet_load(v)
+        case Access():
+            return _access(v, requirement)
+        case Atomically(register):
+            return lambda: check_takes_atomics(v, register, "stores into")
+        case PacketLoad(index):
+            return lambda: check_packet_load(v, index)
         case MayEnd():
             return lambda: check_end(v)
         case MayCall(helper):
             return lambda: check_call_allowed(v, helper)
-        case Never(kind, message):
-            return lambda: _refuse(kind, message)
+        case Never(kind, message, errno):
+            return lambda: _refuse(kind, message, errno)
 
 
-def _refuse(kind: str, message: str) -> None:
-    raise Refused(kind, message, errno=22)
+def _refuse(kind: str, message: str, errno: int) -> None:
+    raise Refused(kind, message, errno=errno)
 
 
 def _readable(v: Walk, register: int) -> Check:
@@ -69,11 +72,14 @@ def _readable(v: Walk, register: int) -> Check:
     return check
 
 
-def _access(v: Walk, register: int, off: int, size: int, write: bool, signed: bool) -> Check:
+def _access(v: Walk, access: Access) -> Check:
+    register, off, size, write, strict = access.register, access.off, access.size, access.write, access.strict
+    signed, load, atomic = access.kind == "signed", access.kind != "store", access.kind == "atomic"
+    merges = load and not strict
+
     def check() -> None:
         reg = v.regs[register]
-        at = v.pc
-        check_access(v, reg, register, off, size, write=write)
+        check_access(v, reg, register, off, size, write=write, strict=strict)
         if signed and reg.kind == CTX and off + reg.off in _PACKET_FIELDS:
             raise Refused(
                 "context-field",
@@ -83,55 +89,74 @@ def _access(v: Walk, register: int, off: int, size: int, write: bool, signed: bo
                 size=size,
                 write=False,
             )
-        before = v.pointer_kinds.get(at)
-        if before is None:
-            v.pointer_kinds[at] = reg.kind
-        elif before != reg.kind and (before in _ONE_KIND or reg.kind in _ONE_KIND):
-            raise Refused("two-kinds", "same insn cannot be used with different pointers", register, errno=22)
-        elif reg.kind == PACKET:
-            v.pointer_kinds[at] = PACKET  # who asks what is written must hear of the packet
+        if atomic:
+            _check_atomic_place(reg, register, off + reg.off, size)
+        _check_one_kind(v, reg, register, merges=merges, atomic=atomic)
 
     return check
 
 
+def _check_atomic_place(reg: Reg, register: int, off: int, size: int) -> None:
+    """check_stack_read without a register to fill, check_map_kptr_access."""
+    if reg.kind == STACK and reg.var.mask:
+        where = f"var_off={tnum.text(reg.var.tnum)} off={off} size={size}"
+        raise Refused(
+            "stack-slot",
+            f"variable offset stack pointer cannot be passed into helper function; {where}",
+            register,
+            size=size,
+            off=off,
+        )
+    if reg.kind == MAP_VALUE and kernel_pointer_at(reg, off) is not None:
+        raise Refused(
+            "special-field", "kptr in map can only be accessed using BPF_MEM instruction mode", field="kptr"
+        )
+
+
+def _check_one_kind(v: Walk, reg: Reg, register: int, *, merges: bool, atomic: bool) -> None:
+    """save_aux_ptr_type: how an instruction is rewritten depends on the pointer: it must be of one kind."""
+    at, kind = v.pc, reg.kind
+    before = v.pointer_kinds.get(at)
+    if before is None:
+        v.pointer_kinds[at] = kind
+        v.pointer_flags[at] = reg.flags
+        return
+    if not atomic and (before in _ONE_KIND or kind in _ONE_KIND):
+        same = before == kind and v.pointer_flags[at] == reg.flags
+        if not same and not (merges and before in _MERGED and kind in _MERGED):
+            raise Refused("two-kinds", "same insn cannot be used with different pointers", register, errno=22)
+    if kind == PACKET or (merges and kind == BTF):
+        # who asks what is written must hear of the packet; who loads, of what may lead nowhere
+        v.pointer_kinds[at] = kind
+
+
+_MERGED = frozenset({MEM, BTF})
 _PACKET_FIELDS = frozenset(context.offset_of(name) for name in ("data", "data_end", "data_meta"))
 """What comes back from these is a pointer: no sign-extending load."""
 _ONE_KIND = frozenset({CTX, BTF}) | SOCKETS
 """reg_type_mismatch: kinds whose accesses are rewritten, so that an instruction has one of them only."""
 
 
-def _takes_atomics(v: Walk, register: int, off: int, size: int) -> None:
-    """check_atomic_rmw: not into the context, a packet or a socket."""
+def check_takes_atomics(v: Walk, register: int, does: str) -> None:
+    """atomic_ptr_type_ok: not the context, a packet or a socket."""
     reg = v.regs[register]
-    if (
-        size > 1
-        and not tnum.aligned(tnum.add(reg.var.tnum, tnum.const(reg.off + off)), size)
-        and reg.kind != SCALAR
-    ):
-        what = {MAP_VALUE: "value ", 6: "stack "}.get(reg.kind, "")
+    if not reg.flags and (reg.kind == CTX or reg.kind in PACKETS or reg.kind in SOCKETS):
         raise Refused(
-            "atomic-alignment",
-            f"misaligned {what}access off {tnum.text(reg.var.tnum)}+{reg.off}+{off} size {size}",
-            register,
-        )
-    if reg.kind == CTX or reg.kind in PACKETS or reg.kind in SOCKETS:
-        raise Refused(
-            "atomic-target", f"BPF_ATOMIC stores into R{register} {kind_name(reg)} is not allowed", register
+            "atomic-target", f"BPF_ATOMIC {does} R{register} {kind_name(reg)} is not allowed", register
         )
 
 
-def _leaks(v: Walk, register: int) -> None:
-    """An address as operand of an atomic operation: nothing that a privileged user may not do."""
-
-
-def check_packet_load(v: Walk) -> None:
+def check_packet_load(v: Walk, index: int | None) -> None:
     """check_ld_abs: r6 is the context as it was given, and ending here would lose nothing."""
-    if len(v.state.frames) > 1 and not v.flow_allows_ld_abs:
-        raise Refused("ld-abs", "BPF_LD_[ABS|IND] instructions not allowed for this program type", errno=22)
-    reg = v.regs[6]
     check_nothing_held(v, "BPF_LD_[ABS|IND]")
+    reg = v.regs[6]
     if reg.kind != CTX:
         raise Refused("ld-abs", "at the time of BPF_LD_ABS|IND R6 != pointer to skb", 6, errno=22)
+    if index is not None:
+        if index >= REGISTERS:
+            raise Refused("encoding", f"R{index} is invalid", errno=22)
+        if v.regs[index].kind == NOT_INIT:
+            raise Refused("unwritten", f"R{index} !read_ok", index)
     check_fixed(reg, 6)
 
 
@@ -146,11 +171,14 @@ def allowed_under_lock(names: Sequence[str], number: int) -> bool:
     return 0 <= number < len(names) and names[number].startswith(_UNDER_LOCK)
 
 
-_LATER = frozenset({
-    "timer_set_callback", "bpf_wq_set_callback_impl", "bpf_task_work_schedule_signal_impl",
-    "bpf_task_work_schedule_resume_impl",
-})  # fmt: skip
-"""Callbacks that run some time later, alone; they return 0."""
+_ANY_RESULT = (-(1 << 31), (1 << 31) - 1)
+_RESULTS: dict[str, tuple[int, int]] = {
+    "timer_set_callback": (0, 0),
+    "bpf_wq_set_callback_impl": (0, 0),
+    "bpf_task_work_schedule_signal_impl": _ANY_RESULT,
+    "bpf_task_work_schedule_resume_impl": _ANY_RESULT,
+}
+"""callback_ret_range, where it is not 0 to 1: of those that run some time later, alone."""
 
 
 def check_end(v: Walk) -> None:
@@ -164,21 +192,35 @@ def check_end(v: Walk) -> None:
             raise Refused("return", "cannot return stack pointer to the caller", 0, errno=22)
         callback = v.frame.callback
         if callback is not None:
+            if reg.kind == NOT_INIT and len(state.frames) == 1:
+                raise Refused("unwritten", "R0 !read_ok", 0)
             if reg.kind != SCALAR:
-                raise Refused("return", "R0 not a scalar value", 0, errno=13)
-            low, high = (0, 0) if callback in _LATER else (0, 1)
-            mark_precise(reg)
-            if reg.var.s32_min < low or reg.var.s32_max > high:
-                raise Refused(
-                    "return",
-                    f"At {'async ' if len(state.frames) == 1 else ''}callback return the register R0"
-                    f" has smin={reg.var.smin} smax={reg.var.smax}"
-                    f" should have been in [{low}, {high}]",
-                    0,
-                    errno=22,
-                )
+                if len(state.frames) > 1:
+                    raise Refused("return", "R0 not a scalar value", 0, errno=13)
+                what = f"the register R0 is not a known value ({kind_name(reg)})"
+                raise Refused("return", f"At async callback return {what}", 0, errno=22)
+            which = "callback" if len(state.frames) > 1 else "async callback"
+            _check_result_of_callback(reg, callback, which)
         return
     check_return(v, 0)
+
+
+def _check_result_of_callback(reg: Reg, callback: str, what: str) -> None:
+    """retval_range_within, verbose_invalid_scalar: in 64 bits."""
+    var = reg.var
+    low, high = _RESULTS.get(callback, (0, 1))
+    mark_precise(reg)
+    if low <= var.smin and var.smax <= high:
+        return
+    least = f" smin={var.smin}" if var.smin > S64_MIN else ""
+    most = f" smax={var.smax}" if var.smax < S64_MAX else ""
+    has = f"{least}{most}" if least or most else " unknown scalar value"
+    raise Refused(
+        "return",
+        f"At {what} return the register R0 has{has} should have been in [{low}, {high}]",
+        0,
+        errno=22,
+    )
 
 
 def check_return(v: Walk, register: int) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..bpf.disasm import format_insn
 from ..bpf.spec import ProgramSpec
 from .refusal import Refused
+from .values import Lost
 
 if TYPE_CHECKING:
     from .walk import Walk
@@ -166,6 +167,11 @@ def _argument_kind(r: Refused) -> str:
     return f"passes {f['of']} in r{r.register} to {f['helper']}, which takes {f['expected']}"
 
 
+def _lost(r: Refused) -> str:
+    lost: Lost = r.facts["lost"]
+    return f"uses r{r.register}, which was {lost.what} until instruction {lost.insn} made it worthless"
+
+
 _BOUNDS_CHECK = "compare a pointer past the last byte with data_end first: if (ptr + N > data_end) return …"
 
 _KINDS: dict[str, tuple[Callable[[Refused], str], str]] = {
@@ -202,8 +208,12 @@ _KINDS: dict[str, tuple[Callable[[Refused], str], str]] = {
     "null-check": (_null_check, "check it first: if (!p) return …"),
     "unwritten": (
         lambda r: f"reads r{r.register}, which was not written on this path",
-        "a call leaves nothing in r1 to r5, and a call that may move the packet none of the pointers into it:"
-        " load data and data_end anew after it",
+        "a call leaves nothing in r1 to r5: keep in r6 to r9, or on the stack, what is needed after it",
+    ),
+    "lost-pointer": (
+        _lost,
+        "a call that may move the packet leaves none of the pointers into it: load data and data_end anew"
+        " after it, and compare again; what was released, or is no longer locked, must not be used",
     ),
     "stack-bounds": (_stack_bounds, "make local variables smaller, or keep them in a per-CPU array"),
     "stack-depth": (

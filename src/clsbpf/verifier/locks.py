@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from .fields import field_named, fields_of
 from .refusal import Refused
 from .state import IRQ, IRQ_OF_LOCK, LOCK, LOCKS, OBJECT, RES_LOCK, RES_LOCK_IRQ, Reference, Slot
-from .values import ALLOC, MAP_VALUE, NON_OWNING, UNWRITTEN, Reg, unknown
+from .values import ALLOC, MAP_VALUE, NON_OWNING, Reg, lost
 
 if TYPE_CHECKING:
     from .walk import Walk
@@ -29,6 +29,10 @@ def acquire(v: Walk, id: int, kind: int = OBJECT, owner: object = None) -> int:
     return id
 
 
+_RELEASED = "a pointer to what was acquired"
+_UNLOCKED = "a pointer to what the lock protects"
+
+
 def release(v: Walk, ref: int) -> None:
     """release_reference: it is given back, and what points to it is worth nothing now."""
     if not ref:
@@ -37,10 +41,10 @@ def release(v: Walk, ref: int) -> None:
     for frame in v.state.frames:
         for number, reg in enumerate(frame.regs):
             if reg.ref == ref:
-                frame.regs[number] = UNWRITTEN
+                frame.regs[number] = lost(_RELEASED, v.pc)
         for number, slot in list(frame.stack.items()):
             if slot.reg.ref == ref and slot.kinds[0] == 1:
-                frame.stack[number] = Slot(slot.kinds, unknown())
+                frame.stack[number] = Slot(slot.kinds, lost(_RELEASED, v.pc))
 
 
 def forget_reference(v: Walk, ref: int) -> None:
@@ -56,16 +60,16 @@ def check_nothing_held(v: Walk, what: str, *, exception: bool = False, locks: bo
     state = v.state
     if locks and state.locked:
         raise Refused("lock", f"{what} cannot be used inside bpf_spin_lock-ed region", errno=22)
-    if exception or len(state.frames) == 1:
-        for ref in state.refs:
-            if ref.kind == OBJECT:
-                raise Refused(
-                    "leak",
-                    f"Unreleased reference id={ref.id} alloc_insn={ref.insn}",
-                    acquired=ref.insn,
-                    what=what,
-                    errno=22,
-                )
+    owed = [ref for ref in state.refs if ref.kind == OBJECT]
+    if owed and (exception or len(state.frames) == 1):
+        lines = [f"Unreleased reference id={ref.id} alloc_insn={ref.insn}" for ref in owed]
+        raise Refused(
+            "leak",
+            "\n".join(lines),
+            acquired=owed[0].insn,
+            after=f"{what} would lead to reference leak",
+            errno=22,
+        )
     if not locks:
         return
     if any(ref.kind in (IRQ, IRQ_OF_LOCK) for ref in state.refs):
@@ -81,29 +85,28 @@ def check_nothing_held(v: Walk, what: str, *, exception: bool = False, locks: bo
 
 def spin_lock(v: Walk, regno: int, reg: Reg, kind: int, *, take: bool) -> None:
     """process_spin_lock: the register points to a lock, which is taken or given back."""
-    name = "bpf_spin_lock" if kind == LOCK else "bpf_res_spin_lock"
-    short = name.removesuffix("_lock").removeprefix("bpf_")
+    name = f"{_KIND_NAMES[kind]}_lock"
     if reg.var.mask:
         raise Refused(
             "constant",
-            f"R{regno} doesn't have constant offset. {short}_lock has to be at the constant offset",
+            f"R{regno} doesn't have constant offset. {name} has to be at the constant offset",
             regno,
             errno=22,
         )
     if reg.kind == MAP_VALUE and reg.obj.value_type is None:
         raise Refused(
             "special-field",
-            f"map '{reg.obj.name}' has to have BTF in order to use {short}_lock",
+            f"map '{reg.obj.name}' has to have BTF in order to use {name}",
             regno,
             field=name,
             errno=22,
         )
     place = field_named(v, reg, name)
     if place is None:
-        where = f"map '{reg.obj.name}'" if reg.kind == MAP_VALUE else f"local '{reg.obj}'"
+        where = f"map '{reg.obj.name}'" if reg.kind == MAP_VALUE else "local 'kptr'"
         raise Refused(
             "special-field",
-            f"{where} has no valid {short}_lock",
+            f"{where} has no valid {name}",
             regno,
             field=name,
             errno=22,
@@ -150,10 +153,10 @@ def invalidate_non_owning(v: Walk) -> None:
     for frame in v.state.frames:
         for number, reg in enumerate(frame.regs):
             if reg.flags & NON_OWNING:
-                frame.regs[number] = UNWRITTEN
+                frame.regs[number] = lost(_UNLOCKED, v.pc)
         for number, slot in list(frame.stack.items()):
             if slot.reg.flags & NON_OWNING:
-                frame.stack[number] = Slot(slot.kinds, unknown())
+                frame.stack[number] = Slot(slot.kinds, lost(_UNLOCKED, v.pc))
 
 
 def check_lock_of(v: Walk, reg: Reg, what: str) -> None:

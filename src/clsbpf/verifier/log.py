@@ -90,7 +90,7 @@ def register_text(reg: Reg, frame: int | None = None) -> str:
         return "?"
     if reg.kind == SCALAR and reg.var.const is not None:
         return _number(reg.var.smin, 64, signed=True)
-    name = kind_name(reg)
+    name = kind_name(reg) + (str(reg.obj) if reg.kind == BTF else "")
     if reg.kind == STACK:
         name = "fp" if frame is None or reg.size == frame else f"fp[{reg.size}]"
         if not reg.var.mask:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..bpf import context
 from ..bpf.maps import MapFlag, MapType
-from . import arithmetic
+from . import arithmetic, tnum
 from .access import map_struct
 from .fields import KPTRS, SpecialField, special_fields
 from .ranges import LOADED, UNKNOWN, ZERO
@@ -51,10 +51,10 @@ from .values import (
     SOCK_COMMON,
     STACK,
     UNTRUSTED,
-    UNWRITTEN,
     Reg,
     clone,
     known_width,
+    lost,
     mark_precise,
 )
 
@@ -79,17 +79,18 @@ def with_id(v: Walk, reg: Reg) -> Reg:
     return reg
 
 
-def load(v: Walk, reg: Reg, off: int, size: int, signed: bool, dst: int) -> None:
-    """What register `dst` holds after a load of `size` bytes through the pointer in `reg`."""
+def load(v: Walk, src: int, off: int, size: int, signed: bool, dst: int) -> None:
+    """What register `dst` holds after a load of `size` bytes through the pointer in register `src`."""
     regs = v.regs
+    reg = regs[src]
     if reg.kind == STACK:
-        result = stack_load(v, reg, off + reg.off, size)
+        result = stack_load(v, reg, off + reg.off, size, src)
     elif reg.kind == CTX:
         field = context.field_at(off)
         result = _context_load(v, field.name if field else "", size)
     elif reg.kind == BTF or reg.kind == MAP_PTR:
         result = _through_type(v, reg, off + reg.off, size, signed)
-    elif reg.kind == MAP_VALUE and (kptr := _kernel_pointer_at(reg, off)) is not None:
+    elif reg.kind == MAP_VALUE and (kptr := kernel_pointer_at(reg, off + reg.off)) is not None:
         result = _loaded_kptr(v, kptr, regs, signed)
     elif reg.kind == MAP_VALUE:
         result = _constant_load(reg, off + reg.off, size) or Reg(SCALAR, UNKNOWN if signed else LOADED[size])
@@ -133,10 +134,11 @@ def _through_type(v: Walk, reg: Reg, off: int, size: int, signed: bool) -> Reg:
     return Reg(BTF, obj=target, flags=flags, id=v.ids if flags & MAYBE_NULL else 0)
 
 
-def _kernel_pointer_at(reg: Reg, off: int) -> SpecialField | None:
+def kernel_pointer_at(reg: Reg, off: int) -> SpecialField | None:
+    """btf_record_find: the kernel pointer that a map's value has at `off` (the register's own included)."""
     if reg.var.mask or reg.obj.value_type is None:
         return None
-    at = off + reg.off + reg.var.smin
+    at = off + reg.var.smin
     return next((f for f in special_fields(reg.obj) if f.name in KPTRS and f.offset == at), None)
 
 
@@ -170,7 +172,7 @@ _RCU_PROTECTED = frozenset({"prog_test_ref_kfunc", "cgroup", "bpf_cpumask", "tas
 
 def check_kptr_store(v: Walk, pointer: Reg, off: int, value: Reg, regno: int | None) -> None:
     """check_map_kptr_access of a store: only 0, or the right pointer where it is not a counted one."""
-    field = _kernel_pointer_at(pointer, off)
+    field = kernel_pointer_at(pointer, off + pointer.off)
     if field is None:
         return
     if field.name != "kptr_unref":
@@ -219,12 +221,12 @@ def _bits(slots: range) -> int:
     return sum(1 << slot for slot in slots)
 
 
-def stack_load(v: Walk, reg: Reg, off: int, size: int) -> Reg:
-    """check_stack_read."""
+def stack_load(v: Walk, reg: Reg, off: int, size: int, regno: int = -1) -> Reg:
+    """check_stack_read through the register `regno`."""
     frame = frame_of(v, reg)
     if reg.var.mask:
         low, high = off + reg.var.smin, off + reg.var.smax + size
-        check_initialised(v, frame, reg, low, high - low, clobber=False)
+        check_initialised(v, frame, reg, low, high - low, clobber=False, regno=regno, size=size)
         if all(frame.stack.get((-at - 1) // 8, EMPTY).kinds[at % 8] == ZERO_BYTE for at in range(low, high)):
             zero = Reg(SCALAR, ZERO)
             mark_precise(zero)
@@ -368,19 +370,36 @@ def _vague_store(v: Walk, frame: Frame, low: int, high: int, value: Reg | None) 
         mark_precise(value)
 
 
-def check_initialised(v: Walk, frame: Frame, reg: Reg, low: int, size: int, *, clobber: bool) -> None:
+def check_initialised(
+    v: Walk,
+    frame: Frame,
+    reg: Reg,
+    low: int,
+    length: int,
+    *,
+    clobber: bool,
+    regno: int,
+    size: int,
+) -> None:
     """check_stack_range_initialized, once the bounds are checked: what is read there is only bytes.
 
-    With `clobber` a helper may write there too, so afterwards nothing is known of them.
+    Of the `length` bytes some `size` are read.  With `clobber` a helper may write there too, so afterwards
+    nothing is known of them.
     """
-    for number in _slots(low, size):
+    for number in reversed(_slots(low, length)):
         slot = frame.stack.get(number, EMPTY)
         bottom = -8 * (number + 1)
-        first, last = max(low - bottom, 0), min(low + size - bottom, 8)
+        first, last = max(low - bottom, 0), min(low + length - bottom, 8)
         kinds = slot.kinds
         if not SPECIAL.isdisjoint(kinds[first:last]):
+            at = bottom + next(i for i in range(first, last) if kinds[i] in SPECIAL) - low
+            place = f"var_off {tnum.text(reg.var.tnum)}" if reg.var.mask else f"off {low}"
             raise Refused(
-                "stack-slot", f"invalid read from stack off {low}+0 size {size}", None, size=size, off=low
+                "stack-slot",
+                f"invalid read from stack R{regno} {place}+{at} size {size}",
+                regno,
+                size=size,
+                off=low,
             )
         if clobber and kinds is not NOTHING:
             frame.stack[number] = Slot(
@@ -389,7 +408,7 @@ def check_initialised(v: Walk, frame: Frame, reg: Reg, low: int, size: int, *, c
                     for i, k in enumerate(kinds)
                 )
             )
-    v.state.mark_read(frame.number, _bits(_slots(low, size)))
+    v.state.mark_read(frame.number, _bits(_slots(low, length)))
 
 
 def check_no_dynptr(frame: Frame, low: int, high: int) -> None:
@@ -429,4 +448,8 @@ def destroy_dynptr(v: Walk, frame: Frame, number: int) -> None:
     for f in v.state.frames:
         for i, reg in enumerate(f.regs):
             if held.id and reg.uid == held.id and reg.kind == MEM and not reg.flags & ~MAYBE_NULL:
-                f.regs[i] = UNWRITTEN
+                f.regs[i] = lost("a slice of a dynptr", v.pc)
+        for i, slot in list(f.stack.items()):
+            reg = slot.reg
+            if held.id and reg.uid == held.id and reg.kind == MEM and not reg.flags & ~MAYBE_NULL:
+                f.stack[i] = Slot(slot.kinds, lost("a slice of a dynptr", v.pc))

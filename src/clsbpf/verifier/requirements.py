@@ -42,34 +42,32 @@ class Readable:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """`size` bytes at `off` from what the register holds may be read or written."""
+    """`size` bytes at `off` from what the register holds may be read or written.
+
+    `strict`: they must be aligned; `kind`: one of "load", "signed", "store" or "atomic", which last may go
+    through any kind of pointer each time.
+    """
 
     register: int
     off: int
     size: int
-    write: bool
-    signed: bool = False
+    kind: str
+    write: bool = False
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Atomically:
-    """An atomic operation: the register points to something that takes it, at a multiple of the size."""
-
-    register: int
-    off: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Whole:
-    """The register is a number, not an address that would be stored or computed with in part."""
+    """The register points to something that takes atomic operations."""
 
     register: int
 
 
 @dataclass(frozen=True, slots=True)
 class PacketLoad:
-    """LD_ABS, LD_IND: r6 is the context, and nothing is held: the program may end there."""
+    """LD_ABS, LD_IND (`index` is its register): r6 is the context, and nothing is held: it may end there."""
+
+    index: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +88,10 @@ class Never:
 
     kind: str
     message: str
+    errno: int = 22
 
 
-Requirement = Readable | Access | Atomically | Whole | PacketLoad | MayEnd | MayCall | Never
+Requirement = Readable | Access | Atomically | PacketLoad | MayEnd | MayCall | Never
 
 _RESERVED = "uses reserved fields"
 
@@ -100,9 +99,6 @@ _RESERVED = "uses reserved fields"
 def requirements_of(insns: Sequence[Insn], at: int) -> tuple[Requirement, ...]:
     """What must hold before the instruction at `at` runs."""
     insn = insns[at]
-    if insn.dst >= REGISTERS or insn.src >= REGISTERS:
-        register = insn.dst if insn.dst >= REGISTERS else insn.src
-        return (Never("encoding", f"R{register} is invalid"),)
     cls = class_of(insn.code)
     match cls:
         case Class.ALU | Class.ALU64:
@@ -118,7 +114,15 @@ def requirements_of(insns: Sequence[Insn], at: int) -> tuple[Requirement, ...]:
 
 
 def _written(register: int) -> tuple[Requirement, ...]:
-    return (Never("frame-pointer", "frame pointer is read only"),) if register == FP else ()
+    """check_reg_arg of a destination."""
+    if register >= REGISTERS:
+        return (Never("encoding", f"R{register} is invalid"),)
+    return (Never("frame-pointer", "frame pointer is read only", 13),) if register == FP else ()
+
+
+def _read(register: int) -> Requirement:
+    """check_reg_arg of a source."""
+    return Never("encoding", f"R{register} is invalid") if register >= REGISTERS else Readable(register)
 
 
 def _alu(insn: Insn) -> tuple[Requirement, ...]:
@@ -131,7 +135,7 @@ def _alu(insn: Insn) -> tuple[Requirement, ...]:
             bad = insn.src or insn.off or insn.imm not in (16, 32, 64) or (is64 and uses_register)
         if bad:
             return (Never("encoding", f"BPF_{'NEG' if op == Alu.NEG else 'END'} {_RESERVED}"),)
-        return (Readable(insn.dst), *_written(insn.dst))
+        return (_read(insn.dst), *_written(insn.dst))
     if op > Alu.END:
         return (Never("encoding", f"invalid BPF_ALU opcode {op:x}"),)
     if op == Alu.MOV:
@@ -139,15 +143,15 @@ def _alu(insn: Insn) -> tuple[Requirement, ...]:
             sizes = (0, 8, 16, 32) if is64 else (0, 8, 16)
             if insn.imm or insn.off not in sizes:
                 return (Never("encoding", f"BPF_MOV {_RESERVED}"),)
-            return (Readable(insn.src), *_written(insn.dst))
+            return (_read(insn.src), *_written(insn.dst))
         if insn.src or insn.off:
             return (Never("encoding", f"BPF_MOV {_RESERVED}"),)
         return _written(insn.dst)
     signed_ok = insn.off in (0, 1) if op in (Alu.DIV, Alu.MOD) else insn.off == 0
     if not signed_ok or (insn.imm if uses_register else insn.src):
         return (Never("encoding", f"BPF_ALU {_RESERVED}"),)
-    needed: list[Requirement] = [Readable(insn.src)] if uses_register else []
-    needed.append(Readable(insn.dst))
+    needed: list[Requirement] = [_read(insn.src)] if uses_register else []
+    needed.append(_read(insn.dst))
     if not uses_register:
         if op in (Alu.DIV, Alu.MOD) and insn.imm == 0:
             needed.append(Never("division", "div by zero"))
@@ -158,7 +162,6 @@ def _alu(insn: Insn) -> tuple[Requirement, ...]:
 
 def _jump(insn: Insn) -> tuple[Requirement, ...]:
     op, is64 = op_of(insn.code), class_of(insn.code) == Class.JMP
-    name = "BPF_JMP" if is64 else "BPF_JMP32"
     uses_register = src_of(insn.code) == X
     if op == Jmp.CALL:
         bad = uses_register or not is64 or insn.dst or (insn.off and insn.src != PSEUDO_KFUNC_CALL)
@@ -178,39 +181,30 @@ def _jump(insn: Insn) -> tuple[Requirement, ...]:
             return (Never("encoding", f"invalid may_goto imm {insn.imm}"),)
         return ()
     if op > Jmp.JCOND:
-        return (Never("encoding", f"invalid BPF_JMP opcode {op:x}"),)
+        return (Never("encoding", f"invalid BPF_JMP/JMP32 opcode {op:x}"),)
     if insn.imm if uses_register else insn.src:
-        return (Never("encoding", f"{name} {_RESERVED}"),)
-    return (Readable(insn.dst), Readable(insn.src)) if uses_register else (Readable(insn.dst),)
+        return (_read(insn.dst), Never("encoding", f"BPF_JMP/JMP32 {_RESERVED}"))
+    return (_read(insn.dst), _read(insn.src)) if uses_register else (_read(insn.dst),)
 
 
 def _load(insn: Insn) -> tuple[Requirement, ...]:
-    mode = mode_of(insn.code)
-    if mode not in (Mode.MEM, Mode.MEMSX) or insn.imm:
-        return (Never("encoding", f"BPF_LDX {_RESERVED}"),)
-    if mode == Mode.MEMSX and size_of(insn.code) == Size.DW:
-        return (Never("encoding", f"BPF_LDX {_RESERVED}"),)
     size = SIZE_BYTES[Size(size_of(insn.code))]
-    return (
-        Readable(insn.src),
-        *_written(insn.dst),
-        Access(insn.src, insn.off, size, False, mode == Mode.MEMSX),
-    )
+    kind = "signed" if mode_of(insn.code) == Mode.MEMSX else "load"
+    return (_read(insn.src), *_written(insn.dst), Access(insn.src, insn.off, size, kind))
 
 
 def _store(insn: Insn) -> tuple[Requirement, ...]:
     mode, size = mode_of(insn.code), SIZE_BYTES[Size(size_of(insn.code))]
+    access = Access(insn.dst, insn.off, size, "store", write=True)
     if class_of(insn.code) == Class.ST:
         if mode != Mode.MEM or insn.src:
             return (Never("encoding", f"BPF_ST {_RESERVED}"),)
-        return (Readable(insn.dst), Access(insn.dst, insn.off, size, write=True))
-    if mode == Mode.MEM:
-        if insn.imm:
-            return (Never("encoding", f"BPF_STX {_RESERVED}"),)
-        return (Readable(insn.src), Readable(insn.dst), Access(insn.dst, insn.off, size, write=True))
+        return (_read(insn.dst), access)
     if mode == Mode.ATOMIC:
         return _atomic(insn, size)
-    return (Never("encoding", f"BPF_STX {_RESERVED}"),)
+    if mode != Mode.MEM or insn.imm:
+        return (Never("encoding", f"BPF_STX {_RESERVED}"),)
+    return (_read(insn.src), _read(insn.dst), access)
 
 
 _FETCHING = frozenset(int(op | Atomic.FETCH) for op in (Atomic.ADD, Atomic.OR, Atomic.AND, Atomic.XOR))
@@ -223,54 +217,52 @@ def fetches(insn: Insn) -> bool:
 
 
 def _atomic(insn: Insn, size: int) -> tuple[Requirement, ...]:
+    """check_atomic."""
     if insn.imm == Atomic.LOAD_ACQ:
         return (
-            Readable(insn.src),
+            _read(insn.src),
             *_written(insn.dst),
-            Atomically(insn.src, insn.off, size),
-            Access(insn.src, insn.off, size, write=False),
-        )
+            Access(insn.src, insn.off, size, "load", strict=True),
+        )  # what it loads from is looked at afterwards (`transfer`)
     if insn.imm == Atomic.STORE_REL:
         return (
-            Readable(insn.src),
-            Readable(insn.dst),
-            Atomically(insn.dst, insn.off, size),
-            Access(insn.dst, insn.off, size, write=True),
+            _read(insn.src),
+            _read(insn.dst),
+            Access(insn.dst, insn.off, size, "store", write=True, strict=True),
+            Atomically(insn.dst),
         )
     if insn.imm not in _FETCHING | _ARITHMETIC | {int(Atomic.XCHG), int(Atomic.CMPXCHG)}:
         return (Never("encoding", f"BPF_ATOMIC uses invalid atomic opcode {insn.imm & 0xFFFFFFFF:02x}"),)
     if size < 4:
         return (Never("encoding", "invalid atomic operand size"),)
-    needed: list[Requirement] = [Readable(insn.src), Readable(insn.dst)]
+    needed: list[Requirement] = [_read(insn.src), _read(insn.dst)]
     if insn.imm == Atomic.CMPXCHG:
         needed.append(Readable(0))
+    needed.append(Atomically(insn.dst))
     into = 0 if insn.imm == Atomic.CMPXCHG else insn.src if fetches(insn) else None
-    if fetches(insn):
-        needed.extend(_written(insn.src))
+    if into is not None:
+        needed.extend(_written(into))
+    if into == insn.dst:
+        # what is loaded replaces the address before the memory is looked at, and may be anything
+        place = f"(0x0; {(1 << 64) - 1:#x})+0+{insn.off}"
+        return (*needed, Never("atomic-alignment", f"misaligned access off {place} size {size}", 13))
     return (
         *needed,
-        Whole(insn.src),
-        Atomically(insn.dst, insn.off, size),
-        Access(insn.dst, insn.off, size, write=False),
-        # what is loaded replaces the address before the store is looked at
-        Never("not-a-pointer", f"R{insn.dst} invalid mem access 'scalar'")
-        if into == insn.dst
-        else Access(insn.dst, insn.off, size, write=True),
+        Access(insn.dst, insn.off, size, "atomic", strict=True),
+        Access(insn.dst, insn.off, size, "atomic", write=True, strict=True),
     )
 
 
 def _packet_or_constant(insns: Sequence[Insn], at: int) -> tuple[Requirement, ...]:
     insn, mode = insns[at], mode_of(insns[at].code)
     if insn.is_ld_imm64:
-        if at + 1 >= len(insns) or insns[at + 1] != Insn(0, imm=insns[at + 1].imm):
-            return (Never("encoding", "invalid bpf_ld_imm64 insn"),)
         if insn.off:
             return (Never("encoding", f"BPF_LD_IMM64 {_RESERVED}"),)
         return _written(insn.dst)
     if mode in (Mode.ABS, Mode.IND) and class_of(insn.code) == Class.LD:
         if insn.dst or insn.off or size_of(insn.code) == Size.DW or (mode == Mode.ABS and insn.src):
             return (Never("encoding", f"BPF_LD_[ABS|IND] {_RESERVED}"),)
-        if mode == Mode.IND:
-            return (Readable(6), Readable(insn.src), PacketLoad())
-        return (Readable(6), PacketLoad())
+        return (Readable(6), PacketLoad(insn.src if mode == Mode.IND else None))
+    if mode == Mode.IMM:
+        return (Never("encoding", "invalid BPF_LD_IMM insn"),)
     return (Never("encoding", "invalid BPF_LD mode"),)

@@ -20,7 +20,7 @@ from .locks import acquire, release
 from .memory import destroy_dynptr, frame_of
 from .refusal import Refused
 from .state import DYNPTR_BYTES, EMPTY, IRQ, IRQ_BYTES, IRQ_OF_LOCK, ITER_BYTES, Frame, Slot, State
-from .values import DYNPTR, MEM, NOT_INIT, RCU, STACK, UNTRUSTED, UNWRITTEN, Reg
+from .values import DYNPTR, MEM, NOT_INIT, RCU, STACK, UNTRUSTED, Reg, lost
 
 if TYPE_CHECKING:
     from .walk import Walk
@@ -154,7 +154,10 @@ def release_dynptr(v: Walk, held: Reg) -> None:
     for frame in v.state.frames:
         for number, reg in enumerate(frame.regs):
             if reg.kind == MEM and reg.uid in gone:
-                frame.regs[number] = UNWRITTEN
+                frame.regs[number] = lost("a slice of a dynptr", v.pc)
+        for number, slot in list(frame.stack.items()):
+            if slot.reg.kind == MEM and slot.reg.uid in gone:
+                frame.stack[number] = Slot(slot.kinds, lost("a slice of a dynptr", v.pc))
 
 
 # Iterators -------------------------------------------------------------------------------------------

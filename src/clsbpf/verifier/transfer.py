@@ -26,6 +26,7 @@ from ..bpf.isa import (
 )
 from ..bpf.spec import SOCKET_FILTER, ProgramSpec
 from . import memory
+from .checks import check_takes_atomics
 from .computing import alu_step, move_step
 from .fields import has_field
 from .jumping import jump_step
@@ -75,7 +76,7 @@ def _load(v: Walk, at: int, insn: Insn) -> Step:
     signed = mode_of(insn.code) == Mode.MEMSX
 
     def load() -> int:
-        memory.load(v, v.regs[src], off, size, signed, dst)
+        memory.load(v, src, off, size, signed, dst)
         return after
 
     return load
@@ -115,7 +116,9 @@ def _atomic(v: Walk, at: int, insn: Insn) -> Step:
     if insn.imm == Atomic.LOAD_ACQ:
 
         def load_acquire() -> int:
-            memory.load(v, v.regs[insn.src], insn.off, size, False, insn.dst)
+            memory.load(v, insn.src, insn.off, size, False, insn.dst)
+            # As the kernel has it: when the register may hold what was loaded instead of where from.
+            check_takes_atomics(v, insn.src, "loads from")
             return after
 
         return load_acquire
@@ -133,7 +136,7 @@ def _atomic(v: Walk, at: int, insn: Insn) -> Step:
     def modify() -> int:
         pointer = v.regs[insn.dst]
         if into is not None:
-            memory.load(v, pointer, insn.off, size, False, into)
+            memory.load(v, insn.dst, insn.off, size, False, into)
         elif pointer.kind == STACK:
             memory.stack_load(v, pointer, insn.off + pointer.off, size)
         if pointer.kind == STACK:

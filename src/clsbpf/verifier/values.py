@@ -14,6 +14,7 @@ learned on one path marks the states that this path went through, and no others.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from .ranges import UNKNOWN, ZERO, Range, const
@@ -88,7 +89,8 @@ class Reg:
     """struct bpf_reg_state.
 
     `size`: of a PACKET the bytes from its start known to be there; of MEM its bytes; of STACK the frame.
-    `obj`: of map pointers, values and keys the MapSpec; of FUNC the subprogram; of BTF the type's name.
+    `obj`: of map pointers, values and keys the MapSpec; of FUNC the subprogram; of BTF the type; of
+    a number that was a pointer `Lost`.
     `uid`: which map, where it came out of a map of maps.
     """
 
@@ -166,6 +168,19 @@ UNWRITTEN = Reg(NOT_INIT)
 def unknown() -> Reg:
     """mark_reg_unknown."""
     return Reg(SCALAR, UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Why a number was a pointer once: `what` it was, and the instruction that made it worthless."""
+
+    what: str
+    insn: int
+
+
+def lost(what: str, insn: int) -> Reg:
+    """mark_reg_invalid: a pointer that is none any more is a number, and may be anything."""
+    return Reg(SCALAR, UNKNOWN, obj=Lost(what, insn))
 
 
 def number(value: int) -> Reg:

@@ -84,12 +84,13 @@ class Walk:
         self.stored: dict[tuple[int, tuple[int, ...]], list[State]] = {}
         self.pointer_kinds: dict[int, int] = {}
         """By instruction that loads or stores: the kind of pointer it goes through."""
+        self.pointer_flags: dict[int, int] = {}
+        """The same of the flags of the first one."""
         self.seen: set[int] = set()
         self.stack_used: dict[int, int] = {}
         self.tail_calls: set[int] = set()
         self.calls: set[tuple[int, int]] = set()
         self.globals_called: set[int] = set()
-        self.forgotten: dict[int, int] = {}
         self._changes: dict[int, bool] = {}
         self.flow_allows_ld_abs = True
         insns = self.insns

@@ -337,15 +337,18 @@ class Interpreter(Machine):
         size = BYTES[insn.code & 0x18]
         if mode not in (Mode.MEM, Mode.MEMSX) or (mode == Mode.MEMSX and size == 8):
             raise self.unknown(insn)
+        value = self.loaded(insn, size)
+        self.write(insn.dst, signed(value, size * 8) if mode == Mode.MEMSX else value)
+
+    def loaded(self, insn: Insn, size: int) -> int:
+        """What is at src + off."""
         address = self.read(insn.src) + insn.off & U64
         if self.in_context(address):
-            value = self.context_load(insn, address - self.context, size)
-        elif self.is_probed():
-            value = 0 if self.memory.refusal(address, size, insn.src, write=False) else load(address, size)
-        else:
-            self.check(insn.src, address, size, write=False)
-            value = load(address, size)
-        self.write(insn.dst, signed(value, size * 8) if mode == Mode.MEMSX else value)
+            return self.context_load(insn, address - self.context, size)
+        if self.is_probed():
+            return 0 if self.memory.refusal(address, size, insn.src, write=False) else load(address, size)
+        self.check(insn.src, address, size, write=False)
+        return load(address, size)
 
     def is_probed(self) -> bool:
         """BPF_PROBE_MEM: does the load go through a structure of the kernel?  Where nothing is it is 0."""
@@ -392,16 +395,15 @@ class Interpreter(Machine):
     def atomic(self, insn: Insn) -> None:
         """BPFATOMIC.  One thread sees no difference from the same operation in steps."""
         size = BYTES[insn.code & 0x18]
-        base = insn.src if insn.imm == Atomic.LOAD_ACQ else insn.dst
-        address = self.read(base) + insn.off & U64
+        if insn.imm == Atomic.LOAD_ACQ:
+            self.write(insn.dst, self.loaded(insn, size))
+            return
+        address = self.read(insn.dst) + insn.off & U64
         if self.in_context(address):
             raise self.fault("the context cannot be accessed atomically")
         if address % size:
-            raise self.fault(f"atomic access through r{base}: {address:#x} is not a multiple of {size}")
-        self.check(base, address, size, write=insn.imm != Atomic.LOAD_ACQ)
-        if insn.imm == Atomic.LOAD_ACQ:
-            self.write(insn.dst, load(address, size))
-            return
+            raise self.fault(f"atomic access through r{insn.dst}: {address:#x} is not a multiple of {size}")
+        self.check(insn.dst, address, size, write=True)
         source = unsigned(self.read(insn.src), size * 8)
         if insn.imm == Atomic.STORE_REL:
             store(address, size, source)

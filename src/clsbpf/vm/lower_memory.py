@@ -28,6 +28,9 @@ from .subset import record_of
 
 _ATOMIC: dict[int, str] = {Atomic.ADD: "add", Atomic.OR: "or", Atomic.AND: "and", Atomic.XOR: "xor"}
 
+_NO_ATOMICS = frozenset({"ctx", "pkt", "pkt_meta", KERNEL_STRUCTURE})
+"""Where a load-acquire is a load: what is there may not be memory, or not aligned."""
+
 
 class MemoryText(ArithmeticText):
     """Instructions that load and store."""
@@ -230,6 +233,9 @@ class MemoryText(ArithmeticText):
         size = SIZE_BYTES[Size(size_of(insn.code))]
         bits = size * 8
         if insn.imm == Atomic.LOAD_ACQ:
+            if self.unit.program.pointer_kinds.get(index) in _NO_ATOMICS:
+                self.load(index, insn)
+                return
             address = self.address(insn.src, insn.off)
             loaded = self.assign(f"load atomic i{bits}, ptr {address} acquire, align {size}")
             self.set_from(insn.dst, bits, loaded)
