@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from clsbpf.engine import file_ways, ledger
+from clsbpf.engine.file_ways import Way
 from clsbpf.engine.plans import Setup
 from clsbpf.engine.programs import Backend, ProgramTable
 from clsbpf.engine.results import Batch
@@ -129,7 +130,7 @@ def test_a_batch_with_data_shows_the_packets_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("backend", ["native", "interpreter"])
 def test_a_changed_filter_is_taken_up(backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_ways, "STRETCH_BYTES", 1 << 20)
+    monkeypatch.setitem(file_ways.STRETCH_BYTES, Way.READ, 1 << 20)
     path = tmp_path / "long.pcap"
     path.write_bytes(pcap([(n, bytes(1400), 1400) for n in range(2000)]))
     block = Block(ProgramTable(backend=Backend.INTERPRETER))

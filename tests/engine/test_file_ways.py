@@ -91,25 +91,25 @@ def test_the_end_of_a_file_may_lie_anywhere_in_a_page(
 
 PACES: dict[str, tuple[list[tuple[Way, int, float]], tuple[Way, int]]] = {
     # name: the way gone, how many bytes, how many nanoseconds a byte …; what is next
-    "reading is tried first": ([], (Way.READ, TRIAL_BYTES)),
-    "then mapping": ([(Way.READ, 4 << 20, 1.0)], (Way.MAPPED, TRIAL_BYTES)),
+    "reading is tried first": ([], (Way.READ, TRIAL_BYTES[Way.READ])),
+    "then mapping": ([(Way.READ, 4 << 20, 1.0)], (Way.MAPPED, TRIAL_BYTES[Way.MAPPED])),
     "the faster goes on": (
         [(Way.READ, 4 << 20, 1.0), (Way.MAPPED, 4 << 20, 0.5)],
-        (Way.MAPPED, STRETCH_BYTES),
+        (Way.MAPPED, STRETCH_BYTES[Way.MAPPED]),
     ),
     "mapping must be clearly faster": (
         [(Way.READ, 4 << 20, 1.0), (Way.MAPPED, 4 << 20, 0.97)],
-        (Way.READ, STRETCH_BYTES),
+        (Way.READ, STRETCH_BYTES[Way.READ]),
     ),
     "the other has another chance": (
         [(Way.READ, 4 << 20, 1.0), (Way.MAPPED, 4 << 20, 2.0), (Way.READ, FIRST_TURN_BYTES, 1.0)],
-        (Way.MAPPED, TRIAL_BYTES),
+        (Way.MAPPED, TRIAL_BYTES[Way.MAPPED]),
     ),
     "at once where the file is held in another way": (
         [(Way.READ, 4 << 20, 1.0), (Way.MAPPED, 4 << 20, 0.5), (Way.MAPPED, 4 << 20, 0.7)],
-        (Way.READ, TRIAL_BYTES),
+        (Way.READ, TRIAL_BYTES[Way.READ]),
     ),
-    "what did not get on says nothing": ([(Way.READ, 0, 1.0)], (Way.READ, TRIAL_BYTES)),
+    "what did not get on says nothing": ([(Way.READ, 0, 1.0)], (Way.READ, TRIAL_BYTES[Way.READ])),
 }
 
 

@@ -1,13 +1,13 @@
 """How do a file's bytes come before native code: read into a buffer, or mapped where they are?
 
 Reading is a copy from the page cache into a buffer that stays in the processor's cache.  A mapping saves the
-copy and pays for page faults.  Which is faster depends on how the kernel holds the file: in pieces of 2 MB
-(just written, mostly) one fault maps 2 MB, and a mapping wins a fifth, and much more with several workers,
-who share one way to memory; in small pieces a mapping takes nearly twice the time of reading
-(docs/benchmarks.md).  Nothing tells which it is, and it may change within a file.  So it is tried out: now
-and then a little of the file goes the other way, and the faster goes on.
+copy, and with it most of what memory has to bring (`lanes.py`), but pays for page faults.  Which is
+faster depends on how the kernel holds the file: in pieces of 2 MB (just written, mostly) one fault maps
+2 MB, and a mapping takes a third of the time; in small pieces it takes nearly twice the time of reading
+(docs/benchmarks.md).  Nothing tells which it is, and it may change within a file.  So it is tried out:
+now and then a little of the file goes the other way, and the faster goes on.
 
-    READ 8 MB │ MAPPED 8 MB │ the faster: 64 MB │ the other: 4 MB │ the faster: 128 MB │ …
+    a little READ │ a little MAPPED │ the faster ───── │ the other │ the faster ─────────── │ …
 
 What is walked, and so every result, is the same either way.
 """
@@ -25,6 +25,8 @@ from types import TracebackType
 from ..capture.lease import ReadLease
 from ..capture.record import SLACK
 from ..capture.source import BUFFER_BYTES, Source
+from .lanes import Lanes, lanes_for
+from .plan import Walk
 from .walk_state import Cells, State
 
 ALIGNMENT = 2 << 20
@@ -33,10 +35,7 @@ AHEAD_BYTES = 4 << 10
 """So far ahead of itself a walk over mapped pages asks memory for what comes."""
 MIN_MAPPED_BYTES = 64 << 20
 """Smaller files are read: there is nothing to win."""
-TRIAL_BYTES = 4 << 20
-STRETCH_BYTES = 32 << 20
-"""So much is walked between two looks at the lease, the clock and the keyboard."""
-FIRST_TURN_BYTES = 64 << 20
+FIRST_TURN_BYTES = 128 << 20
 MARGIN = 0.95
 """A mapping has to be faster by this much; it can do less when a disk has to be waited for."""
 CHANGED = 1.3
@@ -53,6 +52,12 @@ class Way(enum.Enum):
     def other(self) -> Way:
         """The other way."""
         return Way.READ if self is Way.MAPPED else Way.MAPPED
+
+
+TRIAL_BYTES = {Way.READ: 4 << 20, Way.MAPPED: 16 << 20}
+"""Enough to tell: a mapping needs some lanes."""
+STRETCH_BYTES = {Way.READ: 32 << 20, Way.MAPPED: 64 << 20}
+"""So much is walked between two looks at the lease, the clock and the keyboard."""
 
 
 @dataclass(slots=True)
@@ -77,15 +82,16 @@ class Pace:
     def next(self) -> tuple[Way, int]:
         """The way to go now, and how many bytes far."""
         if not self.may_map:
-            return Way.READ, STRETCH_BYTES
+            return Way.READ, STRETCH_BYTES[Way.READ]
         for way in Way:
             if way not in self.seconds:
-                return way, TRIAL_BYTES
-        if self.gone >= self.turn:
-            self.gone = 0
-            self.turn *= 2
-            return self.faster.other, TRIAL_BYTES
-        return self.faster, STRETCH_BYTES
+                return way, TRIAL_BYTES[way]
+        way = self.faster
+        if self.gone < self.turn:
+            return way, STRETCH_BYTES[way]
+        self.gone = 0
+        self.turn *= 2
+        return way.other, TRIAL_BYTES[way.other]
 
     def went(self, way: Way, count: int, seconds: float) -> None:
         """Learn what `count` bytes took."""
@@ -139,17 +145,24 @@ class FileBuffer:
 class FileWalk:
     """One worker's walk over a plain pcap file of which only counts are wanted.
 
-    `run` and `run_file` are a plan's `walk.count_pcap` and `walk.count_file`, and `state` their cells.
+    `walk` is that of `Plan.counts`, for `filters` filters; `call` calls one of its functions with the
+    address of the cells, `state`.
     """
 
     def __init__(
-        self, state: Cells, ways: FileWays, *, run: Callable[[], object], run_file: Callable[[], object]
+        self,
+        state: Cells,
+        ways: FileWays,
+        walk: Walk,
+        filters: int,
+        call: Callable[[Callable[[int], int]], int],
     ) -> None:
         self.buffer = FileBuffer(state)
         self._state = state
         self._ways = ways
-        self._run = run
-        self._run_file = run_file
+        self._walk = walk
+        self._call = call
+        self._lanes = Lanes(state, filters) if walk.run_lanes is not None else None
         state[State.FILE] = ways.descriptor
 
     def go(self, position: int, limit: int) -> int:
@@ -172,9 +185,10 @@ class FileWalk:
         return reached
 
     def _walk_read(self, position: int, limit: int) -> int:
+        assert self._walk.run_file is not None
         state = self._state
         state[State.OFFSET], state[State.LIMIT] = position, limit
-        self._run_file()
+        self._call(self._walk.run_file)
         return state[State.OFFSET]
 
     def _walk_mapped(self, position: int, limit: int) -> int:
@@ -190,9 +204,15 @@ class FileWalk:
         try:
             base = ctypes.addressof(ctypes.c_char.from_buffer(pages)) - begin
             state[State.CURSOR], state[State.END] = base + position, base + end
-            state[State.AHEAD] = AHEAD_BYTES
-            self._run()
+            if not self._walk_lanes(end - position):
+                state[State.AHEAD] = AHEAD_BYTES
+                self._call(self._walk.run)
             return state[State.CURSOR] - base
         finally:
             state[State.AHEAD] = 0
             pages.close()
+
+    def _walk_lanes(self, count: int) -> bool:
+        """Walk the stretch in lanes, if that is possible."""
+        self._state[State.LANE_COUNT] = lanes = lanes_for(count)
+        return lanes > 1 and self._walk.run_lanes is not None and self._call(self._walk.run_lanes) == 1

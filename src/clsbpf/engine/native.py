@@ -81,11 +81,6 @@ class _Run:
         self._walk = self.plans.timed(make)
         self._assistant = self._make_assistant(plan) if self._walk.asks_python else None
 
-    @property
-    def reads_files(self) -> bool:
-        """Does the walk read a file itself?"""
-        return self._walk.run_file is not None
-
     def _make_assistant(self, plan: Plan) -> Assistant:
         from .delivery import Courier
         from .in_python import Assistant
@@ -98,16 +93,18 @@ class _Run:
         net.devices, net.deliver = self._courier.devices, assistant.deliver
         return assistant
 
-    def walk(self, *, file: bool = False) -> int:
-        """Call the walk, or the one that reads the file itself; returns its `Stop`."""
+    def walk(self) -> int:
+        """Call the walk; returns its `Stop`."""
+        return self.call(self._walk.run)
+
+    def call(self, run: Callable[[int], int]) -> int:
+        """Call one of the walk's functions; returns what it does."""
         state = self.ledger.state
         before = state[State.PACKETS]
-        run = self._walk.run_file if file else self._walk.run
-        assert run is not None
         with self._assistant.at_work() if self._assistant is not None else contextlib.nullcontext():
-            stop = int(run(state.address))
+            result = int(run(state.address))
         self.reader.packets += state[State.PACKETS] - before
-        return stop
+        return result
 
 
 class PcapRun(_Run):
@@ -130,11 +127,11 @@ class PcapRun(_Run):
 
         What comes then, the end of the file at least, is left to `window`.
         """
-        if not self.reads_files or source.size is None or source.is_compressed:
+        if self._walk.run_file is None or source.size is None or source.is_compressed:
             return
         done = source.offset
         with FileWays.of(source) as ways:
-            walk = FileWalk(self.ledger.state, ways, run=self.walk, run_file=lambda: self.walk(file=True))
+            walk = FileWalk(self.ledger.state, ways, self._walk, len(self.plan.filters), self.call)
             while not self.plan.is_stale:
                 before, done = done, walk.go(done, source.size)
                 if done == before:

@@ -202,12 +202,8 @@ class Worker:
         self._bind(next(iter(self.plans)))
         state = self.ledger.state
         held = self.kind.configure(state)
-        files = FileWalk(
-            state,
-            self.ways,
-            run=lambda: self.native.run(state.address),
-            run_file=lambda: self.native.run_file and self.native.run_file(state.address),
-        )
+        plan = next(iter(self.plans.values()))
+        files = FileWalk(state, self.ways, self.native, len(plan.filters), lambda run: run(state.address))
         view, address = files.buffer.view, files.buffer.address
         position = piece.begin
         while position < piece.limit:

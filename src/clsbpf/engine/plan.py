@@ -30,7 +30,7 @@ from ..vm.environment import Environment
 from ..vm.jit import NativeModule, compile_module, compile_object, find_object, keep_object, load_object
 from ..vm.subset import Lowered, module_ir
 from . import kinds, view
-from .flat import ORDINARY, flat_classify
+from .flat import MAX_INSNS, ORDINARY, flat_classify
 from .kept_plans import plan_key
 from .linear import LinearText
 from .planned import MIN_FILTERS, PlannedFilter, planned_filters
@@ -133,7 +133,23 @@ class Plan:
     @functools.cached_property
     def counts(self) -> Walk:
         """The same for records of the usual form, where only counts are wanted."""
-        return self._walk(count_pcap, count_file)
+        if not self.may_interleave:
+            return self._walk(count_pcap, count_file)
+        from .lanes import count_lanes
+
+        return self._walk(count_pcap, count_file, count_lanes)
+
+    @property
+    def may_interleave(self) -> bool:
+        """May packets come in another order, and is it memory that they wait for (engine/lanes.py)?
+
+        That is for a few small classic filters, which do nothing but look.
+        """
+        programs = [planned.classic for planned in self.filters]
+        size = sum(MAX_INSNS + 1 if each is None else len(each.insns) for each in programs)
+        return size <= MAX_INSNS and not any(
+            planned.has_actions or planned.has_state for planned in self.filters
+        )
 
     @functools.cached_property
     def pcapng(self) -> Walk:
@@ -153,8 +169,9 @@ class Plan:
 class Walk:
     """A compiled walk: call it with the address of the state cells; it returns a `Stop`.
 
-    `run_file` is the one that reads the file itself, if there is such (`walk.count_file`).  `keeps` is
-    what its code points to.  Where it `asks_python` an `Assistant` must be at work.
+    `run_file` is the one that reads the file itself (`walk.count_file`), `run_lanes` the one for a mapped
+    file (`lanes.count_lanes`), if there are such.  `keeps` is what its code points to.  Where it
+    `asks_python` an `Assistant` must be at work.
     """
 
     def __init__(
@@ -171,6 +188,7 @@ class Walk:
         native = [_FUNCTION(module.address(symbol)) for symbol in symbols_of(walkers)]
         self.run = native[0]
         self.run_file = native[1] if len(native) > 1 and read_at_address() else None
+        self.run_lanes = native[2] if len(native) > 2 else None
 
 
 _FUNCTION = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)

@@ -172,6 +172,27 @@ class State(Layout):
     BUFFER_BYTES = enum.auto()
     AHEAD = enum.auto()
     """So many bytes ahead of the walk are asked of memory; 0 where they are in the cache (a buffer)."""
+    # a mapped file, at many places at once (`lanes.count_lanes`)
+    LANES = enum.auto()
+    """Their table (`Lane` cells), and how many of it are wanted."""
+    LANE_COUNT = enum.auto()
+    LANE_FILTERS = enum.auto()
+    """Counters like FILTERS and VERDICTS, which are added to those when the lanes have joined."""
+    LANE_VERDICTS = enum.auto()
+    FILTER_COUNT = enum.auto()
+    """The entries of FILTERS."""
+
+
+class Lane(Layout):
+    """One of the places that are walked at once."""
+
+    CURSOR = enum.auto()
+    """Its next record."""
+    LIMIT = enum.auto()
+    """Where the next lane begins."""
+
+
+LANE_BYTES = 8 * len(Lane)
 
 
 class Column(Layout):
