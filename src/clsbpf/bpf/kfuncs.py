@@ -233,9 +233,6 @@ PLAIN_STRUCT_BYTES = {
 }
 """Structures that hold only numbers: any memory of that size will do for a pointer to one."""
 
-PACKET_CHANGING = frozenset({"bpf_dynptr_copy", "bpf_dynptr_memset"})
-"""is_kfunc_pkt_changing."""
-
 
 def _param(text: str) -> KfuncParam:
     type, _, name = text.rpartition(" ")

@@ -326,8 +326,8 @@ bpf_dynptr_is_null: dynptr -> int
 bpf_dynptr_is_rdonly: dynptr -> int
 bpf_dynptr_size: dynptr -> int
 bpf_dynptr_clone: dynptr dynptr-out -> int
-bpf_dynptr_copy: dynptr any dynptr any any -> int packet
-bpf_dynptr_memset: dynptr any any any -> int packet
+bpf_dynptr_copy: dynptr any dynptr any any -> int
+bpf_dynptr_memset: dynptr any any any -> int
 bpf_rcu_read_lock: -> void
 bpf_rcu_read_unlock: -> void
 bpf_preempt_disable: -> void

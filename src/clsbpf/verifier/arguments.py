@@ -575,7 +575,7 @@ def constant_string(reg: Reg) -> bytes:
 
 
 def _dynptr(v: Walk, call: Call, regno: int, reg: Reg) -> None:
-    call.dynptr = use_dynptr(v, regno, reg, constant=call.number != DYNPTR_WRITE)
+    call.dynptr = use_dynptr(v, regno, reg)
 
 
 def _released_dynptr(v: Walk, call: Call, regno: int, reg: Reg) -> None:

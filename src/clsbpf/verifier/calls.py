@@ -28,6 +28,7 @@ from .memory import frame_of, overwrite
 from .prune import IdMap
 from .ranges import UNKNOWN, between, synced
 from .refusal import Refused
+from .sleeping import check_no_region, may_sleep
 from .stack_objects import PACKET_DYNPTRS, make_dynptr, release_dynptr
 from .state import ALL_SLOTS, Frame, Slot, State
 from .tnum import U32, U64
@@ -74,7 +75,7 @@ def helper_call(v: Walk, number: int) -> int:
     if number not in BY_NUMBER or number <= 0 or number > 0xFFFF:
         raise Refused("helper", f"invalid func unknown#{number}", errno=22, helper=f"#{number}")
     name = f"{BY_NUMBER[number].symbol}#{number}"
-    if proto is None or not v.rules.has_helper(number) or number in SLEEPS:
+    if proto is None or not v.rules.has_helper(number):
         raise Refused("helper", f"program of this type cannot use helper {name}", errno=22, helper=name)
     if proto.gpl_only and not v.gpl_compatible:
         raise Refused(
@@ -83,6 +84,10 @@ def helper_call(v: Walk, number: int) -> int:
             errno=22,
             helper=name,
         )
+    if number in SLEEPS:
+        if not may_sleep(v):
+            raise Refused("helper", "helper call might sleep in a non-sleepable prog", errno=22, helper=name)
+        check_no_region(v, f"sleepable helper {name} in {{}}", 22)
     call = Call(number, proto)
     check_arguments(v, call)
     _check_map(v, call)

@@ -243,7 +243,7 @@ def _iterator(v: Walk, call: KfuncCall, number: int, regno: int, reg: Reg) -> No
     if kfunc.iterator == "new":
         new_iterator(v, regno, reg, type, RCU if "rcu-protected" in kfunc.flags else 0)
         return
-    call.iterator = iterator_at(v, regno, reg, type)
+    call.iterator = iterator_at(v, regno, reg, type, kfunc.name)
     frame, place = call.iterator
     call.ref = frame.stack[place].reg.ref
     if kfunc.iterator == "destroy":

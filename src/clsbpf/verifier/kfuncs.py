@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..bpf.kfuncs import PACKET_CHANGING, SCALAR_BYTES, kfuncs
-from .calls import forget_packet, widen
+from ..bpf.kfuncs import SCALAR_BYTES, kfuncs
+from .calls import widen
 from .checks import check_return
 from .fields import SpecialField
 from .kfunc_arguments import check_kfunc_arguments
@@ -19,6 +19,7 @@ from .kfunc_objects import in_tree_callback
 from .locks import acquire, check_nothing_held, forget_reference, may_point_to_lock, release
 from .ranges import ZERO, between
 from .refusal import Refused
+from .sleeping import check_no_region, may_sleep
 from .stack_objects import ACTIVE, DRAINED, PACKET_DYNPTRS, end_rcu, make_dynptr, release_dynptr, set_iterator
 from .state import Slot
 from .tnum import U64
@@ -76,7 +77,8 @@ def kfunc_call(v: Walk, number: int) -> int:
         raise Refused("trap", "unexpected __bpf_trap() due to uninitialized variable?", errno=14)
     if name.startswith("bpf_xdp_metadata"):
         raise Refused("helper", "metadata kfuncs require device-bound program", errno=22, helper=name)
-    if "sleeps" in kfunc.flags:
+    sleeps = "sleeps" in kfunc.flags
+    if sleeps and not may_sleep(v):
         raise Refused(
             "helper", f"program must be sleepable to call sleepable kfunc {name}", errno=13, helper=name
         )
@@ -86,6 +88,8 @@ def kfunc_call(v: Walk, number: int) -> int:
     check_kfunc_arguments(v, call)
     if call.function is not None:
         v.push_kfunc_callback(call)
+    if sleeps:
+        check_no_region(v, f"kernel func {name} is sleepable within {{}}", 13)
     _regions(v, name)
     if call.release:
         reg = v.regs[call.release]
@@ -106,8 +110,6 @@ def kfunc_call(v: Walk, number: int) -> int:
     regs = v.regs
     regs[0] = result
     regs[1] = regs[2] = regs[3] = regs[4] = regs[5] = UNWRITTEN
-    if name in PACKET_CHANGING:
-        forget_packet(v)
     if kfunc.iterator == "next":
         _next(v, call)
     return v.pc + 1

@@ -15,6 +15,7 @@ from .access import map_struct
 from .fields import KPTRS, SpecialField, special_fields
 from .ranges import LOADED, UNKNOWN, ZERO
 from .refusal import Refused
+from .sleeping import in_rcu
 from .state import (
     DYNPTR_BYTES,
     EMPTY,
@@ -127,7 +128,7 @@ def _through_type(v: Walk, reg: Reg, off: int, size: int, signed: bool) -> Reg:
         return Reg(MEM, flags=RDONLY | UNTRUSTED)
     if found.kind != "pointer" or reg.flags & ALLOC:
         return Reg(SCALAR, UNKNOWN if signed else LOADED[size])
-    flags = inherited_flags(struct, reg.flags, found)
+    flags = inherited_flags(struct, reg.flags, found, in_rcu=in_rcu(v))
     target = Struct(btf[found.target].name, found.target, struct.local)
     if flags & MAYBE_NULL:
         v.ids += 1
@@ -151,7 +152,9 @@ def _loaded_kptr(v: Walk, field: SpecialField, regs: list[Reg], signed: bool) ->
     target = field.target
     assert target is not None
     flags = MAYBE_NULL
-    if field.name == "kptr_percpu":
+    if not in_rcu(v):
+        flags |= UNTRUSTED
+    elif field.name == "kptr_percpu":
         flags |= RCU | PERCPU
     elif field.name == "kptr_ref" and (target.local or target.name in _RCU_PROTECTED):
         flags |= RCU

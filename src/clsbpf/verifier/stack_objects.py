@@ -88,7 +88,7 @@ def dynptr_at(v: Walk, regno: int, reg: Reg) -> Reg | None:
     return slot.reg
 
 
-def use_dynptr(v: Walk, regno: int, reg: Reg, *, expected: str = "", constant: bool = True) -> Reg:
+def use_dynptr(v: Walk, regno: int, reg: Reg, *, expected: str = "") -> Reg:
     """process_dynptr_func of a dynptr that must be there, perhaps of an expected kind."""
     if reg.kind not in (STACK, DYNPTR):
         raise Refused(
@@ -96,10 +96,6 @@ def use_dynptr(v: Walk, regno: int, reg: Reg, *, expected: str = "", constant: b
             f"arg#{regno - 1} expected pointer to stack or const struct bpf_dynptr",
             regno,
             errno=22,
-        )
-    if reg.kind == DYNPTR and not constant:
-        raise Refused(
-            "dynptr", "cannot pass pointer to const bpf_dynptr, the helper mutates it", regno, errno=22
         )
     held = dynptr_at(v, regno, reg)
     if held is None:
@@ -181,7 +177,7 @@ def new_iterator(v: Walk, regno: int, reg: Reg, type: str, flags: int) -> None:
     _fill(frame_of(v, reg), number, slots, ITER_BYTES, ref=ref, obj=type, uid=ACTIVE, flags=flags)
 
 
-def iterator_at(v: Walk, regno: int, reg: Reg, type: str) -> tuple[Frame, int]:
+def iterator_at(v: Walk, regno: int, reg: Reg, type: str, caller: str) -> tuple[Frame, int]:
     """is_iter_reg_valid_init: the frame and the lowest slot of an iterator that was made."""
     slots = ITERATOR_BYTES[type] // 8
     name = type.removeprefix("bpf_")
@@ -192,7 +188,7 @@ def iterator_at(v: Walk, regno: int, reg: Reg, type: str) -> tuple[Frame, int]:
         for n in range(number, number - slots, -1):
             slot = frame.stack.get(n, EMPTY)
             if slot.kinds[0] == ITER_BYTES and slot.reg.flags & UNTRUSTED:
-                raise Refused("iterator", f"expected an RCU CS when using {name}", regno, errno=71)
+                raise Refused("iterator", f"expected an RCU CS when using {caller}", regno, errno=71)
             there = (
                 there
                 and slot.kinds == bytes([ITER_BYTES]) * 8

@@ -243,7 +243,7 @@ _TRUSTED_OR_NULL_FIELDS = frozenset({
 })  # fmt: skip
 
 
-def inherited_flags(struct: Struct, flags: int, found: Member) -> int:
+def inherited_flags(struct: Struct, flags: int, found: Member, *, in_rcu: bool) -> int:
     """check_ptr_to_btf_access: how far a pointer loaded through one with `flags` may be trusted."""
     flag = found.flags
     if flags & UNTRUSTED:
@@ -255,7 +255,7 @@ def inherited_flags(struct: Struct, flags: int, found: Member) -> int:
         return flag | TRUSTED
     if field in _TRUSTED_OR_NULL_FIELDS:
         return flag | TRUSTED | MAYBE_NULL
-    if flags & MAYBE_NULL:
+    if flags & MAYBE_NULL or not in_rcu:
         return UNTRUSTED
     if field in _RCU_FIELDS:
         return flag | RCU
