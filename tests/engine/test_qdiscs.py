@@ -6,13 +6,9 @@ nothing behind.
 
 from __future__ import annotations
 
-import random
-from pathlib import Path
-
 import pytest
 
 from clsbpf import Engine, TcError
-from clsbpf.api.engine import setup_of
 from clsbpf.engine.queueing import transmit
 from clsbpf.skb import Skb
 from clsbpf.tc.qdiscs.class_hash import ClassHash
@@ -20,7 +16,7 @@ from clsbpf.tc.qdiscs.htb import Htb
 from clsbpf.tc.qdiscs.prio import Prio
 from engine_state import state
 from tc_lines import PASS
-from traffic import FRAMES, frame, tcp, udp, write_pcap
+from traffic import frame, tcp, udp
 
 TCP, UDP = frame(0x0800, tcp(1, 80, 100)), frame(0x0800, udp(1, 53, 100))
 IS_UDP = "'4,48 0 0 23,21 0 1 17,6 0 0 4294967295,6 0 0 0'"
@@ -311,71 +307,3 @@ def test_what_is_mirrored_to_a_device_goes_through_its_root_qdisc() -> None:
     rows = engine.tc("-s class show dev lab0")
     assert rows is not None
     assert {row["handle"]: row["stats"]["packets"] for row in rows} == {"1:1": 1, "1:10": 0, "1:30": 1}
-
-
-def random_policy(rng: random.Random) -> list[str]:
-    """A tree of htb, or prio, with filters of its own only: what needs no packet-by-packet walk."""
-    if rng.random() < 0.3:
-        priomap = " ".join(str(rng.randrange(4)) for _ in range(16))
-        lines = [f"qdisc add dev lab0 root handle 1: prio bands 4 priomap {priomap}"]
-        classids = ["1:1", "1:4", "1:9", "7:2"]
-    else:
-        default = rng.choice(["", "default 1", "default 4", "default 99"])
-        lines = [f"qdisc add dev lab0 root handle 1: htb {default}"]
-        minors = list(range(1, rng.randrange(3, 9)))
-        for minor in minors:
-            parent = rng.randrange(minor)
-            lines.append(f"class add dev lab0 parent 1:{parent or ''} classid 1:{minor} htb rate 1mbit")
-        classids = [*(f"1:{minor}" for minor in minors), "1:", "1:77", "2:1"]
-    for pref in range(1, rng.randrange(2, 6)):
-        value = rng.choice([0xFFFFFFFF, 0xFFFFFFFF, 0x10002, 5])
-        bytecode = f"'4,48 0 0 23,21 0 1 {rng.choice([6, 17, 0])},6 0 0 {value},6 0 0 0'"
-        flowid = rng.choice(["", f"flowid {rng.choice(classids)}"])
-        lines.append(f"filter add dev lab0 parent 1: pref {pref} bpf bytecode {bytecode} {flowid}")
-    return lines
-
-
-@pytest.mark.parametrize("seed", range(12))
-def test_what_is_counted_natively_is_what_each_packet_comes_to(seed: int, tmp_path: Path) -> None:
-    rng = random.Random(seed)
-    lines = random_policy(rng)
-    capture = write_pcap(tmp_path / "frames.pcap", [rng.choice(FRAMES) for _ in range(200)])
-    seen = []
-    for backend in ("native", "jit"):
-        engine = Engine(backend=backend)
-        engine.add_device("lab0")
-        for line in lines:
-            engine.tc(line)
-        setup = setup_of(engine, dev="lab0", hook="egress")
-        assert setup.in_order == (backend == "jit")
-        results = engine.run([str(capture), str(capture)], hook="egress", columns=True)
-        shown = [engine.tc(f"-s {line} show dev lab0") for line in ("qdisc", "class")]
-        counts = results.summary()
-        for time in ("seconds", "plan_seconds"):
-            del counts[time]
-        seen.append((counts, results.to_arrow().to_pylist(), shown))
-    assert seen[0] == seen[1]
-
-
-NOT_PLAIN = {
-    "an inner class has filters": [
-        *BASE[:4],
-        f"filter add dev lab0 parent 1:1 bpf bytecode {PASS} flowid 1:10",
-    ],
-    "direct action": [*BASE[:4], f"filter add dev lab0 parent 1: bpf bytecode {PASS} da"],
-    "an action": [*BASE[:4], f"filter add dev lab0 parent 1: bpf bytecode {PASS} flowid 1:10 action drop"],
-    "a queue that loses packets": [*BASE[:4], "qdisc add dev lab0 parent 1:10 handle 3: bfifo limit 100"],
-    "a qdisc with classes below": [*BASE[:4], "qdisc add dev lab0 parent 1:10 handle 3: prio"],
-    "filters before it": [
-        *BASE[:4],
-        "qdisc add dev lab0 clsact",
-        f"filter add dev lab0 egress bpf bytecode {PASS}",
-    ],
-    "a size table": ["qdisc add dev lab0 root handle 1: stab overhead 4 htb"],
-    "no room past the classes": ["qdisc add dev lab0 root handle 1: htb direct_qlen 0"],
-}
-
-
-@pytest.mark.parametrize("lines", NOT_PLAIN.values(), ids=NOT_PLAIN)
-def test_what_is_put_into_classes_packet_by_packet(lines: list[str]) -> None:
-    assert setup_of(lab(*lines), dev="lab0", hook="egress").in_order

@@ -18,7 +18,7 @@ from ..tc.chain import ETH_P_ALL
 from ..tc.filter import MATCH
 from ..vm import subset
 from ..vm.straight import UNPREDICTABLE, Straight, straight
-from .linear import DIRECT_VERDICTS, numbered
+from .linear import DIRECT_VERDICTS, met
 from .planned import PlannedFilter
 from .view import PARAMETERS, SkbText, View
 from .walk import classify
@@ -70,7 +70,7 @@ def straight_programs(
 ) -> Iterator[tuple[int, PlannedFilter, Straight] | None]:
     """The programs of the filters that a packet may meet; None for one that is not for here."""
     size = 0
-    for number, planned in numbered(filters):
+    for number, planned in met(list(enumerate(filters))):
         classic = planned.classic
         size += MAX_INSNS + 1 if classic is None else len(classic.insns)
         program = None

@@ -20,9 +20,9 @@ from .columns import left_in
 from .delivery import Courier
 from .ledger import Ledger
 from .plan import Plan
-from .planned import PlannedFilter, planned_filters
+from .planned import PlannedFilter
 from .plans import Plans
-from .queueing import Queueing, blocks_of, goes_on, transmit
+from .queueing import Queueing, goes_on, transmit
 from .tally import key_of
 from .view import View
 from .walk import account, keep_packet, stop_before
@@ -99,18 +99,8 @@ class _InOrder:
     def _plan(self, link_type: int) -> Plan:
         if self.plan is None or self.plan.view.link.number != link_type or self.plan.is_stale:
             self.plan = self.plans.plan(link_layer(link_type))
-            if self.queueing is not None:
-                self._include_queueing(self.plan, self.queueing)
             self.ledger.bind(self.plan)
         return self.plan
-
-    def _include_queueing(self, plan: Plan, queueing: Queueing) -> None:
-        """The filters of the root qdisc are counted with the others; its classes count for themselves."""
-        plan.counts_classes = False
-        for parent, block in blocks_of(queueing.root):
-            for planned in planned_filters(block, parent):
-                if planned.filter not in plan.numbers:
-                    plan.include(planned)
 
     def _classify(self, plan: Plan, skb: Skb) -> int:
         try:

@@ -44,7 +44,7 @@ def plan_key(plan: Plan, symbols: Iterable[str]) -> bytes | None:
     It names what the code has of each filter, not what only counts have (handle, name).
     """
     stamp = release()
-    if stamp is None or plan.records is not None or plan.extended is not None:
+    if stamp is None or plan.records is not None or plan.extended is not None or plan.tree is not None:
         return None
     digest = sha256(stamp)
     for part in (plan.view, plan.profile, tuple(symbols), len(plan.filters)):

@@ -23,6 +23,7 @@ from .walk_state import (
     CLASS_SLOTS,
     CLASSID_MASK,
     COLUMN_BYTES,
+    END_BYTES,
     FILTER_ENTRY,
     FILTER_SHIFT,
     VERDICT_MASK,
@@ -134,6 +135,7 @@ class Ledger:
         self._verdicts = Counters(VERDICT_MASK + 1)
         self._classes = Counters(CLASS_SLOTS * CLASS_ENTRY // 8)
         self._filters = Counters(2)
+        self._ends = Counters(0)
         self._scratch = Counters(SCRATCH_BYTES // 8)
         self._room = Counters(0)
         self.state[State.SCRATCH] = self._scratch.address
@@ -166,6 +168,8 @@ class Ledger:
         self._filters = Counters((len(plan.filters) + 1) * FILTER_ENTRY // 8)
         state = self.state
         state[State.FILTERS] = self._filters.address
+        self._ends = Counters(len(plan.ends) * END_BYTES // 8)
+        state[State.PASSAGES] = self._ends.address
         state[State.CLASSES] = self._classes.address if plan.counts_classes else 0
         state[State.LINK_TYPE] = plan.view.link.number
         state[State.UNTAG] = plan.view.untags
@@ -211,7 +215,7 @@ class Ledger:
         if self._plan is None:
             return
         self.flush_rows()
-        self.tally.drain(self._plan, self.state, self._filters, self._verdicts)
+        self.tally.drain(self._plan, self.state, self._filters, self._verdicts, self._ends)
 
     @property
     def action_counters(self) -> WorkerCounters:

@@ -9,6 +9,9 @@
                                             a run less in the budget; the chain's first prio
 
 What reclassify and goto chain need exists only where some action may answer so.
+
+Where packets go on into a root qdisc, each block is a function of its own, which `classify` calls
+(queueing_text.py).
 """
 
 from __future__ import annotations
@@ -22,11 +25,11 @@ from ..bpf.insn import Insn
 from ..profile import KernelProfile
 from ..tc import ids
 from ..tc.act import TcAct, goto_chain
-from ..tc.chain import ETH_P_ALL
+from ..tc.chain import ETH_P_ALL, Block
 from ..tc.filter import Classifier, Filter
 from ..verifier.program import VerifiedProgram
 from ..vm.native_skb import At
-from .kinds import kinds_of
+from .kinds import Kinds, kinds_of
 from .planned import PlannedFilter
 from .view import SkbText
 from .walk_state import FILTER_SHIFT, READ_PAST_SHIFT, UNDECIDED, VERDICT_MASK, VERDICT_SHIFT, State
@@ -36,9 +39,10 @@ if TYPE_CHECKING:
     from .act_records import Records
     from .extended import Programs
     from .index_text import IndexText
+    from .passages import Tree
 
-    LookUp = Callable[[Sequence[int]], IndexText | None]
-    """Makes an index of the filters with these numbers, where that helps."""
+    LookUp = Callable[[SkbText, Sequence[int]], IndexText | None]
+    """Makes an index of the filters with these numbers for a function's text, where that helps."""
 
 DIRECT_VERDICTS = sum(1 << act for act in (TcAct.OK, TcAct.SHOT, TcAct.STOLEN, TcAct.TRAP, TcAct.REDIRECT))
 """A bit for each verdict that a direct-action program may give (cls_bpf_exec_opcode)."""
@@ -52,18 +56,20 @@ SEND_REDIRECTED = "engine.extended.send_redirected"
 """Functions of modules that only plans with actions or extended programs need."""
 
 
-def numbered(filters: Sequence[PlannedFilter]) -> Iterator[tuple[int, PlannedFilter]]:
-    """The filters that a packet may meet, with their numbers: only actions lead out of chain 0."""
-    met = reachable(filters)
-    for number, planned in enumerate(filters):
-        if planned.chain in met and not planned.filter.skip_sw:
-            yield number, planned
+Numbered = tuple[int, PlannedFilter]
+"""A filter and its number in the plan."""
 
 
-def reachable(filters: Sequence[PlannedFilter]) -> set[int]:
-    """The chains that a packet may come to."""
+def met(filters: Sequence[Numbered]) -> list[Numbered]:
+    """Those of a block's filters that a packet may meet: only actions lead out of chain 0."""
+    chains = reachable(filters)
+    return [each for each in filters if each[1].chain in chains and not each[1].filter.skip_sw]
+
+
+def reachable(filters: Sequence[Numbered]) -> set[int]:
+    """The chains of a block that a packet may come to."""
     leads: dict[int, set[int]] = {}
-    for planned in filters:
+    for _, planned in filters:
         if planned.has_actions:
             leads.setdefault(planned.chain, set()).update(planned.leads_to)
     found: set[int] = set()
@@ -84,60 +90,153 @@ class Ends:
     acted: list[tuple[str, str, str]] = field(default_factory=list)
 
 
-Group = tuple[Classifier, list[tuple[int, PlannedFilter]]]
+Group = tuple[Classifier, list[Numbered]]
 """Filters of one classifier that follow one another."""
 
 
-class LinearText:
-    """`classify` for filters in order.  `programs` are those that it calls, each once, by function name."""
+@dataclass(slots=True)
+class Callees:
+    """What the filters of a plan have and call.
+
+    `programs` are the classic ones, each once, by function name; `look_up` may make an index of filters.
+    """
+
+    profile: KernelProfile
+    records: Records | None = None
+    extended: Programs | None = None
+    look_up: LookUp | None = None
+    programs: dict[str, VerifiedProgram] = field(default_factory=dict)
+    _names: dict[tuple[Insn, ...], str] = field(default_factory=dict)
+
+    @property
+    def asks_python(self) -> bool:
+        """May Python be called for a packet?"""
+        records, extended = self.records, self.extended
+        return (records is not None and records.ask_python) or (
+            extended is not None and (extended.ask_python or extended.redirect)
+        )
+
+    @property
+    def changes_headers(self) -> bool:
+        """May what a packet's bytes and protocol are change on the way?"""
+        records, extended = self.records, self.extended
+        return (records is not None and records.ask_python) or (
+            extended is not None and bool(extended.writers)
+        )
+
+    def name(self, verified: VerifiedProgram) -> str:
+        """The function of a classic program."""
+        name = self._names.setdefault(verified.insns, f"program{len(self._names)}")
+        self.programs.setdefault(name, verified)
+        return name
+
+
+def classify_text(text: SkbText, filters: Sequence[Numbered], callees: Callees) -> list[str]:
+    """`classify` for a block's filters in order: its definition."""
+    begin(text, callees, kinds := kinds_for(text, filters, callees))
+    BlockText(text, filters, callees, kinds).lines()
+    finish(text, callees)
+    return [text.definition()]
+
+
+def tree_text(
+    text: SkbText, filters: Sequence[Numbered], tree: Tree, inside: Sequence[Numbered], callees: Callees
+) -> list[str]:
+    """`classify` for a block's filters, and a root qdisc behind it with the filters `inside`: definitions."""
+    from .queueing_text import QueueText
+
+    parts: list[str] = []
+    functions: dict[Block, str] = {}
+    blocks = itertools.groupby(inside, lambda each: each[1].classifier.chain.block)
+    for block, members in [(None, filters), *((block, list(members)) for block, members in blocks)]:
+        if not members and block is not None:
+            continue
+        name = f"block{len(parts)}"
+        each = SkbText(text.view, name, "nounwind", whole=True, parameters=BLOCK_PARAMETERS)
+        each.emit("%state.at = inttoptr i64 %state to ptr")
+        BlockText(each, members, callees, None, answers=callees.records is not None).lines()
+        each.emit("ret i64 %outcome")
+        parts.append(each.definition())
+        if block is not None:
+            functions[block] = name
+    begin(text, callees, None)
+    queue = QueueText(text, tree, functions, acts=callees.records is not None)
+    queue.allocate()
+    first = queue.call("block0")
+    if callees.extended is not None and callees.extended.redirect:
+        text.emit(f'call void @"{SEND_REDIRECTED}"(i64 %state, i64 %skb.int, i64 {first})')
+    outcome = queue.lines(first)
+    text.emit(f"%outcome = or i64 {outcome}, 0")
+    finish(text, callees, sent=True)
+    return [*queue.tables(), *parts, text.definition()]
+
+
+def kinds_for(text: SkbText, filters: Sequence[Numbered], callees: Callees) -> Kinds | None:
+    """What filters a packet need not meet; told of a frame before any program may change it."""
+    if callees.extended is not None or callees.changes_headers:
+        return None
+    return kinds_of(met(filters), text.view.link, callees.profile)
+
+
+def begin(text: SkbText, callees: Callees, kinds: Kinds | None) -> None:
+    """The skb, as it comes to the first filter."""
+    text.place_skb(fixed=callees.asks_python)
+    text.read_frame()
+    if kinds is not None:
+        text.emit(*kinds.lines())
+    text.fill_skb()
+    if callees.changes_headers:
+        text.store_state(State.OWNED, 0)
+
+
+def finish(text: SkbText, callees: Callees, *, sent: bool = False) -> None:
+    """What is due when %outcome is known; `sent`: where the packet was redirected to, it has gone."""
+    if callees.extended is not None:
+        if callees.extended.redirect and not sent:
+            text.emit(f'call void @"{SEND_REDIRECTED}"(i64 %state, i64 %skb.int, i64 %outcome)')
+        text.emit(f'call void @"{KEEP_COLUMNS}"(i64 %state, i64 %skb.int)')
+    text.return_outcome(READ_PAST_SHIFT)
+
+
+BLOCK_PARAMETERS = (
+    "i64 %state, ptr %skb, i64 %skb.int, i64 %data, i64 %captured, i64 %length, i64 %outer, ptr %said"
+)
+"""Those of a block that is a function of its own; at `said` it leaves what its actions answer."""
+
+
+class BlockText:
+    """A block's filters in order, up to %outcome.  `answers`: in a function, as BLOCK_PARAMETERS has it."""
 
     def __init__(
         self,
         text: SkbText,
-        filters: Sequence[PlannedFilter],
-        profile: KernelProfile,
+        filters: Sequence[Numbered],
+        callees: Callees,
+        kinds: Kinds | None,
         *,
-        records: Records | None = None,
-        extended: Programs | None = None,
-        look_up: LookUp | None = None,
+        answers: bool = False,
     ) -> None:
         self.text = text
         self.filters = filters
-        self.profile = profile
-        self.records = records
-        self.extended = extended
-        self.look_up = look_up
-        self.asks_python = (records is not None and records.ask_python) or (
-            extended is not None and (extended.ask_python or extended.redirect)
-        )
-        self.changes_headers = (records is not None and records.ask_python) or (
-            extended is not None and bool(extended.writers)
-        )
-        self.kinds = None
-        """What filters a packet need not meet; told of a frame before any program may change it."""
-        if extended is None and not self.changes_headers:
-            self.kinds = kinds_of(list(numbered(filters)), text.view.link, profile)
-        self.programs: dict[str, VerifiedProgram] = {}
-        self._names: dict[tuple[Insn, ...], str] = {}
+        self.callees = callees
+        self.kinds = kinds
+        self.answers = answers
+        self.profile = callees.profile
+        self.records = callees.records
+        self.extended = callees.extended
+        self.changes_headers = callees.changes_headers
         self._ends = Ends()
-        self._stored = 0
 
-    def definition(self) -> str:
-        """The function."""
+    def lines(self) -> None:
+        """Its lines."""
         emit = self.text.emit
-        chains: dict[int, dict[Classifier, list[tuple[int, PlannedFilter]]]] = {
+        chains: dict[int, dict[Classifier, list[Numbered]]] = {
             index: {} for index in sorted(reachable(self.filters))
         }
-        for number, planned in numbered(self.filters):
+        for number, planned in met(self.filters):
             chains[planned.chain].setdefault(planned.classifier, []).append((number, planned))
-        self.text.place_skb(fixed=self.asks_python)
-        self.text.read_frame()
-        if self.kinds is not None:
-            emit(*self.kinds.lines())
-        self.text.fill_skb()
         if self.changes_headers:
             emit("%outer.now = alloca i64", "store i64 %outer, ptr %outer.now")
-            self._store_state(State.OWNED, 0)
         pieces = {index: list(self._pieces(groups)) for index, groups in chains.items()}
         for each in itertools.chain.from_iterable(pieces.values()):
             if not isinstance(each, tuple):
@@ -153,23 +252,15 @@ class LinearText:
         self._ends.decided.append((str(UNDECIDED), "none"))
         sources = ", ".join(f"[ {value}, %{label} ]" for value, label in self._ends.decided)
         emit(f"%outcome = phi i64 {sources}")
-        if self.extended is not None:
-            if self.extended.redirect:
-                emit(f'call void @"{SEND_REDIRECTED}"(i64 %state, i64 %skb.int, i64 %outcome)')
-            emit(f'call void @"{KEEP_COLUMNS}"(i64 %state, i64 %skb.int)')
-        self.text.return_outcome(READ_PAST_SHIFT)
-        return self.text.definition()
 
-    def _pieces(
-        self, groups: Mapping[Classifier, list[tuple[int, PlannedFilter]]]
-    ) -> Iterator[Group | IndexText]:
+    def _pieces(self, groups: Mapping[Classifier, list[Numbered]]) -> Iterator[Group | IndexText]:
         """A chain's filters: those that are tried, and runs of such that are looked up."""
         found = [(number, planned) for group in groups.values() for number, planned in group]
         for together, run in itertools.groupby(found, lambda each: each[1].may_be_looked_up):
             members = list(run)
             index = None
-            if together and self.look_up is not None:
-                index = self.look_up([number for number, _ in members])
+            if together and self.callees.look_up is not None:
+                index = self.callees.look_up(self.text, [number for number, _ in members])
             if index is not None:
                 yield index
                 continue
@@ -223,8 +314,7 @@ class LinearText:
         if linked is not None:
             name = self._before_extended(number, each, linked)
         else:
-            name = self._names.setdefault(planned.verified.insns, f"program{len(self._names)}")
-            self.programs.setdefault(name, planned.verified)
+            name = self.callees.name(planned.verified)
         mask = self.kinds.masks.get(number) if self.kinds is not None else None
         if mask is not None:
             emit(
@@ -286,8 +376,8 @@ class LinearText:
         )
         if linked.id in self.extended.writers:
             emit(f'call void @"{OWN_PACKET}"(i64 %state, i64 %skb.int)')
-        if self.asks_python:
-            self._store_state(State.RUNNING, number)
+        if self.callees.asks_python:
+            self.text.store_state(State.RUNNING, number)
         return self.extended.names[linked.id]
 
     def _outer(self, place: str) -> str:
@@ -304,19 +394,12 @@ class LinearText:
             f"store i64 %outer.at.{place}, ptr %outer.now",
         )
 
-    def _store_state(self, cell: State, value: int) -> None:
-        self._stored += 1
-        self.text.emit(
-            f"%cell{self._stored} = getelementptr i8, ptr %state.at, i64 {cell:d}",
-            f"store i64 {value}, ptr %cell{self._stored}, align 8",
-        )
-
     # actions
 
     @property
     def _has_actions(self) -> bool:
         return any(
-            planned.has_actions and not planned.filter.direct_action for _, planned in numbered(self.filters)
+            planned.has_actions and not planned.filter.direct_action for _, planned in met(self.filters)
         )
 
     def _act(self, number: int, following: str) -> None:
@@ -359,6 +442,7 @@ class LinearText:
             f"%shot = or i64 %decided, {TcAct.SHOT + 1 << VERDICT_SHIFT}",
             "br label %end",
             "decide:",
+            *(["store i64 %answer, ptr %said"] if self.answers else []),
             "%answer.up = add i64 %answer, 1",
             f"%answer.low = and i64 %answer.up, {VERDICT_MASK}",
             f"%answer.verdict = shl i64 %answer.low, {VERDICT_SHIFT}",

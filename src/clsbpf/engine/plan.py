@@ -32,7 +32,7 @@ from ..vm.subset import Lowered, module_ir
 from . import kinds, view
 from .flat import MAX_INSNS, ORDINARY, flat_classify
 from .kept_plans import plan_key
-from .linear import LinearText
+from .linear import Callees, classify_text, tree_text
 from .planned import MIN_FILTERS, PlannedFilter, planned_filters
 from .view import SkbText, View
 from .walk import classify, count_file, count_pcap, read_at, walk_pcap, walk_pcapng
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .index import Index
     from .index_text import IndexText
     from .linear import LookUp
+    from .passages import Node, Tree
 
 Walker = Callable[[int], int]
 """A native function of the address of the state cells."""
@@ -53,7 +54,8 @@ INLINE_LIMIT = 4000
 class Plan:
     """A block, compiled for a view.  `filters[n]` is what an outcome calls filter n (its number less 1).
 
-    `linear`: try filters one by one, however many there are.
+    `linear`: try filters one by one, however many there are.  `tree` is the root qdisc that packets go on
+    into, whose filters come behind the block's.
     """
 
     def __init__(
@@ -64,13 +66,19 @@ class Plan:
         environment: Environment,
         *,
         linear: bool = False,
+        tree: Tree | None = None,
     ) -> None:
         self.generation = block.generation
         self.block = block
         self.view = view
+        self.tree = tree
         self.filters = tuple(planned_filters(block))
+        self.own = len(self.filters)
+        """How many filters are the block's own."""
+        if tree is not None:
+            self.filters += tuple(tree.filters)
         self.is_native = all(planned.is_native for planned in self.filters)
-        self.counts_classes = any(planned.has_other_classids for planned in self.filters)
+        self.counts_classes = tree is None and any(planned.has_other_classids for planned in self.filters)
         self.profile = profile
         self.environment = environment
         self._linear = linear
@@ -86,10 +94,17 @@ class Plan:
 
     @property
     def is_stale(self) -> bool:
-        """Has the block changed since, or an action?"""
+        """Has the block changed since, an action, or the root qdisc?"""
+        if self.tree is not None and self.tree.is_stale:
+            return True
         if self.records is not None and self.records.around.generation != self._actions:
             return True
         return self.block.generation != self.generation
+
+    @property
+    def ends(self) -> Sequence[Node]:
+        """The qdiscs in which packets' ways may end."""
+        return self.tree.nodes if self.tree is not None else ()
 
     @functools.cached_property
     def numbers(self) -> dict[Filter, int]:
@@ -119,7 +134,7 @@ class Plan:
     @functools.cached_property
     def index(self) -> Index | None:
         """The index of the filters, where it helps and all of them can be looked up."""
-        if not self.may_look_up:
+        if not self.may_look_up or self.tree is not None:
             return None
         from .index import build_index
 
@@ -213,26 +228,30 @@ def linear_walk(plan: Plan, walkers: Sequence[Walker], key: bytes | None = None)
     from ..vm.lower import lower
 
     extended = plan.extended
-    whole = plan.records is not None or extended is not None
+    whole = plan.records is not None or extended is not None or plan.tree is not None
     flat = None if whole else flat_classify(plan.view, plan.filters)
     skb = SkbText(plan.view, whole=whole)
     if flat is not None:
         skb = SkbText(plan.view, ORDINARY, "noinline cold nounwind")
     indexes: list[IndexText] = []
-    text = LinearText(
-        skb,
-        plan.filters,
+    callees = Callees(
         plan.profile,
         records=plan.records,
         extended=extended,
-        look_up=segments(plan, skb, indexes) if whole and plan.may_look_up else None,
+        look_up=segments(plan, indexes) if whole and plan.may_look_up else None,
     )
-    parts, declares = [text.definition()], {*view.DECLARES, *kinds.DECLARES}
+    numbered = list(enumerate(plan.filters))
+    own, inside = numbered[: plan.own], numbered[plan.own :]
+    if plan.tree is None:
+        parts = classify_text(skb, own, callees)
+    else:
+        parts = tree_text(skb, own, plan.tree, inside, callees)
+    declares = {*view.DECLARES, *kinds.DECLARES}
     if flat is not None:
         parts.append(flat[0])
         declares |= flat[1]
-    lowered = [lower(program, name, profile=plan.profile) for name, program in text.programs.items()]
-    size = sum(len(program.insns) for program in text.programs.values())
+    lowered = [lower(program, name, profile=plan.profile) for name, program in callees.programs.items()]
+    size = sum(len(program.insns) for program in callees.programs.values())
     if extended is not None:
         lowered += extended.lowered
         size += sum(len(linked.insns) for linked in extended.linked)
@@ -250,15 +269,15 @@ def linear_walk(plan: Plan, walkers: Sequence[Walker], key: bytes | None = None)
     module = load_object(image, [*symbols_of(walkers), *looked_up], outside(extended, whole=whole))
     for each in indexes:
         each.fill_pointers(module)
-    return Walk(module, walkers, (extended, indexes), asks_python=text.asks_python)
+    return Walk(module, walkers, (extended, indexes), asks_python=callees.asks_python)
 
 
-def segments(plan: Plan, skb: SkbText, made: list[IndexText]) -> LookUp:
+def segments(plan: Plan, made: list[IndexText]) -> LookUp:
     """What makes an index for a run of filters among others; those that it made are in `made`."""
     from .index import Tables, build_index
     from .index_text import IndexText
 
-    def look_up(members: Sequence[int]) -> IndexText | None:
+    def look_up(skb: SkbText, members: Sequence[int]) -> IndexText | None:
         index = build_index(plan.filters, plan.profile, members)
         if index is None:
             return None
@@ -326,6 +345,10 @@ def module_text(
         from .extended import keep_columns, outer_protocol, own_packet, send_redirected
 
         acts = [run_actions, own_packet, outer_protocol, keep_columns, send_redirected]
+    if plan.tree is not None:
+        from .queueing_text import FUNCTIONS
+
+        acts += FUNCTIONS
     code = module_ir([*walkers, *plan.view.functions, *called, *acts], exported=False)
     code = code.replace(f"declare {subset.record_of(classify).prototype}\n", "")
     for symbol in symbols_of(walkers):

@@ -53,8 +53,8 @@ class Setup:
     faults is counted and goes without a verdict; otherwise the run ends there.  `linear`: never look
     filters up, try them one by one (to compare with).  `network` has the devices that packets can be sent to
     (None: any) and the clock of actions, and `on_delivery` gets what is sent.  `root` is the qdisc that
-    packets are queued in after that, where it has classes; unless it is plain (`queueing_plain`), and
-    `block` is its own, that needs `in_order`.
+    packets are queued in after that, where it has classes; `plain` says that it is one (`queueing_plain`),
+    and `block` its own.
     """
 
     block: Callable[[LinkLayer], Block]
@@ -68,6 +68,7 @@ class Setup:
     network: Network | None = None
     on_delivery: OnDelivery | None = None
     root: Qdisc | None = None
+    plain: bool = False
     profile: KernelProfile = CURRENT
     environment: Environment | None = None
     matches: Callable[[int, Filter], str] = describe_program
@@ -81,15 +82,15 @@ class Plans:
         self.seconds = 0.0
         self.environment = setup.environment or Environment()
         self.queueing: Queueing | None = None
-        """The root qdisc that packets are put into one by one."""
+        """The root qdisc that packets go on into."""
         self.plain: PlainQueueing | None = None
         """The root qdisc whose counts are drawn from the plan's."""
-        if setup.root is not None and setup.in_order:
-            self.queueing = Queueing(setup.root)
-        elif setup.root is not None:
+        if setup.root is not None and setup.plain:
             from .queueing_plain import PlainQueueing
 
             self.plain = PlainQueueing(setup.root)
+        elif setup.root is not None:
+            self.queueing = Queueing(setup.root)
         self._plans: dict[int, Plan] = {}
 
     @property
@@ -107,7 +108,14 @@ class Plans:
             started = time.perf_counter()
             setup = self.setup
             view = View(link, setup.at_ingress, setup.ifindex)
-            plan = Plan(setup.block(link), view, setup.profile, self.environment, linear=setup.linear)
+            tree = None
+            if self.queueing is not None:
+                from .passages import Tree
+
+                tree = Tree(self.queueing.root)
+            plan = Plan(
+                setup.block(link), view, setup.profile, self.environment, linear=setup.linear, tree=tree
+            )
             self._plans[link.number] = plan
             self.seconds += time.perf_counter() - started
         return plan

@@ -103,6 +103,7 @@ def run(
         ledger.settle()
     if not opened and errors:
         raise CaptureError("\n".join(str(error) for error in errors))
+    tally.settle_ends()
     if plain is not None:
         plain.settle(tally)
     queueing = plain or plans.queueing

@@ -7,15 +7,17 @@ a filter is known by what a user calls it: parent, chain, pref, protocol and han
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ..link import LinkLayer
 from ..tc.filter import Filter
+from .passages import Node
 from .plan import Plan
 from .planned import PlannedFilter
 from .results import VERDICT_NAMES, ClassCount, FilterCount, Results
-from .walk_state import CLASS_ENTRY, CLASS_SLOTS, Cells, Counters, State
+from .walk_state import CLASS_ENTRY, CLASS_SLOTS, END_BYTES, Cells, Counters, State
 
 ETH_P_NAMES = {
     0x0003: "all",
@@ -63,6 +65,8 @@ class Tally:
     described: dict[FilterKey, Filter] = field(default_factory=dict)
     verdicts: dict[int, int] = field(default_factory=dict)
     classes: dict[int, Count] = field(default_factory=dict)
+    ends: dict[Node, list[int]] = field(default_factory=dict)
+    """Where packets' ways through a root qdisc ended: packets and bytes sent, packets and bytes lost."""
     links: dict[int, LinkLayer] = field(default_factory=dict)
     """The link types that packets had."""
 
@@ -72,7 +76,7 @@ class Tally:
             self.filters.setdefault(key_of(planned), Count())
             self.described[key_of(planned)] = planned.filter
 
-    def drain(self, plan: Plan, state: Cells, filters: Counters, verdicts: Counters) -> None:
+    def drain(self, plan: Plan, state: Cells, filters: Counters, verdicts: Counters, ends: Counters) -> None:
         """Take over what a walk counted, and set its counters to 0."""
         if state[State.PACKETS]:
             self.links.setdefault(plan.view.link.number, plan.view.link)
@@ -90,8 +94,22 @@ class Tally:
         for verdict, packets in enumerate(verdicts, -1):
             if packets:
                 self.verdicts[verdict] = self.verdicts.get(verdict, 0) + packets
-        filters.clear()
-        verdicts.clear()
+        width = END_BYTES // 8
+        for node in plan.ends:
+            self._count_ends(node, ends.counts[node.number * width : (node.number + 1) * width])
+        for counters in (filters, verdicts, ends):
+            counters.clear()
+
+    def _count_ends(self, node: Node, counts: Sequence[int]) -> None:
+        mine = self.ends.setdefault(node, [0] * len(counts))
+        mine[:] = map(operator.add, mine, counts)
+
+    def settle_ends(self) -> None:
+        """Count in the qdiscs and classes themselves what was counted natively."""
+        for node, (packets, size, lost, _) in self.ends.items():
+            node.sent(packets, size)
+            node.lost(lost)
+        self.ends.clear()
 
     def merge(self, other: Tally) -> None:
         """Add what another walk counted."""
@@ -105,6 +123,8 @@ class Tally:
             self.verdicts[verdict] = self.verdicts.get(verdict, 0) + packets
         for classid, count in other.classes.items():
             self.classes.setdefault(classid, Count()).add(count.packets, count.bytes)
+        for node, counts in other.ends.items():
+            self._count_ends(node, counts)
         self.described |= other.described
         self.links |= other.links
 

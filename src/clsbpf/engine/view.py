@@ -46,6 +46,7 @@ class SkbText:
     """Lines of IR inside `classify` (engine/walk.py), and the skb that they make.
 
     `whole`: all of it, as extended programs and actions may want; else the part that classic programs see.
+    `parameters` are another function's than `classify`'s.
     """
 
     def __init__(
@@ -55,13 +56,16 @@ class SkbText:
         attributes: str = "alwaysinline nounwind",
         *,
         whole: bool = False,
+        parameters: str = "",
     ) -> None:
         self.view = view
         self.symbol = symbol or subset.record_of(classify).symbol
         self.attributes = attributes
         self.whole = whole
         self.size = ctypes.sizeof(NativeSkb) if whole else NATIVE_SKB_BYTES
+        self.parameters = parameters or PARAMETERS
         self.lines: list[str] = []
+        self._stored = 0
 
     def emit(self, *lines: str) -> None:
         """Append lines."""
@@ -69,7 +73,7 @@ class SkbText:
 
     def definition(self) -> str:
         """`classify`, or what `symbol` calls it, as a whole."""
-        head = f'define internal i64 @"{self.symbol}"({PARAMETERS}) {self.attributes} {{'
+        head = f'define internal i64 @"{self.symbol}"({self.parameters}) {self.attributes} {{'
         return "\n".join([head, *self.lines, "}", ""])
 
     def place_skb(self, *, fixed: bool = False) -> None:
@@ -86,6 +90,14 @@ class SkbText:
         self.emit(
             f"%{name}.at = getelementptr i8, ptr %state.at, i64 {cell:d}",
             f"%{name} = load i64, ptr %{name}.at, align 8",
+        )
+
+    def store_state(self, cell: State, value: int) -> None:
+        """A cell of the walk's state is this from here on."""
+        self._stored += 1
+        self.emit(
+            f"%cell{self._stored} = getelementptr i8, ptr %state.at, i64 {cell:d}",
+            f"store i64 {value}, ptr %cell{self._stored}, align 8",
         )
 
     def read_frame(self) -> None:

@@ -30,6 +30,9 @@ CLASS_ENTRY = 24
 FILTER_ENTRY = 16
 """An entry of the filter counters, by filter number + 1: packets, bytes; 8 bytes each."""
 
+END_BYTES = 32
+"""An end of packets' ways through a root qdisc, by node: packets and bytes sent, packets and bytes lost."""
+
 
 class Stop(enum.IntEnum):
     """Why a walk returned."""
@@ -161,6 +164,8 @@ class State(Layout):
     CLASSES = enum.auto()
     """The class table, or 0 where every filter's classid is known beforehand."""
     CLASSES_USED = enum.auto()
+    PASSAGES = enum.auto()
+    """Where packets' ways through a root qdisc end (engine/queueing_text.py)."""
     # a file that native code reads itself (`walk.count_file`)
     FILE = enum.auto()
     """The descriptor."""

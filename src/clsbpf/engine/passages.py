@@ -1,0 +1,126 @@
+"""A root qdisc and what is below it, as a run finds it: where a packet's way through it may end.
+
+Nothing waits in a qdisc here, so all that a packet's way changes follows from where it ends: in a qdisc that
+sends it (a queue, or one with classes past them), or in one that drops it.  So native code
+(queueing_text.py) counts ends, two for each qdisc, and those above are counted when somebody looks:
+
+    1: htb ─▶ 1:1 ─▶ 1:10 ─▶ 10: pfifo ─▶ sent        sent by 10: also 1:10, 1:1 and 1: sent it
+                       │        └───────▶ lost        lost by 10: 1:10 and 1: count a drop
+                       └▶ (none) ─▶ sent past the classes
+
+What a filter takes (stolen) ends nowhere: no counter knows of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..tc import ids
+from ..tc.qdiscs.fifo import NOQUEUE
+from ..tc.qdiscs.htb import Htb, HtbClass
+from ..tc.qdiscs.qdisc import Qdisc, walk_qdiscs
+from .planned import PlannedFilter, planned_filters
+from .queueing import blocks_of
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """One qdisc of the tree; `above` is the node that it hangs on, in this class of it."""
+
+    number: int
+    qdisc: Qdisc
+    above: tuple[Node, Any] | None
+
+    @property
+    def name(self) -> str:
+        """The beginning of its labels."""
+        return f"q{self.number}"
+
+    def sent(self, packets: int, size: int) -> None:
+        """So many packets of so many bytes together were sent by it (by htb: past its classes)."""
+        if isinstance(self.qdisc, Htb):
+            self.qdisc.direct_packets += packets
+        if self.qdisc.kind != NOQUEUE:
+            self.qdisc.stats.add(size, packets)
+        for owner, class_ in self._up():
+            if isinstance(class_, HtbClass):
+                class_.lends += packets
+                each: HtbClass | None = class_
+                while each is not None:
+                    each.stats.add(size, packets)
+                    each = each.parent
+            owner.stats.add(size, packets)
+
+    def lost(self, packets: int) -> None:
+        """So many were dropped by it."""
+        self.qdisc.stats.drops += packets
+        for owner, class_ in self._up():
+            if isinstance(class_, HtbClass):
+                class_.stats.drops += packets
+            owner.stats.drops += packets
+
+    def _up(self) -> Iterator[tuple[Qdisc, Any]]:
+        above = self.above
+        while above is not None:
+            node, class_ = above
+            yield node.qdisc, class_
+            above = node.above
+
+
+class Tree:
+    """The qdiscs from a root down as nodes, a node's `below` by its class; their filters."""
+
+    def __init__(self, root: Qdisc) -> None:
+        self.nodes: list[Node] = []
+        self.below: dict[tuple[Node, Any], Node] = {}
+        self.root = self._add(root, None)
+        self.blocks = dict(blocks_of(root))
+        """The blocks by parent (a classid)."""
+        self._made_of = signature(root)
+
+    def _add(self, qdisc: Qdisc, above: tuple[Node, Any] | None) -> Node:
+        node = Node(len(self.nodes), qdisc, above)
+        self.nodes.append(node)
+        for class_ in qdisc.walk():
+            leaf = qdisc.leaf(class_)
+            if leaf is not None:
+                self.below[node, class_] = self._add(leaf, (node, class_))
+        return node
+
+    @property
+    def filters(self) -> Iterator[PlannedFilter]:
+        """The filters, with their parents."""
+        for parent, block in self.blocks.items():
+            yield from planned_filters(block, parent)
+
+    @property
+    def is_stale(self) -> bool:
+        """Has a qdisc, a class or a filter changed since?"""
+        return signature(self.root.qdisc) != self._made_of
+
+
+def signature(root: Qdisc) -> tuple[object, ...]:
+    """What a packet's way through the qdiscs depends on."""
+    of_qdiscs = [
+        (
+            qdisc,
+            qdisc.stab,
+            *(getattr(qdisc, name, None) for name in ("limit", "defcls", "direct_qlen", "bands", "priomap")),
+            *((class_, getattr(class_, "level", 0), qdisc.leaf(class_)) for class_ in qdisc.walk()),
+        )
+        for qdisc in walk_qdiscs(root)
+    ]
+    return (*of_qdiscs, *((block, block.generation) for _, block in blocks_of(root)))
+
+
+def obstacle(root: Qdisc) -> str | None:
+    """Why packets must go through these qdiscs one by one, or None where they need not."""
+    for parent, block in blocks_of(root):
+        for planned in planned_filters(block, parent):
+            if planned.obstacle is not None:
+                return (
+                    f"filter {planned.filter.handle:#x} of {ids.format_classid(parent)}: {planned.obstacle}"
+                )
+    return None
