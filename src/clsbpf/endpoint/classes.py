@@ -23,8 +23,9 @@ from ..netlink.policy import parse_attrs
 from ..netlink.qdisc import HtbOpt, LinkLayer, RateSpec, TcaHtb
 from ..netlink.schema import Rtm, Tca
 from ..tc import ids
-from ..tc.qdiscs.htb import ClassOptions, Htb, HtbClass, Rate
+from ..tc.qdiscs.htb import ClassOptions, Htb, HtbClass
 from ..tc.qdiscs.qdisc import Qdisc
+from ..tc.rate import Rate
 from .fill_qdisc import class_message
 from .notify import notify, notify_needed
 from .qdiscs import valid_estimator

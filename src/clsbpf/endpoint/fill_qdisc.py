@@ -20,9 +20,10 @@ from ..netlink.stats import encode_old_stats, encode_stats
 from ..netlink.tcmsg import TcMsg, tc_message
 from ..tc import ids
 from ..tc.hook import HookQdisc
-from ..tc.qdiscs.htb import HtbClass, Rate
+from ..tc.qdiscs.htb import HtbClass
 from ..tc.qdiscs.prio import Band, Prio
 from ..tc.qdiscs.qdisc import Qdisc, QdiscStats
+from ..tc.rate import Rate
 from .qdisc_kinds import KINDS
 from .request import Request
 

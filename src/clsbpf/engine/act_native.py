@@ -11,8 +11,9 @@ from ..tc.act import TC_ACT_EXT_VAL_MASK, TC_ACT_GOTO_CHAIN, TC_ACT_JUMP, TcAct
 from ..tc.actions.execute import JUMP_MASK, TCA_ACT_MAX_PRIO
 from ..tc.actions.gact import Chance
 from ..tc.actions.memory import NEVER, ActionMemory, Buckets, Counters, Times
-from ..tc.actions.police import left_over, transmit_time
+from ..tc.actions.police import left_over
 from ..tc.actions.surroundings import following, scaled
+from ..tc.rate import transmit_time
 from ..vm.native_skb import At
 from ..vm.subset import (
     load_be16,

@@ -23,10 +23,11 @@ from ..tc.actions.action import AnyAction
 from ..tc.actions.clock import CaptureClock
 from ..tc.actions.gact import Chance, Gact
 from ..tc.actions.memory import NEVER, ActionMemory
-from ..tc.actions.police import ATM, Police, Rate, packet_cost, reciprocal
+from ..tc.actions.police import Police, packet_cost
 from ..tc.actions.skbedit import Skbedit
 from ..tc.chain import Block
 from ..tc.filter import Filter
+from ..tc.rate import ATM, Rate, reciprocal
 from .actions import FilterActions
 from .walk_state import Cells, Layout
 
@@ -76,7 +77,7 @@ class Act(Layout):
     PACKET_COST = enum.auto()
     PACKETS_BURST = enum.auto()
     RATE = enum.auto()
-    """The first of the five numbers of a `tc.actions.police.Rate`, as `transmit_time` takes them."""
+    """The first of the five numbers of a `tc.rate.Rate`, as `transmit_time` takes them."""
     RATE_MPU = enum.auto()
     RATE_CELLS = enum.auto()
     RATE_MULT = enum.auto()
@@ -214,7 +215,7 @@ def _police(action: AnyAction) -> dict[Act, int]:
 
 
 def _rate(first: Act, rate: Rate) -> dict[Act, int]:
-    mult, shift = reciprocal(rate.rate)
+    mult, shift = reciprocal(rate.bytes_ps)
     values = (rate.overhead, rate.mpu, int(rate.linklayer == ATM), mult, shift)
     return {Act(first + 8 * number): value for number, value in enumerate(values)}
 

@@ -22,13 +22,14 @@ from clsbpf.tc.actions.estimator import Estimator
 from clsbpf.tc.actions.gact import Chance, Gact, GactParams
 from clsbpf.tc.actions.mirred import Eaction, Mirred, MirredParams
 from clsbpf.tc.actions.pedit import Header, Key, Pedit, PeditParams
-from clsbpf.tc.actions.police import Police, PoliceParams, Rate, reciprocal
+from clsbpf.tc.actions.police import Police, PoliceParams
 from clsbpf.tc.actions.sample import Sample, SampleParams
 from clsbpf.tc.actions.simple import Simple, SimpleParams
 from clsbpf.tc.actions.skbedit import Skbedit, SkbeditParams
 from clsbpf.tc.actions.skbmod import Skbmod, SkbmodParams
 from clsbpf.tc.actions.tunnel_key import Tunnel, TunnelKey, TunnelKeyParams
 from clsbpf.tc.actions.vlan import Vlan, VlanParams, VlanWhat
+from clsbpf.tc.rate import Rate, reciprocal
 from clsbpf.tc.result import ClassifyResult
 from tc_fakes import FunctionProgram
 

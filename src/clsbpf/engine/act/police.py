@@ -17,7 +17,8 @@ from ...netlink.act import GenericParms, TcaPolice
 from ...netlink.attr import Attr
 from ...tc.act import as_answer, is_goto_chain
 from ...tc.actions.action import Action
-from ...tc.actions.police import Police, PoliceParams, Rate
+from ...tc.actions.police import Police, PoliceParams
+from ...tc.rate import Rate
 from .kind import Given, Kind
 
 if TYPE_CHECKING:
@@ -109,8 +110,8 @@ class PoliceKind(Kind[PoliceParams]):
         params = action.params
         attrs: list[Attr] = []
         for limit, number in ((params.rate, TcaPolice.RATE64), (params.peak, TcaPolice.PEAKRATE64)):
-            if limit is not None and limit.rate > U32:
-                attrs.append(nla.u64(number, limit.rate))
+            if limit is not None and limit.bytes_ps > U32:
+                attrs.append(nla.u64(number, limit.bytes_ps))
         if params.packets:
             attrs.append(nla.u64(TcaPolice.PKTRATE64, params.packets))
             attrs.append(nla.u64(TcaPolice.PKTBURST64, params.packets_burst // wire.TICK_NS))
@@ -139,7 +140,7 @@ def _spec(limit: Rate | None) -> bytes:
     """psched_ratecfg_getrate()."""
     if limit is None:
         return _NO_SPEC
-    rate = min(limit.rate, U32)
+    rate = min(limit.bytes_ps, U32)
     return wire.RATESPEC.pack(0, limit.linklayer, limit.overhead, 0, limit.mpu, rate)
 
 

@@ -8,43 +8,23 @@ average rate (`avrate`), packets exceed while an estimator sees more than that.
 
 Lengths are `qdisc_pkt_len`: at ingress without the link-layer header.
 
-Mirrors net/sched/act_police.c and psched_ratecfg_precompute() of net/sched/sch_generic.c.
+Mirrors net/sched/act_police.c.
 """
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...skb import Skb
 from ..act import TcAct
+from ..rate import Rate, reciprocal
 from ..result import ClassifyResult
 from .action import Action
-from .surroundings import NSEC_PER_SEC, Surroundings
+from .surroundings import Surroundings
 
 if TYPE_CHECKING:
     from ..chain import Chain
-
-ATM = 2
-"""TC_LINKLAYER_ATM."""
-ATM_CELL, ATM_PAYLOAD = 53, 48
-
-
-@functools.lru_cache(maxsize=1024)
-def reciprocal(rate: int) -> tuple[int, int]:
-    """psched_ratecfg_precompute__(): (mult, shift) so that n * mult >> shift is n seconds / rate in ns."""
-    mult, shift = 2, 1  # a rate of 0 takes a nanosecond a byte
-    if rate:
-        mult, shift = 1, 0
-        factor = NSEC_PER_SEC
-        while True:
-            mult = factor // rate & 0xFFFFFFFF
-            if mult & (1 << 31) or factor & (1 << 63):
-                break
-            factor <<= 1
-            shift += 1
-    return mult, shift
 
 
 def packet_cost(rate: int) -> int:
@@ -53,18 +33,7 @@ def packet_cost(rate: int) -> int:
     return mult >> shift
 
 
-# The arithmetic of buckets, on plain numbers that fit 64 bits: native code is made of these very functions.
-
-
-def transmit_time(length: int, overhead: int, mpu: int, cells: int, mult: int, shift: int) -> int:
-    """psched_l2t_ns(): nanoseconds that a packet takes.  `cells`: in ATM cells; `shift` is at least 1."""
-    length += overhead
-    if length < mpu:
-        length = mpu
-    if cells:
-        length = (length + ATM_PAYLOAD - 1) // ATM_PAYLOAD * ATM_CELL
-    # The product has 64 bits and no sign.
-    return (length * mult >> 1 & 0x7FFFFFFFFFFFFFFF) >> shift - 1
+# The arithmetic of buckets, on plain numbers that fit 64 bits: native code is made of this very function.
 
 
 def left_over(tokens: int, passed: int, burst: int, limit: int, cost: int) -> int:
@@ -72,21 +41,6 @@ def left_over(tokens: int, passed: int, burst: int, limit: int, cost: int) -> in
     taken what it costs; below 0: there was not enough."""
     tokens += passed if passed < burst else burst
     return (tokens if tokens < limit else limit) - cost
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """struct psched_ratecfg: bytes a second, and what the link adds to a packet."""
-
-    rate: int
-    overhead: int = 0
-    mpu: int = 0
-    linklayer: int = 1
-
-    def time(self, length: int) -> int:
-        """psched_l2t_ns(): how long a packet takes, nanoseconds."""
-        mult, shift = reciprocal(self.rate)
-        return transmit_time(length, self.overhead, self.mpu, self.linklayer == ATM, mult, shift)
 
 
 @dataclass(frozen=True, slots=True)

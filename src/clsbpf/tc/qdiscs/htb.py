@@ -26,6 +26,7 @@ from ...skb import Skb
 from .. import ids
 from ..act import TcAct
 from ..chain import Block
+from ..rate import Rate
 from ..result import ClassifyResult
 from .class_hash import ClassHash
 from .fifo import usual_queue
@@ -42,16 +43,6 @@ SMALLEST_QUANTUM, BIGGEST_QUANTUM = 1000, 200000
 """Outside them a quantum that nobody asked for is remarked on, and brought back."""
 TICK_SHIFT = 6
 """PSCHED_SHIFT: a tick is 64 ns."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """struct psched_ratecfg: bytes a second, and for how long a packet counts."""
-
-    bytes_ps: int
-    overhead: int = 0
-    mpu: int = 0
-    linklayer: int = 0
 
 
 @dataclass(frozen=True, slots=True)
