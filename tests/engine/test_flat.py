@@ -14,8 +14,8 @@ from clsbpf.bpf.check import check
 from clsbpf.bpf.classic import SockFilter
 from clsbpf.bpf.isa import Alu, Jmp, Size
 from clsbpf.capture.record import SLACK
-from clsbpf.engine.flat import MAX_INSNS, flat_classify
-from clsbpf.engine.planned import planned_filters
+from clsbpf.engine.flat import flat_classify
+from clsbpf.engine.planned import FEW_INSNS, planned_filters
 from clsbpf.engine.plans import Setup
 from clsbpf.engine.programs import Backend, ProgramTable
 from clsbpf.engine.run import run
@@ -138,7 +138,7 @@ def test_what_is_left_to_the_ordinary_way(program: tuple[SockFilter, ...], why: 
     ("program", "given"),
     [
         ((c.ret_k(9),), {"flags": DIRECT}),  # not a verdict: the next filter's turn
-        ([c.ld_len()] * MAX_INSNS + [c.ret_k(1)], {}),  # too long
+        ([c.ld_len()] * FEW_INSNS + [c.ret_k(1)], {}),  # too long
     ],
 )
 def test_blocks_that_are_left_to_the_ordinary_way(program: list[SockFilter], given: dict[str, int]) -> None:

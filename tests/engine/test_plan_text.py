@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clsbpf.api import FilterText, filters_setup
-from clsbpf.engine import plan
+from clsbpf.engine import plan, plan_code
 from clsbpf.engine.plans import Plans
 from clsbpf.link import link_layer
 from clsbpf.vm import jit
@@ -20,7 +20,7 @@ def test_plans_of_one_policy_have_one_text(count: int, monkeypatch: pytest.Monke
         return jit.optimized_object(text, 0)
 
     monkeypatch.setattr(jit, "compile_object", note)
-    monkeypatch.setattr(plan, "compile_object", note)
+    monkeypatch.setattr(plan_code, "compile_object", note)
     monkeypatch.setattr(plan, "plan_key", lambda *given: None)
     kept = []
     for _ in range(2):

@@ -19,13 +19,11 @@ from ..tc.filter import MATCH
 from ..vm import subset
 from ..vm.straight import UNPREDICTABLE, Straight, straight
 from .linear import DIRECT_VERDICTS, met
-from .planned import PlannedFilter
+from .planned import FEW_INSNS, PlannedFilter
 from .view import PARAMETERS, SkbText, View
 from .walk import classify
 from .walk_state import FILTER_SHIFT, UNDECIDED, VERDICT_SHIFT
 
-MAX_INSNS = 64
-"""Instructions of all filters together.  More have more to skip than wrong guesses cost."""
 ORDINARY = f"{subset.record_of(classify).symbol}.ordinary"
 """`classify` as linear.py has it."""
 _WEIGHTS = '!1 = !{!"branch_weights", i32 1, i32 2000}'
@@ -72,9 +70,9 @@ def straight_programs(
     size = 0
     for number, planned in met(list(enumerate(filters))):
         classic = planned.classic
-        size += MAX_INSNS + 1 if classic is None else len(classic.insns)
+        size += FEW_INSNS + 1 if classic is None else len(classic.insns)
         program = None
-        if size <= MAX_INSNS and classic is not None:
+        if size <= FEW_INSNS and classic is not None:
             program = straight(classic, f"p{number}.")
         fits = program is not None and (not planned.filter.direct_action or returns_verdicts(program))
         yield (number, planned, program) if program is not None and fits else None

@@ -27,28 +27,20 @@ from ..tc.chain import Block
 from ..tc.filter import Filter
 from ..vm import subset
 from ..vm.environment import Environment
-from ..vm.jit import NativeModule, compile_module, compile_object, find_object, keep_object, load_object
-from ..vm.subset import Lowered, module_ir
-from . import kinds, view
-from .flat import MAX_INSNS, ORDINARY, flat_classify
+from ..vm.jit import NativeModule, find_object, load_object
 from .kept_plans import plan_key
-from .linear import Callees, classify_text, tree_text
-from .planned import MIN_FILTERS, PlannedFilter, planned_filters
-from .view import SkbText, View
-from .walk import classify, count_file, count_pcap, read_at, walk_pcap, walk_pcapng
+from .planned import FEW_INSNS, MIN_FILTERS, PlannedFilter, planned_filters
+from .view import View
+from .walk import count_file, count_pcap, read_at, walk_pcap, walk_pcapng
 
 if TYPE_CHECKING:
     from .act_records import Records
     from .extended import Programs
     from .index import Index
-    from .index_text import IndexText
-    from .linear import LookUp
     from .passages import Node, Tree
 
 Walker = Callable[[int], int]
 """A native function of the address of the state cells."""
-INLINE_LIMIT = 4000
-"""Programs are optimized together while all of them have no more instructions than this."""
 
 
 class Plan:
@@ -161,10 +153,11 @@ class Plan:
         That is for a few small classic filters, which do nothing but look.
         """
         programs = [planned.classic for planned in self.filters]
-        size = sum(MAX_INSNS + 1 if each is None else len(each.insns) for each in programs)
-        return size <= MAX_INSNS and not any(
+        size = sum(FEW_INSNS + 1 if each is None else len(each.insns) for each in programs)
+        is_plain = self.tree is None and not any(
             planned.has_actions or planned.has_state for planned in self.filters
         )
+        return is_plain and size <= FEW_INSNS
 
     @functools.cached_property
     def pcapng(self) -> Walk:
@@ -178,7 +171,11 @@ class Plan:
                 raise ClsbpfError(
                     f"filter {planned.filter.handle:#x} cannot be part of a native plan: {planned.obstacle}"
                 )
-        return kept_walk(self, walkers) if self.index is None else indexed_walk(self, self.index, walkers)
+        if self.index is None:
+            return kept_walk(self, walkers)
+        from .plan_code import indexed_walk
+
+        return indexed_walk(self, self.index, walkers)
 
 
 class Walk:
@@ -219,86 +216,10 @@ def kept_walk(plan: Plan, walkers: Sequence[Walker]) -> Walk:
     key = plan_key(plan, symbols_of(walkers))
     image = find_object(key) if key is not None else None
     if image is None:
+        from .plan_code import linear_walk
+
         return linear_walk(plan, walkers, key)
     return Walk(load_object(image, symbols_of(walkers), outside()), walkers)
-
-
-def linear_walk(plan: Plan, walkers: Sequence[Walker], key: bytes | None = None) -> Walk:
-    """The walk that tries filters one after the other; its machine code is kept under `key`."""
-    from ..vm.lower import lower
-
-    extended = plan.extended
-    whole = plan.records is not None or extended is not None or plan.tree is not None
-    flat = None if whole else flat_classify(plan.view, plan.filters)
-    skb = SkbText(plan.view, whole=whole)
-    if flat is not None:
-        skb = SkbText(plan.view, ORDINARY, "noinline cold nounwind")
-    indexes: list[IndexText] = []
-    callees = Callees(
-        plan.profile,
-        records=plan.records,
-        extended=extended,
-        look_up=segments(plan, indexes) if whole and plan.may_look_up else None,
-    )
-    numbered = list(enumerate(plan.filters))
-    own, inside = numbered[: plan.own], numbered[plan.own :]
-    if plan.tree is None:
-        parts = classify_text(skb, own, callees)
-    else:
-        parts = tree_text(skb, own, plan.tree, inside, callees)
-    declares = {*view.DECLARES, *kinds.DECLARES}
-    if flat is not None:
-        parts.append(flat[0])
-        declares |= flat[1]
-    lowered = [lower(program, name, profile=plan.profile) for name, program in callees.programs.items()]
-    size = sum(len(program.insns) for program in callees.programs.values())
-    if extended is not None:
-        lowered += extended.lowered
-        size += sum(len(linked.insns) for linked in extended.linked)
-    for each in indexes:
-        from .index_text import DECLARES
-
-        parts.append(each.pointers_definition())
-        lowered += each.lowered(plan.profile)
-        declares |= {*DECLARES}
-    looked_up = [symbol for each in indexes for symbol in (each.pointers, *each.shapes)]
-    code = module_text(plan, walkers, lowered, parts, declares, whole=whole)
-    image = compile_object(code, optimize=2 if size <= INLINE_LIMIT else 1)
-    if key is not None:
-        keep_object(key, image)
-    module = load_object(image, [*symbols_of(walkers), *looked_up], outside(extended, whole=whole))
-    for each in indexes:
-        each.fill_pointers(module)
-    return Walk(module, walkers, (extended, indexes), asks_python=callees.asks_python)
-
-
-def segments(plan: Plan, made: list[IndexText]) -> LookUp:
-    """What makes an index for a run of filters among others; those that it made are in `made`."""
-    from .index import Tables, build_index
-    from .index_text import IndexText
-
-    def look_up(skb: SkbText, members: Sequence[int]) -> IndexText | None:
-        index = build_index(plan.filters, plan.profile, members)
-        if index is None:
-            return None
-        made.append(IndexText(skb, index, Tables(index, plan.filters, plan.records), f"index{len(made)}"))
-        return made[-1]
-
-    return look_up
-
-
-def indexed_walk(plan: Plan, index: Index, walkers: Sequence[Walker]) -> Walk:
-    """The walk that looks filters up, where all of them can be."""
-    from .index import Tables
-    from .index_text import DECLARES, IndexText
-
-    text = IndexText(SkbText(plan.view), index, Tables(index, plan.filters))
-    parts = [text.pointers_definition(), text.definition()]
-    code = module_text(plan, walkers, text.lowered(plan.profile), parts, (*view.DECLARES, *DECLARES))
-    symbols = [*symbols_of(walkers), text.pointers, *text.shapes]
-    module = compile_module(code, symbols, symbols=outside())
-    text.fill_pointers(module)
-    return Walk(module, walkers, text.tables)
 
 
 def outside(extended: Programs | None = None, *, whole: bool = False) -> dict[str, int]:
@@ -322,50 +243,3 @@ def read_at_address() -> int:
         return ctypes.cast(ctypes.CDLL(None).pread, ctypes.c_void_p).value or 0
     except (AttributeError, OSError, TypeError):
         return 0
-
-
-def module_text(
-    plan: Plan,
-    walkers: Sequence[Walker],
-    programs: Iterable[Lowered],
-    parts: Iterable[str],
-    declares: Iterable[str],
-    *,
-    whole: bool = False,
-) -> str:
-    """A module: the walkers, what they and the programs call, the programs, and `parts` (`classify`).
-
-    `whole`: with what `classify` calls for extended programs and actions.
-    """
-    programs = tuple(programs)
-    called = {call: None for each in programs for call in each.calls}
-    acts: list[Callable[..., object]] = []
-    if whole:
-        from .act_native import run_actions
-        from .extended import keep_columns, outer_protocol, own_packet, send_redirected
-
-        acts = [run_actions, own_packet, outer_protocol, keep_columns, send_redirected]
-    if plan.tree is not None:
-        from .queueing_text import FUNCTIONS
-
-        acts += FUNCTIONS
-    code = module_ir([*walkers, *plan.view.functions, *called, *acts], exported=False)
-    code = code.replace(f"declare {subset.record_of(classify).prototype}\n", "")
-    for symbol in symbols_of(walkers):
-        code = code.replace(f'define internal i64 @"{symbol}"', f'define i64 @"{symbol}"')
-    wanted = {line for each in programs for line in each.declares} | set(declares)
-    text = [*sorted(wanted), code, *(each.definition for each in programs), *parts]
-    return unique_declares("\n".join(text))
-
-
-def unique_declares(text: str) -> str:
-    """The module's text with each declaration once: LLVM takes no second."""
-    seen: set[str] = set()
-    lines = []
-    for line in text.splitlines():
-        if line.startswith(("declare ", "!")) or " = external " in line:
-            if line in seen:
-                continue
-            seen.add(line)
-        lines.append(line)
-    return "\n".join(lines) + "\n"

@@ -15,6 +15,9 @@ from .programs import LoadedProgram
 
 MIN_FILTERS = 24
 """Fewer are tried one by one: that is faster than looking them up."""
+FEW_INSNS = 64
+"""Instructions of all filters together that are written down without a jump (`flat.py`) and walked in
+lanes (`lanes.py`).  More have more to skip than wrong guesses cost, and do not wait for memory."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,154 @@
+"""How is a plan written down, as one module that LLVM compiles?
+
+The walkers (engine/walk.py) with what they and the programs call, the programs, and `classify`: filters that
+are tried one after the other (`linear.py`, and `flat.py` where no jump is needed), or looked up
+(`index_text.py`).  This, and all that only it needs, is imported when a plan is compiled: not where its
+code was kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from ..vm import subset
+from ..vm.jit import compile_module, compile_object, keep_object, load_object
+from ..vm.lower import lower
+from ..vm.subset import Lowered, module_ir
+from . import kinds, view
+from .flat import ORDINARY, flat_classify
+from .linear import Callees, classify_text, tree_text
+from .plan import Plan, Walk, Walker, outside, symbols_of
+from .view import SkbText
+from .walk import classify
+
+if TYPE_CHECKING:
+    from .index import Index
+    from .index_text import IndexText
+    from .linear import LookUp
+
+INLINE_LIMIT = 4000
+"""Programs are optimized together while all of them have no more instructions than this."""
+
+
+def linear_walk(plan: Plan, walkers: Sequence[Walker], key: bytes | None = None) -> Walk:
+    """The walk that tries filters one after the other; its machine code is kept under `key`."""
+    extended = plan.extended
+    whole = plan.records is not None or extended is not None or plan.tree is not None
+    flat = None if whole else flat_classify(plan.view, plan.filters)
+    skb = SkbText(plan.view, whole=whole)
+    if flat is not None:
+        skb = SkbText(plan.view, ORDINARY, "noinline cold nounwind")
+    indexes: list[IndexText] = []
+    callees = Callees(
+        plan.profile,
+        records=plan.records,
+        extended=extended,
+        look_up=segments(plan, indexes) if whole and plan.may_look_up else None,
+    )
+    numbered = list(enumerate(plan.filters))
+    own, inside = numbered[: plan.own], numbered[plan.own :]
+    if plan.tree is None:
+        parts = classify_text(skb, own, callees)
+    else:
+        parts = tree_text(skb, own, plan.tree, inside, callees)
+    declares = {*view.DECLARES, *kinds.DECLARES}
+    if flat is not None:
+        parts.append(flat[0])
+        declares |= flat[1]
+    lowered = [lower(program, name, profile=plan.profile) for name, program in callees.programs.items()]
+    size = sum(len(program.insns) for program in callees.programs.values())
+    if extended is not None:
+        lowered += extended.lowered
+        size += sum(len(linked.insns) for linked in extended.linked)
+    for each in indexes:
+        from .index_text import DECLARES
+
+        parts.append(each.pointers_definition())
+        lowered += each.lowered(plan.profile)
+        declares |= {*DECLARES}
+    looked_up = [symbol for each in indexes for symbol in (each.pointers, *each.shapes)]
+    code = module_text(plan, walkers, lowered, parts, declares, whole=whole)
+    image = compile_object(code, optimize=2 if size <= INLINE_LIMIT else 1)
+    if key is not None:
+        keep_object(key, image)
+    module = load_object(image, [*symbols_of(walkers), *looked_up], outside(extended, whole=whole))
+    for each in indexes:
+        each.fill_pointers(module)
+    return Walk(module, walkers, (extended, indexes), asks_python=callees.asks_python)
+
+
+def segments(plan: Plan, made: list[IndexText]) -> LookUp:
+    """What makes an index for a run of filters among others; those that it made are in `made`."""
+    from .index import Tables, build_index
+    from .index_text import IndexText
+
+    def look_up(skb: SkbText, members: Sequence[int]) -> IndexText | None:
+        index = build_index(plan.filters, plan.profile, members)
+        if index is None:
+            return None
+        made.append(IndexText(skb, index, Tables(index, plan.filters, plan.records), f"index{len(made)}"))
+        return made[-1]
+
+    return look_up
+
+
+def indexed_walk(plan: Plan, index: Index, walkers: Sequence[Walker]) -> Walk:
+    """The walk that looks filters up, where all of them can be."""
+    from .index import Tables
+    from .index_text import DECLARES, IndexText
+
+    text = IndexText(SkbText(plan.view), index, Tables(index, plan.filters))
+    parts = [text.pointers_definition(), text.definition()]
+    code = module_text(plan, walkers, text.lowered(plan.profile), parts, (*view.DECLARES, *DECLARES))
+    symbols = [*symbols_of(walkers), text.pointers, *text.shapes]
+    module = compile_module(code, symbols, symbols=outside())
+    text.fill_pointers(module)
+    return Walk(module, walkers, text.tables)
+
+
+def module_text(
+    plan: Plan,
+    walkers: Sequence[Walker],
+    programs: Iterable[Lowered],
+    parts: Iterable[str],
+    declares: Iterable[str],
+    *,
+    whole: bool = False,
+) -> str:
+    """A module: the walkers, what they and the programs call, the programs, and `parts` (`classify`).
+
+    `whole`: with what `classify` calls for extended programs and actions.
+    """
+    programs = tuple(programs)
+    called = {call: None for each in programs for call in each.calls}
+    acts: list[Callable[..., object]] = []
+    if whole:
+        from .act_native import run_actions
+        from .extended import keep_columns, outer_protocol, own_packet, send_redirected
+
+        acts = [run_actions, own_packet, outer_protocol, keep_columns, send_redirected]
+    if plan.tree is not None:
+        from .queueing_text import FUNCTIONS
+
+        acts += FUNCTIONS
+    code = module_ir([*walkers, *plan.view.functions, *called, *acts], exported=False)
+    code = code.replace(f"declare {subset.record_of(classify).prototype}\n", "")
+    for symbol in symbols_of(walkers):
+        code = code.replace(f'define internal i64 @"{symbol}"', f'define i64 @"{symbol}"')
+    wanted = {line for each in programs for line in each.declares} | set(declares)
+    text = [*sorted(wanted), code, *(each.definition for each in programs), *parts]
+    return unique_declares("\n".join(text))
+
+
+def unique_declares(text: str) -> str:
+    """The module's text with each declaration once: LLVM takes no second."""
+    seen: set[str] = set()
+    lines = []
+    for line in text.splitlines():
+        if line.startswith(("declare ", "!")) or " = external " in line:
+            if line in seen:
+                continue
+            seen.add(line)
+        lines.append(line)
+    return "\n".join(lines) + "\n"
