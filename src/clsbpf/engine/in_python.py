@@ -15,13 +15,13 @@ import contextlib
 import ctypes
 import weakref
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..skb import Skb
 from ..tc.result import ClassifyResult
 from ..vm.environment import Redirect
 from ..vm.native_calls import raise_pending
-from ..vm.native_memory import NativeMemory, maps_of
+from ..vm.native_memory import maps_of, ranges_of
 from ..vm.native_program import code_in_use
 from ..vm.native_skb import NativeSkb, fill, take_back
 from ..vm.subset import external
@@ -30,7 +30,8 @@ from .walk_state import State
 if TYPE_CHECKING:
     from ..tc.actions.action import AnyAction
     from ..vm.environment import Environment
-    from ..vm.link import LinkedProgram
+    from ..vm.memory import Memory
+    from ..vm.net import Socket
     from .delivery import Courier
     from .plan import Plan
     from .walk_state import Cells
@@ -67,71 +68,46 @@ class WalkSkb(NativeSkb):
 
 
 class Running:
-    """What `Environment.running` is during a walk: made anew for each program that a packet meets."""
+    """What `Environment.running` is during a walk; what a program was shown is kept until the next packet."""
 
     def __init__(self, assistant: Assistant) -> None:
         self._assistant = assistant
         self._for: tuple[int, int] | None = None
-        self.skb = assistant.skb
-        self.profile = assistant.plan.profile
-        self._renew()
-
-    def _renew(self) -> None:
-        self._task: Any = None
-        self._sockets: dict[int, Any] = {}
+        self._sockets: dict[int, Socket] = {}
         self._kept: list[object] = []
-        self._memory: Any = None
+        self.skb: NativeSkb | None = assistant.skb
+        self.profile = assistant.plan.profile
+        self.memory: Memory | None = None
+        self.shown: object = None
 
     def _look(self) -> None:
         assistant = self._assistant
         now = assistant.environment.packet, assistant.state[State.RUNNING]
         if now != self._for:
             self._for = now
-            self._renew()
+            self._sockets, self._kept = {}, []
 
     @property
-    def program(self) -> str:
-        """The name of the filter's program."""
-        linked = self._assistant.program
-        return linked.name if linked is not None else ""
-
-    @property
-    def task(self) -> Any:
-        """As in `environment._Running`."""
-        self._look()
-        return self._task
-
-    @task.setter
-    def task(self, task: Any) -> None:
-        self._look()
-        self._task = task
-
-    @property
-    def sockets(self) -> dict[int, Any]:
-        """As in `environment._Running`."""
+    def sockets(self) -> dict[int, Socket]:
+        """As in `environment.Running`."""
         self._look()
         return self._sockets
 
     @property
     def kept(self) -> list[object]:
-        """As in `environment._Running`."""
+        """As in `environment.Running`."""
         self._look()
         return self._kept
 
-    @property
-    def memory(self) -> Any:
-        """What the program may touch."""
-        self._look()
-        if self._memory is None:
-            linked = self._assistant.program
-            maps = maps_of(linked) if linked is not None else ()
-            self._memory = NativeMemory(self._assistant.environment, self.skb, maps)
-        return self._memory
+    def name(self, number: int) -> str:
+        """The name of a filter's program."""
+        linked = self._assistant.plan.filters[number].program.linked
+        return linked.name if linked is not None else ""
 
-    @memory.setter
-    def memory(self, memory: Any) -> None:
-        self._look()
-        self._memory = memory
+    def ranges(self) -> Iterator[tuple[int, int]]:
+        """The values of the maps of all programs of the plan."""
+        filters = self._assistant.plan.filters
+        return ranges_of(maps_of(each.program.linked for each in filters if each.program.linked is not None))
 
 
 _ASSISTANTS: weakref.WeakValueDictionary[int, Assistant] = weakref.WeakValueDictionary()
@@ -150,18 +126,11 @@ class Assistant:
         self.running = Running(self)
         _ASSISTANTS[state.address] = self
 
-    @property
-    def program(self) -> LinkedProgram | None:
-        """The program that runs."""
-        return self.plan.filters[self.state[State.RUNNING]].program.linked
-
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
         """While native code runs; what went wrong in Python meanwhile is raised at the end."""
         environment = self.environment
-        before = environment.running
-        environment.running = self.running  # type: ignore[assignment]
-        environment.native.skb = ctypes.addressof(self.skb)
+        before = environment.enter(self.running, self.skb, self.state.address + State.RUNNING)
         try:
             with code_in_use():
                 yield

@@ -14,6 +14,8 @@ from ..bpf.isa import R1
 from ..bpf.maps import PERCPU_TYPES, MapType
 from ..bpf.prototypes import Arg, Prototype, Ret
 from .arithmetic import unsigned
+from .environment import TASK_BYTES
+from .helpers.socket_image import SOCK_BYTES, TCP_BYTES
 from .maps.map import map_at
 from .memory import Region, count
 from .subset import wrap
@@ -225,5 +227,17 @@ def learn_result(
         machine.learn_value(arguments[0], result)
     elif name == "bpf_ringbuf_reserve":
         machine.take(result, Region("ring buffer record", result, arguments[1]))
-    elif name in ("bpf_sk_lookup_tcp", "bpf_sk_lookup_udp", "bpf_skc_lookup_tcp"):
-        machine.held[unsigned(result, 64)] = "a socket"
+    elif name in _SHOWN:
+        structure, size = _SHOWN[name]
+        machine.memory.add(Region(structure, unsigned(result, 64), size, writable=False))
+        if name in _TO_RELEASE:
+            machine.hold(unsigned(result, 64), "a socket")
+
+
+_TO_RELEASE = frozenset({"bpf_sk_lookup_tcp", "bpf_sk_lookup_udp", "bpf_skc_lookup_tcp"})
+_SHOWN: dict[str, tuple[str, int]] = {
+    **dict.fromkeys(_TO_RELEASE, ("struct bpf_sock", SOCK_BYTES)),
+    "bpf_tcp_sock": ("struct bpf_tcp_sock", TCP_BYTES),
+    **dict.fromkeys(("bpf_get_current_task", "bpf_get_current_task_btf"), ("struct task_struct", TASK_BYTES)),
+}
+"""Structures that helpers give, to read."""

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import ctypes
 import enum
+import functools
+import struct
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
-from ..bpf.maps import MapType
-from ..bpf.spec import MapSpec
 from ..profile import CURRENT, KernelProfile
 from .memory import Memory
 from .native_skb import NativeSkb, TunnelAt
@@ -30,18 +30,21 @@ from .net import Net, Socket
 
 if TYPE_CHECKING:
     from ..objfile.btf import Btf
-    from .maps.map import Map
 
 COMM_BYTES = 16
 """TASK_COMM_LEN."""
 SCRATCH_BYTES = 512
 MISSES = 16
 """Things that programs asked for in vain that are counted natively."""
-QUESTION_BYTES = 96
-ANSWER_BYTES = 88
-ANSWERS = 4096
-"""Answers that are kept (helpers/answers.py)."""
+KEY_BYTES = 48
+PRINT_BYTES = 640
+LOG_BYTES = 1 << 16
+TASK_BYTES = 16384
+"""More than any struct task_struct has."""
 OVERFLOW_UID = 65534
+
+IDLE_TASK = ctypes.create_string_buffer(TASK_BYTES)
+"""The task that happens to run: a structure of zeros."""
 
 
 class NativeEnvironment(ctypes.Structure):
@@ -73,11 +76,19 @@ class NativeEnvironment(ctypes.Structure):
         ("socket_uid", ctypes.c_uint64),
         ("netns_cookie", ctypes.c_uint64),
         ("assigned", ctypes.c_uint64),
-        ("answers", ctypes.c_uint64),
-        ("last_miss", ctypes.c_int64),
+        ("net", ctypes.c_uint64),
+        ("readable", ctypes.c_uint64),
         ("missed", ctypes.c_uint64 * MISSES),
-        ("question", ctypes.c_uint8 * QUESTION_BYTES),
-        ("answer", ctypes.c_uint8 * ANSWER_BYTES),
+        ("missing", ctypes.c_int64 * MISSES),
+        ("kernel", ctypes.c_uint64),
+        ("task", ctypes.c_uint64),
+        ("log", ctypes.c_uint64),
+        ("log_used", ctypes.c_uint64),
+        ("running", ctypes.c_uint64),
+        ("cgroups", ctypes.c_uint64),
+        ("cgroup_levels", ctypes.c_uint64),
+        ("key", ctypes.c_uint8 * KEY_BYTES),
+        ("printing", ctypes.c_uint8 * PRINT_BYTES),
     )
 
 
@@ -126,14 +137,65 @@ class EnvironmentAt(enum.IntEnum):
     NETNS_COOKIE = 1024
     ASSIGNED = 1032
     """The address of the socket that bpf_sk_assign chose."""
-    ANSWERS = 1040
-    """The address of the map of what Python answered in this run, or 0 (helpers/answers.py)."""
-    LAST_MISS = 1048
-    """Which thing was asked for in vain, from 1 on; -1 for one that is not counted natively."""
+    NET = 1040
+    """The address of what native code knows of the network, or 0: ask (helpers/network.py)."""
+    READABLE = 1048
+    """The address of the list of memory that may be read, or 0: ask (helpers/readable.py)."""
     MISSED = 1056
-    """u64 each: how often which thing was."""
-    QUESTION = 1184
-    ANSWER = 1280
+    """u64 each: how often something was asked for in vain."""
+    MISSING = 1184
+    """i64 each: what that was (`Missing`, and from bit 32 on its number), 0 for nothing yet."""
+    KERNEL = 1312
+    """The address of what is known of the kernel's structures, or 0: ask (helpers/kernel_context.py)."""
+    TASK = 1320
+    """The address of the task that happens to run."""
+    LOG = 1328
+    """The address of LOG_BYTES for lines that nobody has taken yet, or 0: ask (helpers/printk.py)."""
+    LOG_USED = 1336
+    RUNNING = 1344
+    """The address of a number that says which program runs, or 0: the only one."""
+    CGROUPS = 1352
+    """The address of the ids (u64) of cgroups, from the root down to that of the packet's socket."""
+    CGROUP_LEVELS = 1360
+    """How many of them the packet has: 0 where it has no socket."""
+    KEY = 1368
+    """Room for a question to a table."""
+    PRINTING = 1416
+    """Room for the arguments of a format."""
+
+
+class LogAt(enum.IntEnum):
+    """Byte offsets in a line that is logged."""
+
+    BYTES = 0
+    """u32: of the line, this head included; a multiple of 8."""
+    LENGTH = 4
+    """u32: of the text."""
+    PACKET = 8
+    RUNNING = 16
+    """Which program, as `Running` numbers them."""
+    TEXT = 24
+
+
+class Missing(enum.IntEnum):
+    """What programs ask for that is not here."""
+
+    ROUTES = 1
+    TCP = 2
+    UDP = 3
+    MTU = 4
+    CLONE = 5
+    DELIVERY = 6
+
+
+_MISSING = {
+    Missing.ROUTES: "routes (bpf_fib_lookup)",
+    Missing.TCP: "tcp sockets",
+    Missing.UDP: "udp sockets",
+    Missing.MTU: "device {} (bpf_check_mtu)",
+    Missing.CLONE: "device {} (bpf_clone_redirect)",
+    Missing.DELIVERY: "the way out of device {} (bpf_clone_redirect)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,36 +219,69 @@ class Redirect:
 _ENVIRONMENTS: weakref.WeakValueDictionary[int, Environment] = weakref.WeakValueDictionary()
 
 
+class Running(Protocol):
+    """What is under way: a program on a packet, or a walk of many programs over many packets."""
+
+    skb: NativeSkb | None
+    profile: KernelProfile
+    memory: Memory | None
+    """What an interpreted program may touch; None of machine code."""
+    shown: object
+    """What `EnvironmentAt.READABLE` leads to."""
+
+    @property
+    def sockets(self) -> dict[int, Socket]:
+        """What else was shown to the program as sockets, by address."""
+
+    @property
+    def kept(self) -> list[object]:
+        """What keeps memory in place that pointers of the program may still lead to."""
+
+    def name(self, number: int) -> str:
+        """The name of the program that is `number` of those that are under way."""
+
+    def ranges(self) -> Iterable[tuple[int, int]]:
+        """Where memory is that machine code may read beside the packet and its stack: first address, end."""
+
+
 @dataclass(eq=False)
-class _Running:
-    """The program and packet that are under way."""
+class OneProgram:
+    """One program and its packet are under way."""
 
     program: str = ""
     skb: NativeSkb | None = None
-    known_memory: Memory | None = None
-    make_memory: Callable[[], Memory] | None = None
-    """Makes the memory, if somebody asks for it."""
+    memory: Memory | None = None
     profile: KernelProfile = CURRENT
-    tail_calls: int = 0
-    answers: int = 0
-    """Of the native environment, while another program runs within this one."""
-    task: Any = None
-    """The idle task's struct task_struct, once it was asked for."""
+    shown: object = None
+    make_ranges: Callable[[], Iterable[tuple[int, int]]] = tuple
     sockets: dict[int, Socket] = field(default_factory=dict)
-    """What the program was shown as sockets, by address."""
     kept: list[object] = field(default_factory=list)
-    """What keeps memory in place that pointers of the program may still lead to."""
 
-    @property
-    def memory(self) -> Memory | None:
-        """What the program may touch."""
-        if self.known_memory is None and self.make_memory is not None:
-            self.known_memory = self.make_memory()
-        return self.known_memory
+    def name(self, number: int) -> str:
+        """Its name."""
+        return self.program
 
-    @memory.setter
-    def memory(self, memory: Memory | None) -> None:
-        self.known_memory = memory
+    def ranges(self) -> Iterable[tuple[int, int]]:
+        """As whoever runs it says."""
+        return self.make_ranges()
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What was under way when something else began; what native code knew then."""
+
+    running: Running
+    tail_calls: int
+    net: int
+    readable: int
+    kernel: int
+    names: int
+
+
+@functools.lru_cache(64)
+def _numbers(numbers: tuple[int, ...]) -> ctypes.Array[ctypes.c_uint64]:
+    """A row of u64."""
+    return (ctypes.c_uint64 * len(numbers))(*numbers)
 
 
 class Environment:
@@ -200,20 +295,25 @@ class Environment:
     def __init__(self, *, seed: int = 0, cpu: int = 0, ktime_ns: int = 0, net: Net | None = None) -> None:
         self.native = NativeEnvironment(seed & 0xFFFFFFFFFFFFFFFF, cpu, ktime_ns)
         self.net = net if net is not None else Net()
-        self.trace: list[TraceLine] = []
+        self._trace: list[TraceLine] = []
         self.on_trace: Callable[[TraceLine], None] | None = None
         self._asked: Counter[str] = Counter()
-        self._misses: list[str] = []
-        self._answers: Map | None = None
+        self._log: ctypes.Array[ctypes.c_char] | None = None
+        self.kept: dict[str, object] = {}
+        """What helper bodies made of `net` and of a kernel's types, for the next run."""
         self.kernel_btf: Btf | None = None
         """The types of the kernel that objects were made to fit; None: this machine's."""
         self.socket: Socket | None = None
         """The socket that the packets come from (skb->sk)."""
         self.assigned: Socket | None = None
         """The socket that bpf_sk_assign chose last."""
-        self.running = _Running()
+        self.sockets: dict[int, Socket] = {}
+        """Those of `net`, by the address that programs see."""
+        self.running: Running = OneProgram()
+        self.native.task = ctypes.addressof(IDLE_TASK)
         self.native.socket_uid = OVERFLOW_UID
         self.native.netns_cookie = self.net.cookie
+        self._show_cgroups()
         _ENVIRONMENTS[self.address] = self
 
     @property
@@ -235,66 +335,108 @@ class Environment:
         """The environment whose NativeEnvironment is at `address`."""
         return _ENVIRONMENTS[address]
 
-    def start(self, program: str, skb: NativeSkb) -> _Running:
+    def start(self, program: str, skb: NativeSkb) -> Before:
         """A program begins on a packet; what was under way (a run may be within another) for `end`."""
-        before, self.running = self.running, _Running(program, skb)
         native = self.native
-        before.tail_calls, before.answers = native.tail_calls, native.answers
-        native.answers = 0
+        before = self.enter(OneProgram(program, skb), skb)
         native.socket_cookie = self.socket.cookie if self.socket is not None else 0
         native.socket_uid = self.socket.uid if self.socket is not None else OVERFLOW_UID
+        native.cgroup_levels = len(self._cgroups) if self.socket is not None else 0
         native.netns_cookie = self.net.cookie
-        self.native.skb = ctypes.addressof(skb)
         return before
 
-    def end(self, before: _Running) -> None:
+    def enter(self, running: Running, skb: NativeSkb, names: int = 0) -> Before:
+        """Something else is under way; the number at `names` (if any) says which of its programs runs.
+
+        The network may have changed since, so native code asks for it again, once.
+        """
+        self.drain()
+        native = self.native
+        before = Before(
+            self.running, native.tail_calls, native.net, native.readable, native.kernel, native.running
+        )
+        self.running = running
+        native.net = native.readable = native.kernel = 0
+        native.running = names
+        self._show_cgroups()
+        native.skb = ctypes.addressof(skb)
+        return before
+
+    def end(self, before: Before) -> None:
         """It has ended."""
-        if self.native.assigned:
-            self.assigned = self.running.sockets.get(self.native.assigned)
-            self.native.assigned = 0
-        self.running = before
-        self.native.tail_calls, self.native.answers = before.tail_calls, before.answers
-        self.native.skb = ctypes.addressof(before.skb) if before.skb is not None else 0
+        native = self.native
+        try:
+            self.drain()
+        finally:
+            if native.assigned:
+                shown = {**self.sockets, **self.running.sockets}
+                self.assigned = shown.get(native.assigned)
+                native.assigned = 0
+            running = self.running = before.running
+            native.tail_calls, native.running = before.tail_calls, before.names
+            native.net, native.readable, native.kernel = before.net, before.readable, before.kernel
+            native.skb = ctypes.addressof(running.skb) if running.skb is not None else 0
+
+    def _show_cgroups(self) -> None:
+        self._cgroups = _numbers(self.net.cgroup_ids)
+        self.native.cgroups = ctypes.addressof(self._cgroups)
 
     def attach(self, memory: Memory) -> None:
         """The memory that the program under way may touch."""
         self.running.memory = memory
 
-    def print(self, text: str) -> None:
-        """Add a line to the log."""
-        line = TraceLine(self.running.program, self.packet, text)
-        if self.on_trace is not None:
-            self.on_trace(line)
-        else:
-            self.trace.append(line)
+    # the log
 
-    def miss(self, what: str) -> None:
-        """Note that a program asked for `what`, and that it is not here."""
-        if what not in self._misses and len(self._misses) < MISSES:
-            self._misses.append(what)
-        if what in self._misses:
-            slot = self._misses.index(what)
-            self.native.missed[slot] += 1
-            self.native.last_miss = slot + 1
-        else:
-            self._asked[what] += 1
-            self.native.last_miss = -1
+    @property
+    def trace(self) -> list[TraceLine]:
+        """The lines that programs printed, if nobody else takes them (`on_trace`)."""
+        self.drain()
+        return self._trace
+
+    def make_log(self) -> None:
+        """Room for the log: what is in it goes to whoever takes it."""
+        if self._log is None:
+            self._log = ctypes.create_string_buffer(LOG_BYTES)
+            self.native.log = ctypes.addressof(self._log)
+        self.drain()
+
+    def drain(self) -> None:
+        """Hand out what native code logged, in order."""
+        used, self.native.log_used = self.native.log_used, 0
+        at = self.native.log
+        end = at + used
+        take = self.on_trace if self.on_trace is not None else self._trace.append
+        lines = []
+        while at < end:
+            size, length, packet, number = struct.unpack("=IIQq", ctypes.string_at(at, LogAt.TEXT))
+            text = ctypes.string_at(at + LogAt.TEXT, length)
+            lines.append(TraceLine(self.running.name(number), packet, text.decode(errors="replace")))
+            at += size
+        for line in lines:
+            take(line)
+
+    # what is not here
+
+    def miss(self, what: Missing, number: int = 0) -> None:
+        """Note that a program asked for `what`, which is not here; from now on native code counts it."""
+        missing = what | number << 32
+        for slot, known in enumerate(self.native.missing):
+            if known in (0, missing):
+                self.native.missing[slot] = missing
+                self.native.missed[slot] += 1
+                return
+        self._asked[_MISSING[what].format(number)] += 1
 
     @property
     def asked(self) -> Counter[str]:
         """How often programs asked for what is not here."""
-        for slot, what in enumerate(self._misses):
-            if self.native.missed[slot]:
-                self._asked[what] += self.native.missed[slot]
-                self.native.missed[slot] = 0
+        native = self.native
+        for slot, missing in enumerate(native.missing):
+            if native.missed[slot]:
+                what = _MISSING[Missing(missing & 0xFFFFFFFF)].format(missing >> 32 & 0xFFFFFFFF)
+                self._asked[what] += native.missed[slot]
+                native.missed[slot] = 0
         return self._asked
-
-    def keep_answers(self) -> None:
-        """Until the program under way ends, keep what Python answers: no network changes meanwhile."""
-        from .maps.map import Map  # whoever asks for that has maps anyway
-
-        self._answers = Map(MapSpec("answers", MapType.LRU_HASH, QUESTION_BYTES, ANSWER_BYTES, ANSWERS))
-        self.native.answers = self._answers.address
 
     def take_redirect(self) -> Redirect | None:
         """Where the program wanted its packet to go (what skb_do_redirect reads), once."""

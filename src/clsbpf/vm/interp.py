@@ -59,6 +59,7 @@ from .arithmetic import (
 from .control import CONTROL
 from .environment import Environment
 from .helpers import BODIES, KFUNCS, HelperBody
+from .helpers.memory import load_behind
 from .link import LinkedProgram, call_refusal
 from .machine import FUNCTION, Machine, Returned
 from .memory import count, load, store
@@ -343,11 +344,13 @@ class Interpreter(Machine):
     def loaded(self, insn: Insn, size: int) -> int:
         """What is at src + off."""
         address = self.read(insn.src) + insn.off & U64
+        if self.is_probed():
+            return load_behind(self.environment.address, address, size)
         if self.in_context(address):
             return self.context_load(insn, address - self.context, size)
-        if self.is_probed():
-            return 0 if self.memory.refusal(address, size, insn.src, write=False) else load(address, size)
         self.check(insn.src, address, size, write=False)
+        if self.environment.native.kernel:  # the structure behind the context is not kept, but computed
+            return load_behind(self.environment.address, address, size)
         return load(address, size)
 
     def is_probed(self) -> bool:

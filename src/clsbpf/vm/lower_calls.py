@@ -13,7 +13,6 @@ from collections.abc import Callable
 from ..bpf import helpers as number
 from ..bpf.insn import Insn
 from ..bpf.isa import PSEUDO_CALL, PSEUDO_KFUNC_CALL, R0, R1, R2, R3, R4, R5
-from .environment import EnvironmentAt
 from .helpers import BODIES, KFUNCS, HelperBody
 from .link import call_refusal
 from .lower_memory import MemoryText
@@ -53,13 +52,6 @@ class CallText(MemoryText):
             self.show_stack(first if not body.takes_skb else self.environment())
         arguments = [f"i64 {first}", *(f"i64 {self.wide(register)}" for register in body.registers)]
         self.set_wide(R0, self.assign(f"call i64 {self.symbol(record)}({', '.join(arguments)})"))
-
-    def show_stack(self, environment: str) -> None:
-        """Python may be asked to read what is on the stack: say where this frame begins."""
-        self.uses_stack = True
-        at = self.assign(f"add i64 {environment}, {EnvironmentAt.STACK_LOW:d}")
-        pointer = self.assign(f"inttoptr i64 {at} to ptr")
-        self.emit(f"store ptr %stack, ptr {pointer}, align 8")
 
     def tail_call(self) -> None:
         """The program in the slot takes this one's place, or nothing happens.

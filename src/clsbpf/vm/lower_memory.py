@@ -18,6 +18,7 @@ from __future__ import annotations
 from ..bpf.insn import Insn
 from ..bpf.isa import FP, R0, SIZE_BYTES, STACK_BYTES, Atomic, Mode, Pseudo, Size, mode_of, size_of
 from ..verifier.program import KERNEL_STRUCTURE
+from .environment import EnvironmentAt
 from .helpers.memory import load_behind
 from .lower_arithmetic import ArithmeticText
 from .machine import FUNCTION
@@ -195,12 +196,20 @@ class MemoryText(ArithmeticText):
         address = self.wide(insn.src)
         if insn.off:
             address = self.assign(f"add i64 {address}, {insn.off}")
+        self.show_stack(self.environment())
         arguments = f"i64 {self.environment()}, i64 {address}, i64 {size}"
         value = self.assign(f"call i64 {self.symbol(record_of(load_behind))}({arguments})")
         if not signed:
             return value
         narrow = self.assign(f"trunc i64 {value} to i{size * 8}")
         return self.assign(f"sext i{size * 8} {narrow} to i64")
+
+    def show_stack(self, environment: str) -> None:
+        """Somebody may read what is on the stack by its address: say where this frame begins."""
+        self.uses_stack = True
+        at = self.assign(f"add i64 {environment}, {EnvironmentAt.STACK_LOW:d}")
+        pointer = self.assign(f"inttoptr i64 {at} to ptr")
+        self.emit(f"store ptr %stack, ptr {pointer}, align 8")
 
     def store(self, index: int, insn: Insn, wide: str | None, low: str | None) -> None:
         """ST (the constant is given) or STX (None: the source register)."""

@@ -13,7 +13,7 @@ What instructions do to all this is in interp.py.
 from __future__ import annotations
 
 import ctypes
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -84,6 +84,8 @@ class Machine:
         self.lock: int | None = None
         self.held: dict[int, str] = {}
         """Addresses that the program must give back before it ends, and what is there."""
+        self.holds: Counter[int] = Counter()
+        """How often each: a socket is at one address, however often it was looked up."""
         self.dynptrs: dict[int, bytes] = {}
         """What dynptrs hold, by their address."""
         self.records: dict[int, int] = {}
@@ -203,12 +205,21 @@ class Machine:
     def take(self, address: int, region: Region) -> None:
         """The program has something that it must give back."""
         self.memory.add(region)
-        self.held[address] = f"a {region.name}"
+        self.hold(address, f"a {region.name}")
+
+    def hold(self, address: int, what: str) -> None:
+        """What is at an address is to be given back, once more."""
+        self.held[address] = what
+        self.holds[address] += 1
 
     def give_back(self, address: int, helper: str) -> None:
         """It has done so, and may not touch it any more."""
-        if self.held.pop(address, None) is None:
+        if address not in self.held:
             raise self.fault(f"{helper}: there is nothing to give back at {address:#x}")
+        self.holds[address] -= 1
+        if self.holds[address]:
+            return
+        del self.held[address]
         region = self.memory.remove(address)
         if region is not None:
             gone = f"{helper} gave it back"

@@ -117,6 +117,17 @@ class Memory:
             return f"{access} {near.name} offset {address - near.base}: {near.gone}"
         return f"{access} {near.place(address)}"
 
+    def readable_from(self, address: int) -> int:
+        """How many bytes may be read from an address on; 0 where nothing is."""
+        at = bisect_right(self._bases, address)
+        regions = [self.frame, self.packet]
+        if at:
+            regions.append(self._regions[self._bases[at - 1]])
+        for region in regions:
+            if region.holds(address, 1) and region.readable and not region.gone:
+                return region.end - address
+        return 0
+
     def _nearest(self, address: int) -> Region | None:
         others = [self._regions[base] for base in self._bases]
         live = [region for region in (self.frame, self.packet, *others) if not region.gone]

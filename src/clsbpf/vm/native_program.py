@@ -19,13 +19,13 @@ from collections.abc import Iterator
 from ..profile import CURRENT, KernelProfile
 from ..skb import Skb
 from ..verifier.program import VerifiedProgram
-from .environment import Environment
+from .environment import Environment, OneProgram
 from .helpers.sockets import show_socket
 from .jit import NativeModule, compile_module
 from .link import LinkedProgram
 from .lower import lower, lower_linked, main_symbol
 from .native_calls import raise_pending
-from .native_memory import NativeMemory, maps_of
+from .native_memory import maps_of, ranges_of
 from .native_skb import At, NativeSkb, fill, take_back
 from .native_symbols import Symbols
 from .program_cell import read_cell, write_cell
@@ -101,8 +101,6 @@ class NativeProgram:
         self._function = _RUN(module.address(REPEAT))
         self.entry = module.address(main_symbol(ENTRY)) if linked is not None else 0
         """Where a tail call jumps to."""
-        self.asks_python = symbols.asks_python
-        """Does it ask for what only Python answers?"""
         self._reads_socket = linked is not None and reads_socket(linked)
 
     def __del__(self) -> None:
@@ -129,8 +127,6 @@ class NativeProgram:
         before = environment.start(name, native)
         try:
             self._prepare(environment, native)
-            if repeat > 1 and self.asks_python:
-                environment.keep_answers()
             with code_in_use():
                 started = time.thread_time_ns()
                 result = int(self._function(ctypes.addressof(native), repeat))
@@ -144,10 +140,11 @@ class NativeProgram:
     def _prepare(self, environment: Environment, native: NativeSkb) -> None:
         """What only some programs need: memory that Python may read for them, the packet's socket."""
         running = environment.running
+        assert isinstance(running, OneProgram)
         running.profile = self._profile
         linked = self._linked
         if linked is not None:
-            running.make_memory = lambda: NativeMemory(environment, native, maps_of(linked))
+            running.make_ranges = lambda: ranges_of(maps_of([linked]))
         if self._reads_socket and environment.socket is not None:
             native.sk = show_socket(environment.address, environment.socket)
 

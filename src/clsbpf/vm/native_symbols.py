@@ -14,17 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from .helpers.room import expand_head
 from .maps.header import MapAt
 from .maps.map import Map
-from .native_calls import address_of, calls_python, not_reached
+from .native_calls import address_of, calls_python
 from .specialize import Family, FixedMap, fixed_map
 from .subset import Subset, load_i64
-from .tail_calls import run_target
-
-EXCEPTIONAL = frozenset({expand_head, run_target, not_reached})
-"""What Python does where machine code cannot go on: a packet needs a larger buffer, a program that is called
-in another's place is not compiled."""
 
 
 class Symbols:
@@ -34,8 +28,6 @@ class Symbols:
         self.addresses: dict[str, int] = {}
         self.calls_python = False
         """May anything in the module call Python?"""
-        self.asks_python = False
-        """Does a program ask for what only Python answers?  What is EXCEPTIONAL does not count."""
         self._maps: dict[Map, FixedMap] = {}
         self._family = Family()
 
@@ -66,7 +58,6 @@ class Symbols:
         for subset in frozenset().union(*(each.externals for each in called)):
             self.addresses[subset.symbol] = address_of(subset)
             self.calls_python |= calls_python(subset)
-            self.asks_python |= calls_python(subset) and subset.function not in EXCEPTIONAL
 
 
 def declaration(symbol: str) -> str:

@@ -58,12 +58,13 @@ def run_target(machine: int, skb: int, map: int, index: int) -> int:
         return native_of(target, running.profile).enter(skb)
     assert running.skb is not None
     assert ctypes.addressof(running.skb) == skb
-    memory = running.memory
+    memory, native = running.memory, environment.native
+    readable, native.readable = native.readable, 0
     interpreter = Interpreter(target, running.skb, environment, running.profile, STEP_LIMIT)
-    interpreter.tail_calls = environment.native.tail_calls
+    interpreter.tail_calls = native.tail_calls
     try:
         interpreter.execute()
         return interpreter.read(R0)
     finally:
-        running.memory = memory
-        environment.native.tail_calls = interpreter.tail_calls
+        running.memory, native.readable = memory, readable
+        native.tail_calls = interpreter.tail_calls

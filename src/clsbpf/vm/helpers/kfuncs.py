@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
-from ..subset import external, load_i32, native, s32, store_i64, store_u32
+from ..subset import load_i32, native, s32, store_i64, store_u32
+from .kernel_context import cast_to_kern_ctx
 
 MAX_LOOPS = 8 * 1024 * 1024
 """BPF_MAX_LOOPS."""
@@ -26,14 +27,6 @@ def nothing_with_flags(machine: int, flags: int) -> int:
     """bpf_local_irq_save and bpf_local_irq_restore: the state, which the program only keeps."""
     store_i64(flags, 0)
     return 0
-
-
-@external
-def cast_to_kern_ctx(machine: int, context: int) -> int:
-    """bpf_cast_to_kern_ctx: the address of a struct sk_buff, to read."""
-    from .kernel_context import show_context  # reads the kernel's types: only who asks needs that
-
-    return show_context(machine, context)
 
 
 @native

@@ -1,86 +1,98 @@
 """What of the kernel's memory can a program read?  bpf_probe_read_kernel, the current task.
 
-There is no kernel here.  What a program can read through `probe_read_kernel` is what it could read anyway,
-and at its context's address the struct sk_buff that a kernel has there (kernel_context.py); any other
-address is one that faults.  The task that happens to run is the idle task: a structure of zeros, however it
-is read.
+There is no kernel here.  What a program can read through `probe_read_kernel` is what it could read anyway
+(readable.py), and at its context's address the struct sk_buff that a kernel has there (kernel_context.py);
+any other address is one that faults.  The task that happens to run is the idle task: a structure of zeros,
+however it is read.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import sys
 from collections.abc import Callable
 
-from ..environment import Environment
-from ..memory import Region
-from ..subset import external
-from .printk import read_string, reader
+from ..environment import EnvironmentAt
+from ..subset import copy, fill, load_i64, native, store_i64, store_u8, store_u16, store_u32
+from .kernel_context import KernelAt, behind, kernel_of, load_sized, refresh
+from .readable import read_bytes, read_string, readable
 
-TASK_BYTES = 16384
-"""More than any struct task_struct has."""
 SK_BUFF_MOST = 512
 """More than any struct sk_buff has."""
-U64 = 0xFFFFFFFFFFFFFFFF
 KERNEL_BITS = 47
 """The kernel's half: addresses whose bits from here on are all set (x86-64 with four levels of pages)."""
 
 
+@native
 def fault(address: int) -> int:
     """copy_from_kernel_nofault() where nothing is: -ERANGE below the kernel's half, -EFAULT in it."""
-    return -errno.EFAULT if (address & U64) >> KERNEL_BITS == U64 >> KERNEL_BITS else -errno.ERANGE
+    return -errno.EFAULT if address >> KERNEL_BITS == -1 else -errno.ERANGE
 
 
-def _read(environment: Environment, address: int, size: int) -> bytes | None:
-    """Memory that the program may read, or what is behind its context; None: nothing is there."""
-    found = reader(environment)(address, size)
-    if found is None and 0 <= address - environment.native.skb < SK_BUFF_MOST:
-        from .kernel_context import read_behind  # reads the kernel's types: only who asks needs that
+@native
+def read_context(machine: int, to: int, size: int, offset: int) -> int:
+    """Bytes of the struct sk_buff of the packet under way: 1, or 0 where it has no such bytes."""
+    kernel = kernel_of(machine)
+    if kernel == 0 or offset + size > load_i64(kernel + KernelAt.SKB_SIZE):
+        return 0
+    if size == 4:
+        store_u32(to, behind(machine, kernel, offset, 4))
+    elif size == 8:
+        store_i64(to, behind(machine, kernel, offset, 8))
+    elif size == 2:
+        store_u16(to, behind(machine, kernel, offset, 2))
+    elif size == 1:
+        store_u8(to, behind(machine, kernel, offset, 1))
+    else:
+        copy(to, refresh(machine, kernel, offset, size), size)
+    return 1
 
-        return read_behind(environment, address - environment.native.skb, size)
-    return found
 
-
-@external
+@native
 def probe_read_kernel(machine: int, to: int, size: int, source: int) -> int:
     """bpf_probe_read_kernel: `size` bytes; 0, or -ERANGE, -EFAULT and zeros."""
-    found = _read(Environment.at(machine), source, size) if size else b""
-    ctypes.memmove(to, bytes(size) if found is None else found, size)
-    return fault(source) if found is None else 0
+    if size == 0:
+        return 0
+    offset = source - load_i64(machine + EnvironmentAt.SKB)
+    if offset >= 0 and offset < SK_BUFF_MOST:
+        done = read_context(machine, to, size, offset)
+    else:
+        done = read_bytes(machine, to, size, source)
+    if done:
+        return 0
+    fill(to, 0, size)
+    return fault(source)
 
 
-@external
+@native
 def probe_read_kernel_str(machine: int, to: int, size: int, source: int) -> int:
     """bpf_probe_read_kernel_str: a string, cut to `size`: its length with its end; or -errno and zeros."""
     if size == 0:
         return 0
-    read = reader(Environment.at(machine))
-    found = read_string(source, size, read) if read(source, 1) is not None else None
-    if found is None:
-        ctypes.memset(to, 0, size)
-        return fault(source)
-    ctypes.memmove(to, found + b"\0", len(found) + 1)
-    return len(found) + 1
+    length = read_string(machine, to, size, source)
+    if length:
+        return length
+    fill(to, 0, size)
+    return fault(source)
 
 
-@external
+@native
 def get_current_task(machine: int) -> int:
     """bpf_get_current_task: the address of the idle task."""
-    running = Environment.at(machine).running
-    assert running.memory is not None
-    if running.task is None:
-        running.task = ctypes.create_string_buffer(TASK_BYTES)
-        address = ctypes.addressof(running.task)
-        running.memory.add(Region("struct task_struct", address, TASK_BYTES, writable=False))
-    return ctypes.addressof(running.task)
+    return load_i64(machine + EnvironmentAt.TASK)
 
 
-@external
+@native
 def load_behind(machine: int, address: int, size: int) -> int:
     """BPF_PROBE_MEM: a number in a structure of the kernel; 0 where there is nothing."""
-    found = reader(Environment.at(machine))(address, size)
-    return 0 if found is None else int.from_bytes(found, sys.byteorder)
+    kernel = load_i64(machine + EnvironmentAt.KERNEL)
+    offset = address - load_i64(machine + EnvironmentAt.SKB)
+    if offset >= 0 and offset < SK_BUFF_MOST:
+        kernel = kernel_of(machine)
+    elif kernel:
+        offset = address - load_i64(kernel + KernelAt.SKB)
+    if kernel and offset >= 0 and offset + size <= load_i64(kernel + KernelAt.SKB_SIZE):
+        return behind(machine, kernel, offset, size)
+    return load_sized(address, size) if readable(machine, address) >= size else 0
 
 
 BODIES: dict[str, Callable[..., int]] = {

@@ -11,10 +11,10 @@ import errno
 from collections.abc import Callable
 
 from ...skb import Skb
-from ..environment import Environment, EnvironmentAt
+from ..environment import Environment, EnvironmentAt, Missing
 from ..native_skb import At, NativeSkb, take_back
-from ..subset import copy, external, load_i64, load_u32, native, store_i64, store_u32, u32
-from .answers import AnswerAt, Question, answered, ask, keep
+from ..subset import copy, external, load_i64, load_u32, native, store_i64, u32
+from .network import NetAt, device_at, miss
 
 TC_ACT_SHOT = 2
 TC_ACT_REDIRECT = 7
@@ -66,14 +66,11 @@ def redirect_neigh(machine: int, ifindex: int, params: int, length: int, flags: 
 def deliver_clone(machine: int, skb: int, ifindex: int, flags: int) -> int:
     """A copy of the packet goes to a device: 0 or -errno of who takes it."""
     environment = Environment.at(machine)
-    if environment.net.device(ifindex) is None:
-        environment.miss(f"device {ifindex} (bpf_clone_redirect)")
-        return -errno.EINVAL
-    if environment.net.deliver is None:
-        environment.miss(f"the way out of device {ifindex} (bpf_clone_redirect)")
-        return 0
-    environment.native.answers = 0  # whoever takes the packet may change the network
-    return environment.net.deliver(clone(skb), ifindex, flags)
+    assert environment.net.deliver is not None
+    try:
+        return environment.net.deliver(clone(skb), ifindex, flags)
+    finally:
+        environment.native.net = 0  # whoever took the packet may have changed the network
 
 
 def clone(skb: int) -> Skb:
@@ -98,16 +95,14 @@ def clone_redirect(machine: int, skb: int, ifindex: int, flags: int) -> int:
         return -errno.EINVAL
     if load_u32(skb + At.GSO_SIZE) and load_u32(skb + At.GSO_TYPE) == 0:
         return -errno.EBADMSG
-    about = ask(machine, Question.DELIVERY)
-    if about:
-        store_u32(about, ifindex)
-        answer = answered(machine)
-        if answer:
-            return load_i64(answer + AnswerAt.RESULT)
-    result = deliver_clone(machine, skb, u32(ifindex), flags)
-    if about and load_i64(machine + EnvironmentAt.LAST_MISS):  # it went nowhere, and the next one will not
-        keep(machine, result, 0, 0)
-    return result
+    target = u32(ifindex)
+    if device_at(machine, target) == 0:
+        miss(machine, Missing.CLONE, target)
+        return -errno.EINVAL
+    if load_i64(load_i64(machine + EnvironmentAt.NET) + NetAt.DELIVERS):
+        return deliver_clone(machine, skb, target, flags)
+    miss(machine, Missing.DELIVERY, target)
+    return 0
 
 
 BODIES: dict[str, Callable[..., int]] = {

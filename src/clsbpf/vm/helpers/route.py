@@ -1,29 +1,32 @@
 """Where would a packet go?  bpf_fib_lookup and bpf_check_mtu, answered from the environment's `net`.
 
-(net/core/filter.c: bpf_skb_fib_lookup, bpf_skb_check_mtu.)  A namespace without routes answers as a kernel
-without routes does, and the environment counts that it was asked.
+(net/core/filter.c: bpf_skb_fib_lookup, bpf_skb_check_mtu.)  The tables are network.py's.  A namespace without
+routes answers as a kernel without routes does, and the environment counts that it was asked.
 """
 
 from __future__ import annotations
 
-import ctypes
-import dataclasses
+import enum
 import errno
-import ipaddress
-import struct
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from ..environment import Environment
-from ..native_skb import At, NativeSkb
-from ..net import LOOPBACK_ROUTES, Address, Net, NetDevice, Route
-from ..subset import copy, external, load_i64, load_u32, native, store_i64, store_u32
-from .answers import AnswerAt, Question, answered, ask, keep
-
-AF_INET = 2
-AF_INET6 = 10
-RT_TABLE_MAIN = 254
+from ..environment import EnvironmentAt, Missing
+from ..native_skb import At
+from ..subset import (
+    copy,
+    load_i64,
+    load_u8,
+    load_u16,
+    load_u32,
+    native,
+    s32,
+    store_u8,
+    store_u16,
+    store_u32,
+    u32,
+)
+from .network import DeviceAt, NetAt, RouteAt, RouteKind, best_route, device_at, miss, neighbour
+from .socket_image import AF_INET, AF_INET6
 
 DIRECT = 1 << 0
 OUTPUT = 1 << 1
@@ -45,14 +48,8 @@ NO_NEIGH = 7
 FRAG_NEEDED = 8
 NO_SRC_ADDR = 9
 """BPF_FIB_LKUP_RET_*."""
-_BY_KIND = {"blackhole": BLACKHOLE, "unreachable": UNREACHABLE, "prohibit": PROHIBIT}
-
-_FIB = struct.Struct("=BB2s2sHII16s16s4s12s")
-"""struct bpf_fib_lookup: family, protocol, ports, tot_len or mtu, ifindex, tos or metric, source,
-destination, VLAN or table, link-layer addresses or mark."""
 FIB_BYTES = 64
-assert _FIB.size == FIB_BYTES
-
+"""sizeof(struct bpf_fib_lookup)."""
 VLAN_HLEN = 4
 
 MTU_CHK_SEGS = 1 << 0
@@ -60,117 +57,82 @@ MTU_FRAG_NEEDED = 1
 MTU_SEGS_TOOBIG = 2
 
 
-def skb_of(address: int) -> NativeSkb:
-    """The native skb at a context pointer."""
-    return NativeSkb.from_address(address)
+class FibAt(enum.IntEnum):
+    """Byte offsets in struct bpf_fib_lookup: the question, and then the answer; in network order what is a
+    packet's."""
+
+    FAMILY = 0
+    LENGTH = 6
+    """u16: tot_len; in the answer mtu_result."""
+    IFINDEX = 8
+    METRIC = 12
+    """u32: tos or flowinfo; in the answer rt_metric."""
+    SOURCE = 16
+    DESTINATION = 32
+    VLAN = 48
+    """u32: tbid; in the answer h_vlan_proto and h_vlan_TCI."""
+    SMAC = 52
+    """u32 mark; in the answer smac and dmac."""
+    DMAC = 58
 
 
-def best_route(net: Net, destination: Address, table: int, oif: int) -> Route | None:
-    """fib_table_lookup(): the longest prefix, then the least metric."""
-    found = [
-        route
-        for route in (*net.routes, *LOOPBACK_ROUTES)
-        if route.table == table
-        and route.network.version == destination.version
-        and destination in route.network
-        and (oif == 0 or route.ifindex == oif)
-    ]
-    return max(found, key=lambda route: (route.network.prefixlen, -route.metric), default=None)
-
-
-@dataclass(slots=True)
-class FibLookup:
-    """struct bpf_fib_lookup: the question, and then the answer.  Addresses and ports in network order."""
-
-    family: int
-    protocol: int
-    sport: bytes
-    dport: bytes
-    length: int
-    """tot_len; in the answer mtu_result."""
-    ifindex: int
-    metric: int
-    """tos or flowinfo; in the answer rt_metric."""
-    source: bytes
-    destination: bytes
-    vlan: bytes
-    """tbid; in the answer h_vlan_proto and h_vlan_TCI."""
-    link: bytes
-    """mark; in the answer smac and dmac."""
-
-    @property
-    def to(self) -> Address:
-        """The destination."""
-        if self.family == AF_INET:
-            return ipaddress.IPv4Address(self.destination[:4])
-        return ipaddress.IPv6Address(self.destination)
-
-
-def _table(net: Net, query: FibLookup, device: NetDevice, flags: int) -> int:
-    """Which routing table is asked."""
-    if flags & DIRECT and flags & TBID:
-        table = int.from_bytes(query.vlan, sys.byteorder)
-        query.vlan = bytes(4)
-        return table
-    master = net.device(device.master) if device.master else None
-    return master.vrf_table if master is not None and master.vrf_table else RT_TABLE_MAIN
-
-
-def _look_up(net: Net, skb: NativeSkb, query: FibLookup, flags: int) -> int:
-    """bpf_ipv4_fib_lookup and bpf_ipv6_fib_lookup: the answer, and what they leave in `query`."""
-    device = net.device(query.ifindex)
-    if device is None:
-        return -errno.ENODEV
-    if not device.forwarding:
-        return FWD_DISABLED
-    table = _table(net, query, device, flags)
-    route = best_route(net, query.to, table, device.ifindex if flags & OUTPUT else 0)
-    if route is None:
-        return NOT_FWDED
-    out = net.device(route.ifindex)
-    if route.kind != "unicast" or out is None:
-        return _BY_KIND.get(route.kind, NOT_FWDED)
-    mtu = route.mtu or out.mtu
-    if query.length > mtu:
-        query.length = mtu
-        return FRAG_NEEDED
-    return _forward(net, skb, query, route, out, flags)
-
-
-def _forward(net: Net, skb: NativeSkb, query: FibLookup, route: Route, out: NetDevice, flags: int) -> int:
+@native
+def forward(machine: int, skb: int, params: int, route: int, out: int, flags: int) -> int:
     """The packet goes by a route: to whom, and from where."""
-    query.ifindex, query.metric = out.ifindex, route.metric
+    store_u32(params + FibAt.IFINDEX, load_u32(out + DeviceAt.IFINDEX))
+    store_u32(params + FibAt.METRIC, load_u32(route + RouteAt.METRIC))
     if flags & SRC:
-        if route.source is None:
+        if load_u32(route + RouteAt.HAS_SOURCE) == 0:
             return NO_SRC_ADDR
-        query.source = route.source.packed.ljust(16, b"\0")
-    if route.gateway is not None:
-        query.family = AF_INET if route.gateway.version == 4 else AF_INET6
-        query.destination = route.gateway.packed.ljust(16, b"\0")
+        copy(params + FibAt.SOURCE, route + RouteAt.SOURCE, 16)
+    gateway = load_u32(route + RouteAt.GATEWAY_FAMILY)
+    if gateway:
+        store_u8(params + FibAt.FAMILY, gateway)
+        copy(params + FibAt.DESTINATION, route + RouteAt.GATEWAY, 16)
     if not flags & SKIP_NEIGH:
-        neighbour = net.neighbours.get((out.ifindex, query.to))
-        if neighbour is None:
+        family = load_u8(params + FibAt.FAMILY)
+        link = neighbour(machine, load_u32(out + DeviceAt.IFINDEX), family, params + FibAt.DESTINATION)
+        if link == 0:
             return NO_NEIGH
-        query.link = out.address + neighbour
-    query.vlan = bytes(4)
-    asked = query.length
-    query.length = (route.mtu or out.mtu) if asked else out.mtu
-    too_long = skb.len > out.mtu + out.hard_header_len + VLAN_HLEN
-    return FRAG_NEEDED if not asked and not skb.gso_size and too_long else SUCCESS
+        copy(params + FibAt.SMAC, out + DeviceAt.ADDRESS, 6)
+        copy(params + FibAt.DMAC, link, 6)
+    store_u32(params + FibAt.VLAN, 0)
+    mtu = load_u32(out + DeviceAt.MTU)
+    asked = load_u16(params + FibAt.LENGTH)
+    routed = load_u32(route + RouteAt.MTU)
+    store_u16(params + FibAt.LENGTH, routed if asked and routed else mtu)
+    most = mtu + load_u32(out + DeviceAt.HARD_HEADER_LEN) + VLAN_HLEN
+    if not asked and load_u32(skb + At.GSO_SIZE) == 0 and load_u32(skb + At.LEN) > most:
+        return FRAG_NEEDED
+    return SUCCESS
 
 
-@external
-def ask_route(machine: int, skb: int, params: int, flags: int) -> int:
-    """The answer, from the environment's routes."""
-    environment = Environment.at(machine)
-    query = FibLookup(*_FIB.unpack(ctypes.string_at(params, FIB_BYTES)))
-    if query.family not in (AF_INET, AF_INET6):
-        return -errno.EAFNOSUPPORT
-    if not environment.net.routes:
-        environment.miss("routes (bpf_fib_lookup)")
-    result = _look_up(environment.net, skb_of(skb), query, flags)
-    ctypes.memmove(params, _FIB.pack(*dataclasses.astuple(query)), FIB_BYTES)
-    return result
+@native
+def look_up(machine: int, skb: int, params: int, device: int, flags: int) -> int:
+    """bpf_ipv4_fib_lookup and bpf_ipv6_fib_lookup for what comes in at a device."""
+    if load_u32(device + DeviceAt.FORWARDING) == 0:
+        return FWD_DISABLED
+    table = load_u32(device + DeviceAt.TABLE)
+    if flags & DIRECT and flags & TBID:
+        table = load_u32(params + FibAt.VLAN)
+        store_u32(params + FibAt.VLAN, 0)
+    over = load_u32(device + DeviceAt.IFINDEX) if flags & OUTPUT else 0
+    route = best_route(machine, table, load_u8(params + FibAt.FAMILY), params + FibAt.DESTINATION, over)
+    if route == 0:
+        return NOT_FWDED
+    kind = load_u32(route + RouteAt.KIND)
+    if kind != RouteKind.UNICAST:
+        return kind if kind != RouteKind.OTHER else NOT_FWDED
+    out = device_at(machine, load_u32(route + RouteAt.IFINDEX))
+    if out == 0:
+        return NOT_FWDED
+    mtu = load_u32(route + RouteAt.MTU)
+    if mtu == 0:
+        mtu = load_u32(out + DeviceAt.MTU)
+    if load_u16(params + FibAt.LENGTH) > mtu:
+        store_u16(params + FibAt.LENGTH, mtu)
+        return FRAG_NEEDED
+    return forward(machine, skb, params, route, out, flags)
 
 
 @native
@@ -178,62 +140,37 @@ def fib_lookup(machine: int, skb: int, params: int, length: int, flags: int) -> 
     """bpf_fib_lookup: 0 with the next hop in `params` (struct bpf_fib_lookup), BPF_FIB_LKUP_RET_*, -errno."""
     if length < FIB_BYTES or flags & ~FLAGS & 0xFFFFFFFF:
         return -errno.EINVAL
-    about = ask(machine, Question.ROUTE)
-    if about == 0:
-        return ask_route(machine, skb, params, flags)
-    copy(about, params, FIB_BYTES)
-    store_u32(about + FIB_BYTES, flags)
-    store_u32(about + FIB_BYTES + 4, load_u32(skb + At.LEN))
-    store_u32(about + FIB_BYTES + 8, load_u32(skb + At.GSO_SIZE))
-    answer = answered(machine)
-    if answer:
-        copy(params, answer + AnswerAt.OUTPUT, FIB_BYTES)
-        return load_i64(answer + AnswerAt.RESULT)
-    return keep(machine, ask_route(machine, skb, params, flags), params, FIB_BYTES)
-
-
-@external
-def ask_mtu(machine: int, skb: int, ifindex: int, result: int, difference: int, flags: int) -> int:
-    """The answer, from the environment's devices."""
-    environment = Environment.at(machine)
-    packet = skb_of(skb)
-    wanted = ctypes.c_uint32.from_address(result)
-    difference = ctypes.c_int32(difference).value
-    if flags & ~MTU_CHK_SEGS or (flags & MTU_CHK_SEGS and (difference or wanted.value)):
-        return -errno.EINVAL
-    device = environment.net.device((ifindex & 0xFFFFFFFF) or packet.ifindex)
-    if device is None:
-        environment.miss(f"device {ifindex & 0xFFFFFFFF} (bpf_check_mtu)")
-        return -errno.ENODEV
-    length = wanted.value + device.hard_header_len if wanted.value else packet.len
-    answer = MTU_FRAG_NEEDED
-    if ctypes.c_int32(length + difference).value <= device.mtu + device.hard_header_len:
-        answer = SUCCESS
-    elif packet.gso_size:
-        too_big = flags & MTU_CHK_SEGS and packet.gso_size > device.mtu
-        answer = MTU_SEGS_TOOBIG if too_big else SUCCESS
-    wanted.value = device.mtu
-    return answer
+    if load_u8(params + FibAt.FAMILY) not in (AF_INET, AF_INET6):
+        return -errno.EAFNOSUPPORT
+    device = device_at(machine, load_u32(params + FibAt.IFINDEX))
+    net = load_i64(machine + EnvironmentAt.NET)
+    if net and load_i64(net + NetAt.ROUTED) == 0:
+        miss(machine, Missing.ROUTES, 0)
+    return look_up(machine, skb, params, device, flags) if device else -errno.ENODEV
 
 
 @native
 def check_mtu(machine: int, skb: int, ifindex: int, result: int, difference: int, flags: int) -> int:
     """bpf_check_mtu: would the packet, so much longer, go through a device?  0, BPF_MTU_CHK_RET_*, -errno."""
-    about = ask(machine, Question.MTU)
-    if about == 0:
-        return ask_mtu(machine, skb, ifindex, result, difference, flags)
-    store_u32(about, ifindex)
-    store_u32(about + 4, load_u32(skb + At.IFINDEX))
-    store_u32(about + 8, load_u32(result))
-    store_u32(about + 12, difference)
-    store_i64(about + 16, flags)
-    store_u32(about + 24, load_u32(skb + At.LEN))
-    store_u32(about + 28, load_u32(skb + At.GSO_SIZE))
-    answer = answered(machine)
-    if answer:
-        store_u32(result, load_u32(answer + AnswerAt.OUTPUT))
-        return load_i64(answer + AnswerAt.RESULT)
-    return keep(machine, ask_mtu(machine, skb, ifindex, result, difference, flags), result, 4)
+    wanted = load_u32(result)
+    longer = s32(difference)
+    if flags & ~MTU_CHK_SEGS or (flags & MTU_CHK_SEGS and (longer or wanted)):
+        return -errno.EINVAL
+    device = device_at(machine, u32(ifindex) if u32(ifindex) else load_u32(skb + At.IFINDEX))
+    if device == 0:
+        miss(machine, Missing.MTU, u32(ifindex))
+        return -errno.ENODEV
+    mtu = load_u32(device + DeviceAt.MTU)
+    header = load_u32(device + DeviceAt.HARD_HEADER_LEN)
+    length = wanted + header if wanted else load_u32(skb + At.LEN)
+    answer = MTU_FRAG_NEEDED
+    segment = load_u32(skb + At.GSO_SIZE)
+    if s32(length + longer) <= mtu + header:
+        answer = SUCCESS
+    elif segment:
+        answer = MTU_SEGS_TOOBIG if flags & MTU_CHK_SEGS and segment > mtu else SUCCESS
+    store_u32(result, mtu)
+    return answer
 
 
 BODIES: dict[str, Callable[..., int]] = {"fib_lookup": fib_lookup, "check_mtu": check_mtu}

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from ..environment import EnvironmentAt
 from ..maps import devices
 from ..subset import load_i64, native, store_i64
-from .sockets import SockAt
+from .socket_image import SockAt
 
 STORAGE_CREATE = 1
 """BPF_LOCAL_STORAGE_GET_F_CREATE."""
