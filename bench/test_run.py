@@ -51,10 +51,7 @@ from program_story import contents_of, object_spec  # noqa: E402
 from program_traffic import TRAFFIC  # noqa: E402
 
 REPEAT = 2_000
-REPEAT_PYTHON = 50
-"""Runs of one packet in one call; fewer of what calls Python each time."""
-PYTHON = frozenset({"trace", "format", "kernel_context", "by_probe", "fault"})
-"""Programs that ask for what Python does each time."""
+"""Runs of one packet in one call."""
 CLONES = frozenset({"mirror"})
 """Programs whose clones the kernel really sends, and which here nobody takes."""
 ATTEMPTS = 3
@@ -121,9 +118,7 @@ class Here:
         return self.program.test_run(self.environment, skb, repeat)[1]
 
 
-def measure(
-    case: Case, spec: ObjectSpec, packets: Sequence[bytes], rounds: int, repeat: int = REPEAT
-) -> Figure:
+def measure(case: Case, spec: ObjectSpec, packets: Sequence[bytes], rounds: int) -> Figure:
     """Results first; then times."""
     for _ in range(ATTEMPTS):
         expected = kernel_story(case, spec, packets)
@@ -136,8 +131,8 @@ def measure(
         theirs, ours = [math.inf] * len(packets), [math.inf] * len(packets)
         for _ in range(rounds):
             for at, packet in enumerate(packets):
-                theirs[at] = min(theirs[at], kernel.time(packet, repeat))
-                ours[at] = min(ours[at], here.time(packet, repeat))
+                theirs[at] = min(theirs[at], kernel.time(packet, REPEAT))
+                ours[at] = min(ours[at], here.time(packet, REPEAT))
     insns = len(spec.programs[case.program].insns)
     return Figure(case.label, insns, sum(theirs) / len(packets), sum(ours) / len(packets))
 
@@ -160,10 +155,10 @@ def trials() -> Iterator[tuple[Case, ObjectSpec, str]]:
 
 
 def kind_of(case: Case) -> str:
-    """Can the program be run again and again, and does machine code all that it asks for?"""
+    """Can the program be run again and again, and does the kernel do here what we do?"""
     if case.program in GROWING:
         return "grows"
-    return "other" if case.program in PYTHON | CLONES else "example"
+    return "other" if case.program in CLONES else "example"
 
 
 def geometric_mean(values: Sequence[float]) -> float:
@@ -181,7 +176,7 @@ TITLES = {
     "empty": "What a run costs of which the program does nothing:",
     "large": "Larger programs:",
     "example": "The programs of examples/programs:",
-    "other": "Not counted: what Python does (printing, kernel structures), and clones that go nowhere here:",
+    "other": "Not counted, because clones go nowhere here:",
 }
 
 
@@ -197,8 +192,7 @@ def main() -> int:
         for case, spec, kind in trials():
             if kind in tables and (not options.names or any(name in case.label for name in options.names)):
                 with inside(namespaces[case.lab]):
-                    repeat = REPEAT_PYTHON if case.program in PYTHON else REPEAT
-                    tables[kind].append(measure(case, spec, packets, options.rounds, repeat))
+                    tables[kind].append(measure(case, spec, packets, options.rounds))
                     print(".", end="", flush=True, file=sys.stderr)
     for name, figures in tables.items():
         if figures:
