@@ -115,7 +115,9 @@ class Here:
         """Nanoseconds of a run."""
         self.environment.socket = make_socket(packet)
         skb = make_skb(packet, self.case.fields)
-        return self.program.test_run(self.environment, skb, repeat)[1]
+        took = self.program.test_run(self.environment, skb, repeat)[1]
+        self.environment.trace.clear()
+        return took
 
 
 def measure(case: Case, spec: ObjectSpec, packets: Sequence[bytes], rounds: int) -> Figure:

@@ -19,7 +19,7 @@ import functools
 import struct
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -177,6 +177,10 @@ class LogAt(enum.IntEnum):
     TEXT = 24
 
 
+_LINE = struct.Struct("=IIQq")
+assert _LINE.size == LogAt.TEXT
+
+
 class Missing(enum.IntEnum):
     """What programs ask for that is not here."""
 
@@ -278,6 +282,16 @@ class Before:
     names: int
 
 
+def _lines(log: bytes, name: Callable[[int], str]) -> Iterator[TraceLine]:
+    """The lines of a log; `name` knows the programs by number."""
+    at = 0
+    while at < len(log):
+        size, length, packet, number = _LINE.unpack_from(log, at)
+        text = log[at + LogAt.TEXT : at + LogAt.TEXT + length]
+        yield TraceLine(name(number), packet, text.decode(errors="replace"))
+        at += size
+
+
 @functools.lru_cache(64)
 def _numbers(numbers: tuple[int, ...]) -> ctypes.Array[ctypes.c_uint64]:
     """A row of u64."""
@@ -296,6 +310,8 @@ class Environment:
         self.native = NativeEnvironment(seed & 0xFFFFFFFFFFFFFFFF, cpu, ktime_ns)
         self.net = net if net is not None else Net()
         self._trace: list[TraceLine] = []
+        self._logged: list[tuple[bytes, Callable[[int], str]]] = []
+        """What was logged before and nobody read yet; how its programs are called."""
         self.on_trace: Callable[[TraceLine], None] | None = None
         self._asked: Counter[str] = Counter()
         self._log: ctypes.Array[ctypes.c_char] | None = None
@@ -391,6 +407,8 @@ class Environment:
     def trace(self) -> list[TraceLine]:
         """The lines that programs printed, if nobody else takes them (`on_trace`)."""
         self.drain()
+        while self._logged:
+            self._trace += _lines(*self._logged.pop(0))
         return self._trace
 
     def make_log(self) -> None:
@@ -401,19 +419,16 @@ class Environment:
         self.drain()
 
     def drain(self) -> None:
-        """Hand out what native code logged, in order."""
+        """What native code logged goes to whoever takes it, in order; to be read later, if nobody does."""
         used, self.native.log_used = self.native.log_used, 0
-        at = self.native.log
-        end = at + used
-        take = self.on_trace if self.on_trace is not None else self._trace.append
-        lines = []
-        while at < end:
-            size, length, packet, number = struct.unpack("=IIQq", ctypes.string_at(at, LogAt.TEXT))
-            text = ctypes.string_at(at + LogAt.TEXT, length)
-            lines.append(TraceLine(self.running.name(number), packet, text.decode(errors="replace")))
-            at += size
-        for line in lines:
-            take(line)
+        if not used:
+            return
+        log, name = ctypes.string_at(self.native.log, used), self.running.name
+        if self.on_trace is None:
+            self._logged.append((log, name))
+            return
+        for line in _lines(log, name):
+            self.on_trace(line)
 
     # what is not here
 
