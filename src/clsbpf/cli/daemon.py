@@ -62,6 +62,7 @@ def daemon(
         listener = stack.enter_context(listening(path))
         from ..daemon.host import Host
         from ..daemon.server import Server
+        from ..engine.offload_worker import name_of
         from ..profile import profile_by_name
 
         host = Host(profile_by_name(profile))
@@ -72,10 +73,10 @@ def daemon(
         if host.network.device(LOOPBACK) is None and LOOPBACK_IFINDEX not in host.network.devices:
             host.add_device(LOOPBACK, LOOPBACK_IFINDEX, driver=wanted.pop(LOOPBACK, None))
         for name, driver in wanted.items():
-            there = host.network.device(name) is not None
-            if not there:
+            there = host.network.device(name)
+            if there is None:
                 host.add_device(name, driver=driver)
-            elif driver is not None and host.drivers.get(name) != driver:
+            elif driver is not None and name_of(there.driver) != driver:
                 raise ClsbpfError(f"{name} is kept from before, without the driver {driver} (see --state)")
         server = Server(host, listener)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

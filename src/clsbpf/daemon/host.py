@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 
 from ..endpoint import Endpoint
-from ..engine.devices import Network
+from ..engine.devices import Device, Network
 from ..engine.offload_worker import driver_by_name
 from ..engine.pins import Pins
 from ..engine.programs import Files, ProgramTable
@@ -47,8 +47,8 @@ LOG_BYTES = 1 << 20
 JOINED_BYTES = 1 << 15
 RTNLGRP_MAX = 0xFF
 """Numbers of groups that are taken; most have nothing to say here."""
-_KIND, _CHANGING = 3, (0, 1)
-"""rtnetlink's types come in fours, of which the first two are NEW and DEL (rtnl_msgtype_kind)."""
+_KIND, _CHANGING = 3, (0, 1, 3)
+"""rtnetlink's types come in fours: NEW, DEL, GET and SET (rtnl_msgtype_kind)."""
 _OWN_PORTIDS = itertools.count(0xF0000001)
 
 
@@ -64,8 +64,6 @@ class Host:
         self.sources: weakref.WeakKeyDictionary[LinkedProgram, bpf.Source] = weakref.WeakKeyDictionary()
         """What each program was loaded of."""
         self.portids: set[int] = set()
-        self.drivers: dict[str, str] = {}
-        """Of the devices that have one, what their driver is called."""
         self.actions_changed = 0
         self.changed_beside = 0
         """Counts changes made from outside, as `Network.changes` does of the network."""
@@ -76,14 +74,12 @@ class Host:
         self.done: Callable[[Message], None] = lambda message: None
         """Is given, under the network's lock, each rtnetlink request that may have changed something."""
 
-    def add_device(self, name: str, ifindex: int | None = None, *, driver: str | None = None) -> None:
+    def add_device(self, name: str, ifindex: int | None = None, *, driver: str | None = None) -> Device:
         """A device, with the driver of a name; ClsbpfError where the one or the other cannot be."""
         made = driver_by_name(driver) if driver is not None else None
         with self.network.lock:
-            self.network.add_device(name, ifindex, driver=made)
             self.changed_beside += 1
-            if driver is not None:
-                self.drivers[name] = driver
+            return self.network.add_device(name, ifindex, driver=made)
 
     def take_portid(self, pid: int) -> int:
         """netlink_autobind(): the process's id, for its first socket; a number of its own for a further."""

@@ -74,9 +74,14 @@ class Restorer:
         return self._wrong
 
     def _device(self, rest: str) -> None:
-        index, name, *driver = rest.split(" ")
-        if self._host.network.device(name) is None:
-            self._host.add_device(name, int(index), driver=driver[0] if driver else None)
+        """The ifindex, the name, and what is not as usual (`snapshot.device_line`)."""
+        index, name, *words = rest.split(" ")
+        said = dict(word.split("=", 1) for word in words)
+        device = self._host.add_device(name, int(index), driver=said.get("driver"))
+        device.up = "down" not in said
+        device.mtu = int(said.get("mtu", device.mtu))
+        device.tx_queue_len = int(said.get("txqueuelen", device.tx_queue_len))
+        device.address = bytes.fromhex(said.get("address", ""))
 
     def _load(self, rest: str) -> None:
         if "/" in rest:

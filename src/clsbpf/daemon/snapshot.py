@@ -6,21 +6,26 @@ hold, then chains and filters, the oldest filter of a prio first, since a new on
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..endpoint.classes import dump_classes
 from ..endpoint.fill import filter_message
+from ..endpoint.links import IFINFOMSG
 from ..endpoint.places import Place
 from ..endpoint.qdiscs import dump_qdiscs
 from ..endpoint.request import Request
-from ..engine.devices import Device
+from ..engine.devices import FIRST_IFINDEX, Device
+from ..engine.offload_worker import name_of
 from ..engine.programs import LoadedProgram
 from ..netlink import attr as nla
-from ..netlink.message import Message
+from ..netlink.message import NLM_F_REQUEST, Message
 from ..netlink.schema import Rtm, Tca
 from ..netlink.tcmsg import TcMsg, tc_message
 from ..tc import ids
+from ..tc.actions.action import AnyAction
+from ..tc.actions.mirred import Mirred
 from ..tc.filter import Filter
 from ..tc.qdiscs.htb import Htb
 from ..tc.qdiscs.qdisc import walk_qdiscs
@@ -41,12 +46,29 @@ class Snapshot:
 
     host: Host
     _lines: dict[Filter, str] = field(default_factory=dict)
-    _actions_seen: int = -1
+    _made_at: tuple[int, int] = (-1, -1)
+    """What actions and devices were like when they were made."""
+    _gone: Device | None = None
+    """Stands for the device that mirred actions have led to."""
 
     def take(self) -> tuple[list[str], Wanted]:
         """All lines, and the programs that they name.  Under the network's lock."""
         wanted: Wanted = {}
-        return [*self._devices(), *self._standalone_actions(wanted), *self._filters(wanted)], wanted
+        self._gone = self._stand_in() if any(map(_leads_nowhere, self._actions())) else None
+        lines = [*self._devices(), *self._standalone_actions(wanted), *self._filters(wanted)]
+        if self._gone is None:
+            return lines, wanted
+        # An action that leads nowhere can only be had by taking away the device that it leads to.
+        delete = Message(Rtm.DELLINK, NLM_F_REQUEST, payload=IFINFOMSG.pack(0, 0, self._gone.ifindex, 0, 0))
+        return [device_line(self._gone), *lines, self._line(delete)], wanted
+
+    def _actions(self) -> Iterator[AnyAction]:
+        return itertools.chain.from_iterable(self.host.network.actions.tables.values())
+
+    def _stand_in(self) -> Device:
+        network = self.host.network
+        name = next(each for each in map("gone{}".format, itertools.count()) if network.device(each) is None)
+        return Device(name, max((FIRST_IFINDEX - 1, *network.devices)) + 1)
 
     def count(self) -> int:
         """How many actions and filters there are.  Under the network's lock."""
@@ -61,8 +83,7 @@ class Snapshot:
     def _devices(self) -> Iterator[str]:
         network = self.host.network
         for device in network.devices.values():
-            driver = self.host.drivers.get(device.name)
-            yield f"#!device {device.ifindex} {device.name}" + (f" {driver}" if driver else "")
+            yield device_line(device)
         for device in network.devices.values():
             yield from self._qdiscs(device)
 
@@ -90,15 +111,18 @@ class Snapshot:
         for table in actions.tables.values():
             for action in table:
                 if action.references > action.bindings:
-                    request = requests.action_request(nla.nest(1, actions.dump(action)))
+                    request = requests.action_request(
+                        nla.nest(1, actions.dump(action)), gone=self._gone_index
+                    )
                     self._note(request, wanted)
                     yield self._line(request)
 
     def _filters(self, wanted: Wanted) -> Iterator[str]:
         """Chains that were asked for and filters, of each block once; the oldest filter of a prio first."""
-        if self._actions_seen != self.host.actions_changed:
-            self._lines = {}  # the words of actions are in the lines
-            self._actions_seen = self.host.actions_changed
+        now = (self.host.actions_changed, self.host.network.generation)
+        if self._made_at != now:
+            self._lines = {}  # the words of actions and the names of devices are in the lines
+            self._made_at = now
         before, self._lines = self._lines, {}
         for place in self._places():
             for chain in place.block.chains.values():
@@ -111,7 +135,7 @@ class Snapshot:
                             message = filter_message(_NO_REQUEST, Rtm.NEWTFILTER, 0, place, classifier, each)
                             program = each.program
                             id = program.id if isinstance(program, LoadedProgram) else None
-                            line = self._line(requests.filter_request(message, id))
+                            line = self._line(requests.filter_request(message, id, gone=self._gone_index))
                         self._lines[each] = line
                         self._note_filter(each, wanted)
                         yield line
@@ -156,9 +180,33 @@ class Snapshot:
         line = line_of(request, said)
         return line if line is not None else f"#!request {request.encode().hex()}"
 
+    @property
+    def _gone_index(self) -> int:
+        return self._gone.ifindex if self._gone is not None else 0
+
     def _device_name(self, ifindex: int) -> str | None:
+        if self._gone is not None and ifindex == self._gone.ifindex:
+            return self._gone.name
         device = self.host.network.devices.get(ifindex)
         return device.name if device is not None else None
+
+
+def device_line(device: Device) -> str:
+    """The instruction that makes a device: its ifindex and name, and what is not as usual."""
+    usual = Device(device.name, device.ifindex)
+    words = {
+        "driver": name_of(device.driver),
+        "down": None if device.up else "yes",
+        "mtu": device.mtu if device.mtu != usual.mtu else None,
+        "txqueuelen": device.tx_queue_len if device.tx_queue_len != usual.tx_queue_len else None,
+        "address": device.address.hex() or None,
+    }
+    said = (f" {word}={value}" for word, value in words.items() if value is not None)
+    return f"#!device {device.ifindex} {device.name}{''.join(said)}"
+
+
+def _leads_nowhere(action: AnyAction) -> bool:
+    return isinstance(action, Mirred) and not action.params.ifindex and not action.params.block
 
 
 def programs_of_filter(each: Filter) -> Iterator[LoadedProgram]:

@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import ClsbpfError
-from ..netlink.message import Message
+from ..netlink.message import NLM_F_CREATE, Message
 from ..netlink.schema import Rtm
 from ..netlink.tcmsg import TcMsg
 from ..profile import HandlePolicy
@@ -185,6 +185,8 @@ class State:
         """
         if requests.programs_of(request):
             return False
+        if request.type == Rtm.NEWLINK:
+            return not request.flags & NLM_F_CREATE  # an ifindex is not given again
         if request.type == Rtm.NEWTFILTER and self.host.network.profile.handles is HandlePolicy.HGEN:
             return TcMsg.decode(request.payload).handle != 0
         return request.type != Rtm.NEWQDISC or TcMsg.decode(request.payload).handle != 0

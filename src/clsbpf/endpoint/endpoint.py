@@ -67,6 +67,7 @@ _DOIT: dict[int, Doit] = {
     Rtm.NEWLINK: links.new_link,
     Rtm.DELLINK: links.delete_link,
     Rtm.GETLINK: links.get_link,
+    Rtm.SETLINK: links.set_link,
     Rtm.NEWQDISC: qdiscs.new_qdisc,
     Rtm.DELQDISC: qdiscs.delete_qdisc,
     Rtm.GETQDISC: qdiscs.get_qdisc,

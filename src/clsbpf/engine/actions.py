@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import errno
 import functools
+import itertools
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..errors import NetlinkError
@@ -30,6 +31,7 @@ from ..tc.actions.action import AnyAction, check_control
 from ..tc.actions.estimator import Estimator
 from ..tc.actions.execute import execute
 from ..tc.actions.hardware import FlowStats
+from ..tc.actions.mirred import Mirred
 from ..tc.actions.surroundings import NSEC_PER_SEC, Surroundings
 from ..tc.actions.table import ActionTable
 from ..tc.chain import Block
@@ -119,6 +121,18 @@ class NetActions:
     def has_device(self, ifindex: int) -> bool:
         """__dev_get_by_index()."""
         return ifindex in self.network.devices
+
+    def forget_device(self, ifindex: int, driver: object) -> None:
+        """mirred_device_event() of NETDEV_UNREGISTER: actions that lead to a device lead nowhere from now on.
+
+        Its driver holds none any more, either.
+        """
+        for action in itertools.chain.from_iterable(self.tables.values()):
+            if isinstance(action, Mirred) and action.params.ifindex == ifindex:
+                action.params = replace(action.params, ifindex=0)
+                self.around.generation += 1
+            if driver is not None:
+                action.offloaded = tuple(each for each in action.offloaded if each is not driver)
 
     def take_warning(self) -> str | None:
         """What the last request was told beside its answer (an extack message), once."""

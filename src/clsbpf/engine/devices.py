@@ -66,6 +66,10 @@ class Device:
     mtu: int = DEFAULT_MTU
     tx_queue_len: int = DEFAULT_TX_QUEUE_LEN
     tx_queues: int = 1
+    up: bool = True
+    """IFF_UP: does it take packets?"""
+    address: bytes = b""
+    """Its link-layer address, where somebody gave it one."""
     root: Qdisc = field(default_factory=_no_queue)
     """Its root qdisc.  Changed by `Network.graft_root` only."""
     table: QdiscTable = field(default_factory=QdiscTable)
@@ -149,6 +153,8 @@ class Network:
         self.generation = 0
         """Grows with every device and qdisc that comes or goes (filters: `Block.generation`)."""
         self._devices: dict[int, Device] = {}
+        self._last_ifindex = 0
+        """The highest that a device ever had: it is not given again."""
         self._shared: dict[int, _SharedBlock] = {}
         self._auto_handle = AUTO_HANDLE_FIRST
 
@@ -171,23 +177,45 @@ class Network:
         tx_queues: int = 1,
     ) -> Device:
         """A new device, by default with the next free ifindex; ClsbpfError where Linux would refuse it."""
-        if not _valid_name(name):
-            raise ClsbpfError(
-                f"{name!r} cannot name a device: 1 to {IFNAMSIZ - 1} bytes without white space, '/' and ':'"
-            )
         with self.lock:
-            if self.device(name) is not None:
-                raise ClsbpfError(f"there is a device {name!r} already")
+            self.check_name(name)
             if ifindex is None:
-                ifindex = max((FIRST_IFINDEX - 1, *self._devices)) + 1
+                ifindex = max((FIRST_IFINDEX - 1, self._last_ifindex, *self._devices)) + 1
             if not 0 < ifindex <= MAX_IFINDEX:
                 raise ClsbpfError(f"ifindex {ifindex} is not within 1 to {MAX_IFINDEX}")
             if ifindex in self._devices:
                 raise ClsbpfError(f"ifindex {ifindex} is {self._devices[ifindex].name!r} already")
             device = Device(name, ifindex, link, driver, mtu, tx_queue_len, tx_queues)
             self._devices[ifindex] = device
+            self._last_ifindex = max(self._last_ifindex, ifindex)
             self.generation += 1
             return device
+
+    def remove_device(self, device: Device) -> None:
+        """unregister_netdevice(): it goes with its qdiscs and all below; nothing leads to it any more."""
+        with self.lock:
+            if device.ingress is not None:
+                self.detach(device)
+            self.put(device, self.graft_root(device, None))
+            del self._devices[device.ifindex]
+            self.actions.forget_device(device.ifindex, device.driver)
+            self.generation += 1
+
+    def rename_device(self, device: Device, name: str) -> None:
+        """dev_change_name(); ClsbpfError where Linux would refuse it."""
+        with self.lock:
+            self.check_name(name)
+            device.name = name
+            self.generation += 1
+
+    def check_name(self, name: str) -> None:
+        """ClsbpfError unless a device can get this name."""
+        if not _valid_name(name):
+            raise ClsbpfError(
+                f"{name!r} cannot name a device: 1 to {IFNAMSIZ - 1} bytes without white space, '/' and ':'"
+            )
+        if self.device(name) is not None:
+            raise ClsbpfError(f"there is a device {name!r} already")
 
     def device(self, name: str) -> Device | None:
         """__dev_get_by_name()."""

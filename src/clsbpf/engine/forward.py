@@ -40,7 +40,7 @@ class Forwarding:
     def forward(self, skb: Skb, ifindex: int, *, ingress: bool) -> Sent:
         """dev_queue_xmit() and netif_receive_skb(), as far as the device's filters and qdiscs."""
         device = self._network.devices.get(ifindex)
-        if device is None:
+        if device is None or not device.up:
             return Sent.IMPOSSIBLE
         skb.at_ingress = ingress
         skb.hatype = device.hatype

@@ -174,6 +174,11 @@ DRIVERS: dict[str, Callable[[], OffloadDriver]] = {"worker": Worker}
 """By name, the drivers that come with the package."""
 
 
+def name_of(driver: OffloadDriver | None) -> str | None:
+    """The name of a driver that comes with the package."""
+    return next((name for name, make in DRIVERS.items() if type(driver) is make), None)
+
+
 def driver_by_name(name: str) -> OffloadDriver:
     """A new driver of that name; ClsbpfError lists those that exist."""
     try:

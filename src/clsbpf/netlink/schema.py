@@ -22,6 +22,7 @@ class Rtm(IntEnum):
     NEWLINK = 16
     DELLINK = 17
     GETLINK = 18
+    SETLINK = 19
     NEWQDISC = 36
     DELQDISC = 37
     GETQDISC = 38

@@ -68,15 +68,18 @@ def _htb(options: Attr) -> Attr:
     return nla.nest(options.type, made)
 
 
-def filter_request(message: Message, program: int | None = None) -> Message:
-    """`filter add`, with the handle that it has; `program` is its id, by default what the message says."""
+def filter_request(message: Message, program: int | None = None, *, gone: int = 0) -> Message:
+    """`filter add`, with the handle that it has; `program` is its id, by default what the message says.
+
+    `gone`: the ifindex for actions that lead to a device which is no more.
+    """
     header, attrs = _parts(message)
     options = {attr.type: attr for attr in attrs[Tca.OPTIONS].attrs()} if Tca.OPTIONS in attrs else {}
     inner: list[Attr] = []
     if TcaBpf.CLASSID in options:
         inner.append(options[TcaBpf.CLASSID])
     if TcaBpf.ACT in options:
-        actions = [nla.nest(each.type, _action(each)) for each in options[TcaBpf.ACT].attrs()]
+        actions = [nla.nest(each.type, _action(each, gone)) for each in options[TcaBpf.ACT].attrs()]
         inner.append(nla.nest(TcaBpf.ACT, actions))
     if TcaBpf.POLICE in options:
         inner.append(nla.nest(TcaBpf.POLICE, _police(options[TcaBpf.POLICE].attrs())))
@@ -101,9 +104,9 @@ def _has_gen(options: dict[int, Attr]) -> bool:
     return TcaBpf.FLAGS_GEN in options
 
 
-def action_request(action: Attr) -> Message:
+def action_request(action: Attr, *, gone: int = 0) -> Message:
     """`actions add` of one action, given as a dump has it."""
-    nest = nla.nest(TcaRoot.TAB, [nla.nest(1, _action(action))])
+    nest = nla.nest(TcaRoot.TAB, [nla.nest(1, _action(action, gone))])
     return Message(Rtm.NEWACTION, CREATE, payload=bytes(wire.TCAMSG_LEN) + encode_attrs([nest]))
 
 
@@ -115,11 +118,13 @@ def _parts(message: Message) -> tuple[TcMsg, dict[int, Attr]]:
 # actions
 
 
-def _action(action: Attr) -> list[Attr]:
+def _action(action: Attr, gone: int) -> list[Attr]:
     """One action as a request has it."""
     attrs = {attr.type: attr for attr in action.attrs()}
     kind = attrs[TcaAct.KIND].string
     inside = attrs[TcaAct.OPTIONS].attrs()
+    if kind == "mirred" and not any(attr.type == wire.TcaMirred.BLOCKID for attr in inside):
+        inside = [_leading(attr, gone) if attr.type == wire.TcaMirred.PARMS else attr for attr in inside]
     options = _police(inside) if kind == "police" else _options(kind, inside)
     made = [nla.string(TcaAct.KIND, kind), nla.nest(TcaAct.OPTIONS, options, flagged=True)]
     if TcaAct.COOKIE in attrs:
@@ -178,6 +183,12 @@ def _options(kind: str, inside: Iterable[Attr]) -> list[Attr]:
         elif kind != "bpf" or attr.type != TcaActBpf.TAG:
             made.append(attr)
     return made
+
+
+def _leading(parms: Attr, gone: int) -> Attr:
+    """mirred's parameters, to `gone` where they lead to no device."""
+    *generic, eaction, ifindex = wire.MIRRED_PARMS.unpack(parms.payload)
+    return nla.binary(parms.type, wire.MIRRED_PARMS.pack(*generic, eaction, ifindex or gone))
 
 
 _GENEVE = 1
