@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..bpf.bytecode import parse_bytecode
 from ..bpf.classic import SockFilter, encode_ops
 from ..bpf.spec import SCHED_CLS
+from ..engine.as_captured import AsCaptured
 from ..engine.delivery import OnDelivery
 from ..engine.plans import Setup, describe_program
 from ..engine.programs import LoadedProgram, ProgramTable
@@ -17,7 +18,6 @@ from ..engine.written import written_columns
 from ..errors import BytecodeError, ClsbpfError, ObjectError
 from ..expression import compile_expression
 from ..link import ETHERNET, LinkLayer
-from ..skb import Skb
 from ..tc.chain import ETH_P_ALL, Block
 from ..tc.filter import CLS_BPF_NAME_LEN, TCA_BPF_FLAG_ACT_DIRECT, BpfOptions, Filter
 from ..vm.environment import TraceLine
@@ -80,26 +80,6 @@ def split_object(text: str) -> tuple[str, str | None]:
     return path, program
 
 
-class AsCaptured:
-    """A program that sees frames as captured, among others that see them as the kernel has them."""
-
-    def __init__(self, program: LoadedProgram, link: LinkLayer) -> None:
-        self.program = program
-        self._link = link
-
-    def run(self, skb: Skb) -> int:
-        """The program's answer for the frame with its VLAN tag in the data."""
-        frame, length = skb.packet, skb.len
-        if skb.vlan_present:
-            tag = skb.vlan_proto.to_bytes(2, "big") + skb.vlan_tci.to_bytes(2, "big")
-            frame, length = frame[:12] + tag + frame[12:], length + len(tag)
-        captured = Skb.from_frame(frame, length=length, link=self._link)
-        captured.ifindex = skb.ifindex
-        retval = self.program.run(captured)
-        skb.read_past |= captured.read_past
-        return retval
-
-
 class _FilterBlock:
     """The filters of a command line as a block: `ProgramSource` of their programs, by number."""
 
@@ -119,8 +99,7 @@ class _FilterBlock:
     @property
     def needs_order(self) -> bool:
         """Is there a program that cannot be part of a native plan?"""
-        mixed = 0 < len(self.objects) < len(self.filters)
-        return mixed or any(each.verified is None for each in self.objects.values())
+        return any(each.verified is None for each in self.objects.values())
 
     def block(self, link: LinkLayer) -> Block:
         """The block for a link type: the nth filter has pref n, handle 1 and flowid 1:n."""

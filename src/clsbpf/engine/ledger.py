@@ -138,6 +138,7 @@ class Ledger:
         self._ends = Counters(0)
         self._scratch = Counters(SCRATCH_BYTES // 8)
         self._room = Counters(0)
+        self._retagged = Counters(0)
         self.state[State.SCRATCH] = self._scratch.address
         self.state[State.VERDICTS] = self._verdicts.address
         self._plan: Plan | None = None
@@ -179,7 +180,8 @@ class Ledger:
             state[State.ENVIRONMENT] = self._apart.environment_like(plan.environment)
         state[State.WATCHES] = plan.watches or state[State.TICKS] != 0
         if plan.watches:
-            state[State.PACKET] = self._packet_room(plan.view.link.number)
+            self._room = roomy(self._room, plan.view.link.number)
+            state[State.PACKET] = self._room.address
         if plan.records is not None:
             state[State.ACTIONS] = plan.records.address
             state[State.CLOCK] = plan.records.clock
@@ -187,14 +189,10 @@ class Ledger:
             if self._apart is not None:
                 state[State.ACTIONS] = self._apart.records_like(plan.records)
                 state[State.CLOCK] = state[State.TICKS]
+        if plan.sees_captured:
+            self._retagged = roomy(self._retagged, plan.view.link.number)
+            state[State.RETAGGED] = self._retagged.address
         self._numbers = None
-
-    def _packet_room(self, link_type: int) -> int:
-        """Memory for a packet that programs write, with room before it: its address."""
-        words = (max_captured(link_type) + 2 * HEADROOM) // 8
-        if len(self._room.counts) < words:
-            self._room = Counters(words)
-        return self._room.address
 
     def tick(self, clock: CaptureClock | None) -> None:
         """A capture, or a piece of one, begins, whose packets advance this clock."""
@@ -275,6 +273,12 @@ class Ledger:
                 extra={name: taken(array[:count]) for name, array in rows.extra.items()},
             )
         )
+
+
+def roomy(room: Counters, link_type: int) -> Counters:
+    """Memory for a packet, with room before and behind it: this one, if it is large enough."""
+    words = (max_captured(link_type) + 2 * HEADROOM) // 8
+    return room if len(room.counts) >= words else Counters(words)
 
 
 def taken(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -28,7 +28,8 @@ from ..tc.act import TcAct, goto_chain
 from ..tc.chain import ETH_P_ALL, Block
 from ..tc.filter import Classifier, Filter
 from ..verifier.program import VerifiedProgram
-from ..vm.native_skb import At
+from ..vm.native_skb import NATIVE_SKB_BYTES, At
+from .as_captured import SHOW
 from .kinds import Kinds, kinds_of
 from .planned import PlannedFilter
 from .view import SkbText
@@ -175,6 +176,8 @@ def kinds_for(text: SkbText, filters: Sequence[Numbered], callees: Callees) -> K
     """What filters a packet need not meet; told of a frame before any program may change it."""
     if callees.extended is not None or callees.changes_headers:
         return None
+    if any(planned.sees_captured for _, planned in filters):
+        return None
     return kinds_of(met(filters), text.view.link, callees.profile)
 
 
@@ -237,6 +240,8 @@ class BlockText:
             chains[planned.chain].setdefault(planned.classifier, []).append((number, planned))
         if self.changes_headers:
             emit("%outer.now = alloca i64", "store i64 %outer, ptr %outer.now")
+        if any(planned.sees_captured for _, planned in self.filters):
+            emit(f"%second = alloca [{NATIVE_SKB_BYTES} x i8], align 16")
         pieces = {index: list(self._pieces(groups)) for index, groups in chains.items()}
         for each in itertools.chain.from_iterable(pieces.values()):
             if not isinstance(each, tuple):
@@ -323,7 +328,14 @@ class BlockText:
                 f"br i1 %pass{number}, label %{following}, label %try{number}",
                 f"try{number}:",
             )
-        emit(f'%r{number} = call i32 @"{name}"(ptr %skb)', f"%w{number} = zext i32 %r{number} to i64")
+        skb = "%skb"
+        if planned.sees_captured:
+            skb = "%second"
+            if not self._second_is_there(number):
+                emit(f'%shown{number} = call i64 @"{SHOW}"(i64 %state, i64 %skb.int, ptr %second)')
+        emit(f'%r{number} = call i32 @"{name}"(ptr {skb})', f"%w{number} = zext i32 %r{number} to i64")
+        if planned.sees_captured:
+            self._note_read_past(number)
         base = number + 1 << FILTER_SHIFT
         if each.direct_action:
             emit(
@@ -363,6 +375,27 @@ class BlockText:
         else:
             emit("br label %end")
             self._ends.decided.append((f"%o{number}", f"d{number}"))
+
+    # programs that see frames as captured
+
+    def _second_is_there(self, number: int) -> bool:
+        """Has the filter before made it?  (Without actions every packet that comes here comes from there.)"""
+        before = dict(self.filters).get(number - 1)
+        if before is None or before.classifier.protocol != ETH_P_ALL or self._has_actions:
+            return False
+        return before.sees_captured
+
+    def _note_read_past(self, number: int) -> None:
+        """What was read past the capture in the second skb counts for the first."""
+        for skb in ("second", "skb"):
+            self.text.emit(
+                f"%{skb}.past.at{number} = getelementptr i8, ptr %{skb}, i64 {At.READ_PAST:d}",
+                f"%{skb}.past{number} = load i32, ptr %{skb}.past.at{number}, align 4",
+            )
+        self.text.emit(
+            f"%past{number} = or i32 %skb.past{number}, %second.past{number}",
+            f"store i32 %past{number}, ptr %skb.past.at{number}, align 4",
+        )
 
     # extended programs
 

@@ -74,6 +74,8 @@ class Plan:
         self.profile = profile
         self.environment = environment
         self._linear = linear
+        self.sees_captured = any(planned.sees_captured for planned in self.filters)
+        """Do some programs see frames as captured, among others that do not?"""
         self.watches = self.is_native and any(planned.is_extended for planned in self.filters)
         """Does a program look at the time of packets, perhaps?"""
         self.records: Records | None = None

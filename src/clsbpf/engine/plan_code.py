@@ -34,7 +34,7 @@ INLINE_LIMIT = 4000
 def linear_walk(plan: Plan, walkers: Sequence[Walker], key: bytes | None = None) -> Walk:
     """The walk that tries filters one after the other; its machine code is kept under `key`."""
     extended = plan.extended
-    whole = plan.records is not None or extended is not None or plan.tree is not None
+    whole = plan.records is not None or extended is not None or plan.tree is not None or plan.sees_captured
     flat = None if whole else flat_classify(plan.view, plan.filters)
     skb = SkbText(plan.view, whole=whole)
     if flat is not None:
@@ -53,6 +53,10 @@ def linear_walk(plan: Plan, walkers: Sequence[Walker], key: bytes | None = None)
     else:
         parts = tree_text(skb, own, plan.tree, inside, callees)
     declares = {*view.DECLARES, *kinds.DECLARES}
+    if plan.sees_captured:
+        from .as_captured import show_captured
+
+        parts.append(show_captured(plan.view))
     if flat is not None:
         parts.append(flat[0])
         declares |= flat[1]
@@ -132,6 +136,10 @@ def module_text(
         from .queueing_text import FUNCTIONS
 
         acts += FUNCTIONS
+    if plan.sees_captured:
+        from .as_captured import functions_for
+
+        acts += functions_for(plan.view)
     code = module_ir([*walkers, *plan.view.functions, *called, *acts], exported=False)
     code = code.replace(f"declare {subset.record_of(classify).prototype}\n", "")
     for symbol in symbols_of(walkers):

@@ -11,6 +11,7 @@ from ..tc.actions import NO_ACTIONS
 from ..tc.chain import Block
 from ..tc.filter import MATCH, Classifier, Filter
 from ..verifier.program import VerifiedProgram
+from .as_captured import AsCaptured
 from .programs import LoadedProgram
 
 MIN_FILTERS = 24
@@ -34,8 +35,15 @@ class PlannedFilter:
     def program(self) -> LoadedProgram:
         """Its program."""
         program = self.filter.program
+        if isinstance(program, AsCaptured):
+            program = program.program
         assert isinstance(program, LoadedProgram)
         return program
+
+    @property
+    def sees_captured(self) -> bool:
+        """Does its program see frames as captured, rather than as the hook has them?"""
+        return isinstance(self.filter.program, AsCaptured)
 
     @property
     def classic(self) -> CheckedClassic | None:
@@ -57,9 +65,9 @@ class PlannedFilter:
     @property
     def obstacle(self) -> str | None:
         """Why it cannot be part of a native plan, or None where it can."""
-        program = self.filter.program
-        if not isinstance(program, LoadedProgram):
-            return "its program sees other packets than the kernel's"
+        if not isinstance(self.filter.program, LoadedProgram | AsCaptured):
+            return "its program is not the engine's"
+        program = self.program
         if program.linked is not None and program.linked.verified is None:
             return "its program was not verified: it is one for the checked interpreter"
         if self.filter.hardware:
@@ -117,8 +125,10 @@ class PlannedFilter:
     @property
     def may_be_looked_up(self) -> bool:
         """May it be part of an index?  Not where its actions change the packet behind native code's back."""
-        if self.classic is None or not self.has_actions:
-            return self.classic is not None
+        if self.classic is None or self.sees_captured:
+            return False
+        if not self.has_actions:
+            return True
         from .act_records import actions_of, needs_python
 
         return not any(needs_python(action) for action in actions_of(self.filter))

@@ -128,6 +128,8 @@ class State(Layout):
     """Memory for a packet, with room before it."""
     OWNED = enum.auto()
     """Is the packet there (or in memory of Python's), rather than where it was captured?"""
+    RETAGGED = enum.auto()
+    """Memory for a frame with its VLAN tag in place (engine/as_captured.py)."""
     SKB = enum.auto()
     """The NativeSkb, where Python must find it."""
     COLUMNS = enum.auto()
