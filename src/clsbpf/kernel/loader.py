@@ -259,7 +259,8 @@ def kernel_types(btf: Btf) -> bytes:
     types, such variables global ones, and the sections that list them plain structures.
     """
     raw = bytearray(btf.raw)
-    number = next((id for id in range(1, len(btf)) if isinstance(btf[id], Int)), 0)
+    number = next((t.id for t in btf if isinstance(t, Int)), 0)
+    width = btf.size_of(number) if number else 0
     for id in range(1, len(btf)):
         type, at = btf[id], btf.start(id)
         match type:
@@ -270,7 +271,7 @@ def kernel_types(btf: Btf) -> bytes:
                 if not btf.resolve(type.target).id:  # a symbol of no type: only its address is wanted
                     _INFO.pack_into(raw, at + 8, number)
             case Datasec(variables=variables) if not _is_laid_out(btf, type):
-                _TYPE.pack_into(raw, at, 0, Kind.STRUCT << 24 | len(variables), 4)
+                _TYPE.pack_into(raw, at, 0, Kind.STRUCT << 24 | len(variables), width)
                 for n in range(len(variables)):
                     _TYPE.pack_into(raw, at + 12 + 12 * n, 0, number, 0)
     return bytes(raw)

@@ -1,15 +1,16 @@
-"""What the compiler leaves open in BTF, because only the linker knows it: where variables lie.
+"""What the compiler leaves open in BTF, because only the symbols say it: where variables lie, what is hidden.
 
 clang writes a DATASEC (the variables of a section) with size 0 and every offset 0.  The section's size
 is in its header and each variable's offset in its symbol, so they are filled in here, as libbpf does
-before it gives the BTF to a kernel, which refuses them as they are.
+before it gives the BTF to a kernel, which refuses them as they are.  A function that is global but hidden
+becomes a static one: a verifier then knows its callers, and need not judge it alone.
 """
 
 from __future__ import annotations
 
 import struct
 
-from .btf import Btf, Datasec, Kind
+from .btf import Btf, Datasec, Kind, Linkage
 from .elf import Elf
 
 _WORD = struct.Struct("<I")
@@ -18,7 +19,7 @@ _HEAD = 12
 
 
 def fixed_up(btf: Btf, elf: Elf) -> Btf:
-    """btf_finalize_data(): the BTF with the size and offsets of every section that the object has."""
+    """btf_finalize_data(), bpf_program_fixup_func_info(): the BTF with what the symbols add to it."""
     raw = bytearray(btf.raw)
     places = {
         (elf.sections[s.section].name, s.name): s.value
@@ -27,7 +28,11 @@ def fixed_up(btf: Btf, elf: Elf) -> Btf:
     }
     sizes = {section.name: section.size for section in elf.sections}
     changed = False
+    hidden = {s.name for s in elf.symbols if s.is_hidden and s.is_global and s.section}
     for id in range(1, len(btf)):
+        if hidden and btf.kind(id) is Kind.FUNC and btf.name(id) in hidden:
+            _WORD.pack_into(raw, btf.start(id) + 4, Kind.FUNC << 24 | Linkage.STATIC)
+            changed = True
         if btf.kind(id) is not Kind.DATASEC:
             continue
         datasec = btf[id]

@@ -71,6 +71,8 @@ class Symbol:
     bind: str
     """STB_*."""
     section: int
+    is_hidden: bool = False
+    """STV_HIDDEN, STV_INTERNAL: global only until the object was linked."""
 
     @property
     def is_global(self) -> bool:
@@ -241,7 +243,8 @@ def _symbols(file: Any, sections: tuple[Section, ...], name: str) -> tuple[Symbo
         if not isinstance(section, int) or len(sections) <= section not in (SHN_ABS, SHN_COMMON):
             raise ObjectError(f"{name}: symbol {each.name!r} is in section {place}, which is not there")
         kind, bind = str(entry["st_info"]["type"]), str(entry["st_info"]["bind"])
-        found.append(Symbol(each.name, entry["st_value"], entry["st_size"], kind, bind, section))
+        hidden = entry["st_other"]["visibility"] in ("STV_HIDDEN", "STV_INTERNAL")
+        found.append(Symbol(each.name, entry["st_value"], entry["st_size"], kind, bind, section, hidden))
     return tuple(found)
 
 

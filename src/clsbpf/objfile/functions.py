@@ -31,6 +31,7 @@ class Function:
     insns: tuple[Insn, ...] = field(repr=False)
     is_global: bool
     is_program: bool
+    is_hidden: bool = False
 
     @property
     def end(self) -> int:
@@ -55,6 +56,14 @@ class Functions:
         found = self.holding(section, insn)
         return found if found is not None and found.start == insn else None
 
+    def subprogram(self, name: str) -> Function | None:
+        """The function of a name that programs may call."""
+        for functions in self.by_section.values():
+            for each in functions:
+                if each.name == name and not each.is_program:
+                    return each
+        return None
+
     def programs(self) -> list[Function]:
         """Those that are programs."""
         return [each for functions in self.by_section.values() for each in functions if each.is_program]
@@ -77,6 +86,7 @@ def _cut(elf: Elf, section: Section, only_text: bool) -> list[Function]:
         raise ObjectError(f"{where}: {section.size} bytes are not a whole number of 8-byte instructions")
     insns = decode(elf.data(section))
     starts: dict[int, tuple[str, bool]] = {}
+    hidden: frozenset[int] = frozenset()
     for kind in ("STT_FUNC", "STT_NOTYPE"):
         for symbol in elf.symbols_in(section):
             if symbol.type != kind or (kind == "STT_NOTYPE" and not symbol.is_global):
@@ -88,6 +98,7 @@ def _cut(elf: Elf, section: Section, only_text: bool) -> list[Function]:
             start = symbol.value // INSN_BYTES
             if start not in starts or (symbol.is_global and not starts[start][1]):
                 starts[start] = (symbol.name, symbol.is_global)
+                hidden = hidden | {start} if symbol.is_hidden else hidden - {start}
         if starts:
             break
     starts.setdefault(0, (section.name, not starts))
@@ -98,6 +109,7 @@ def _cut(elf: Elf, section: Section, only_text: bool) -> list[Function]:
         Function(
             *(starts[start][0], section, start, insns[start:end], starts[start][1]),
             is_program=holds_programs and (starts[start][1] or (takes_static and start == 0)),
+            is_hidden=start in hidden,
         )
         for start, end in zip(order, [*order[1:], len(insns)], strict=True)
     ]

@@ -240,13 +240,24 @@ class Linker:
     def _wrong(self, function: Function, at: int, what: str) -> ObjectError:
         return ObjectError(f"{self._elf.name}: function {function.name!r}, instruction {at}: {what}")
 
-    def link(self, main: Function, patches: Mapping[Function, Patches]) -> Linked:
-        """bpf_object__relocate_calls(): the whole program, with the instructions that CO-RE changed."""
+    def link(self, main: Function, patches: Mapping[Function, Patches], catcher: str | None = None) -> Linked:
+        """bpf_object__relocate_calls(): the whole program, with the instructions that CO-RE changed.
+
+        `catcher` names the function of the object that exceptions go to: it is there though nobody calls it.
+        """
         base: dict[Function, int] = {}
+        roots: list[Reference] = [ToFunction(main)]
         problem: str | None = None
+        if catcher is not None:
+            found = self._functions.subprogram(catcher)
+            if found is None or not found.is_global or found.is_hidden:
+                what = "no function" if found is None else "a static or hidden function"
+                problem = f"{self._elf.name}: program {main.name!r}: {what} {catcher!r} for its exceptions"
+            else:
+                roots.append(ToFunction(found))
         size = 0
         # depth first, each function where it is first called: an iterator a function not yet done with
-        pending: list[Iterator[Reference]] = [iter((ToFunction(main),))]
+        pending: list[Iterator[Reference]] = [iter(roots)]
         while pending:
             reference = next(pending[-1], None)
             if reference is None:

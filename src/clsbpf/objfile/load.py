@@ -22,6 +22,7 @@ from .btf_fixup import fixed_up
 from .btf_maps import PlacedMap, btf_maps
 from .core_patch import Patches, find_patches
 from .data_maps import data_maps, variables
+from .decl_tags import exception_callbacks
 from .elf import Elf, read_elf
 from .externs import KCONFIG, KernelNames, resolve_externs, unset
 from .functions import Function, Functions, find_functions
@@ -69,9 +70,11 @@ def load_object(
     license = _text(elf, "license")
     debug = _Debug(btf, ext)
     patches = find_patches(functions, btf, ext, kernel) if btf else {}
+    catchers = exception_callbacks(btf)
     programs = {}
     for function, label in names.items():
-        linked = linker.link(function, patches)
+        catcher = catchers.get(debug.type_id(function))
+        linked = linker.link(function, patches, catcher)
         programs[label] = _program(function, label, linked, license, debug, patches)
     return ObjectSpec(
         name=name,

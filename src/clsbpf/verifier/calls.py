@@ -396,6 +396,7 @@ def _push_callback(v: Walk, call: Call) -> None:
         raise Refused("callback", "callback function has to be static", errno=22)
     if len(state.frames) >= MAX_FRAMES:
         raise Refused("frames", f"the call stack of {len(state.frames) + 1} frames is too deep", errno=7)
+    v.callbacks.add(call.function)
     if asynchronous:
         v.push_async(call)
         return

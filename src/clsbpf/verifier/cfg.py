@@ -91,9 +91,14 @@ def iterator_asked(insn: Insn, kfuncs: Sequence[str]) -> str | None:
     return name if name.startswith("bpf_iter_") and name.endswith("_next") else None
 
 
-def analyse(insns: Sequence[Insn], kfuncs: Sequence[str] = ()) -> Flow:
-    """check_subprogs and check_cfg; Refused where the kernel refuses."""
-    starts = {0}
+def analyse(insns: Sequence[Insn], kfuncs: Sequence[str] = (), thrown_to: int = 0) -> Flow:
+    """check_subprogs and check_cfg; Refused where the kernel refuses.
+
+    `thrown_to`: where the exception callback begins, if there is one.
+    """
+    if not 0 <= thrown_to < len(insns):
+        raise Refused("control-flow", f"call to invalid destination {thrown_to}")
+    starts = {0, thrown_to}
     for at, insn in enumerate(insns):
         if is_pseudo_call(insn) or is_function_pointer(insn):
             target = at + insn.imm + 1
@@ -105,7 +110,7 @@ def analyse(insns: Sequence[Insn], kfuncs: Sequence[str] = ()) -> Flow:
     at_start = {sub.start: index for index, sub in enumerate(subprograms)}
     for sub in subprograms:
         _check_jumps(insns, sub)
-    prune, jumps = _check_reachable(insns, at_start, kfuncs)
+    prune, jumps = _check_reachable(insns, thrown_to, kfuncs)
     return Flow(subprograms, at_start, prune, jumps, _live_registers(insns, kfuncs))
 
 
@@ -146,12 +151,12 @@ def successors(insns: Sequence[Insn], at: int) -> tuple[int, ...]:
 
 
 def _check_reachable(
-    insns: Sequence[Insn], at_start: Mapping[int, int], kfuncs: Sequence[str]
+    insns: Sequence[Insn], thrown_to: int, kfuncs: Sequence[str]
 ) -> tuple[frozenset[int], frozenset[int]]:
     prune: set[int] = set()
     jumps: set[int] = set()
     seen: set[int] = set()
-    todo = [0]
+    todo = [0, thrown_to]
     second = {at + 1 for at, insn in enumerate(insns) if insn.is_ld_imm64}
     while todo:
         at = todo.pop()

@@ -192,20 +192,17 @@ def check_end(v: Walk) -> None:
             raise Refused("return", "cannot return stack pointer to the caller", 0, errno=22)
         callback = v.frame.callback
         if callback is not None:
-            if reg.kind == NOT_INIT and len(state.frames) == 1:
-                raise Refused("unwritten", "R0 !read_ok", 0)
-            if reg.kind != SCALAR:
-                if len(state.frames) > 1:
-                    raise Refused("return", "R0 not a scalar value", 0, errno=13)
-                what = f"the register R0 is not a known value ({kind_name(reg)})"
-                raise Refused("return", f"At async callback return {what}", 0, errno=22)
-            which = "callback" if len(state.frames) > 1 else "async callback"
-            _check_result_of_callback(reg, callback, which)
+            if len(state.frames) == 1:
+                check_return(v, 0)
+            elif reg.kind != SCALAR:
+                raise Refused("return", "R0 not a scalar value", 0, errno=13)
+            else:
+                _check_result_of_callback(reg, 0, callback, "callback")
         return
     check_return(v, 0)
 
 
-def _check_result_of_callback(reg: Reg, callback: str, what: str) -> None:
+def _check_result_of_callback(reg: Reg, register: int, callback: str, what: str) -> None:
     """retval_range_within, verbose_invalid_scalar: in 64 bits."""
     var = reg.var
     low, high = _RESULTS.get(callback, (0, 1))
@@ -217,18 +214,24 @@ def _check_result_of_callback(reg: Reg, callback: str, what: str) -> None:
     has = f"{least}{most}" if least or most else " unknown scalar value"
     raise Refused(
         "return",
-        f"At {what} return the register R0 has{has} should have been in [{low}, {high}]",
-        0,
+        f"At {what} return the register R{register} has{has} should have been in [{low}, {high}]",
+        register,
         errno=22,
     )
 
 
 def check_return(v: Walk, register: int) -> None:
-    """check_return_code, of a program or of a global function."""
+    """check_return_code, of a program, of a global function, of a callback that is called later."""
     reg = v.regs[register]
     if reg.kind == NOT_INIT:
         raise Refused("unwritten", f"R{register} !read_ok", register)
-    if v.frame.subprogram and reg.kind != SCALAR:
+    base = v.state.frames[0]
+    if base.callback is not None:
+        if reg.kind != SCALAR:
+            what = f"the register R{register} is not a known value ({kind_name(reg)})"
+            raise Refused("return", f"At async callback return {what}", register, errno=22)
+        _check_result_of_callback(reg, register, base.callback, "async callback")
+    elif base.subprogram not in (0, v.exception_callback) and reg.kind != SCALAR:
         raise Refused(
             "return",
             f"At subprogram exit the register R{register} is not a scalar value ({kind_name(reg)})",

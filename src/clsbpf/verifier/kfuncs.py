@@ -102,7 +102,7 @@ def kfunc_call(v: Walk, number: int) -> int:
     if name == THROW:
         check_nothing_held(v, THROW, exception=True)
         if v.exception_callback is None:
-            check_return(v, 1)
+            check_return(v, 1)  # what is thrown is what the program returns
         return -1
     if call.new_dynptr is not None:
         _make_dynptr(v, call)

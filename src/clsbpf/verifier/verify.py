@@ -13,21 +13,21 @@ from typing import Any
 from ..bpf.forms import FORMS
 from ..bpf.isa import Class, Mode, Size
 from ..bpf.spec import RUNNABLE_TYPES, ProgramSpec
-from ..errors import ClsbpfError, VerifierError
+from ..errors import VerifierError
 from ..profile import CURRENT, KernelProfile
-from .cfg import Flow, analyse, is_pseudo_call, jump_target
+from .cfg import Flow, analyse, jump_target
+from .exceptions import exception_callback
 from .explain import explain
 from .functions import global_functions
 from .program import VerifiedProgram, Work
 from .refusal import Refused
 from .rules import LOOPS_SINCE, Rules, rules_of
+from .stack_depth import stack_depth
 from .transfer import check_map_references
 from .values import CTX, KIND_NAMES, Reg
 from .walk import Walk
 
 _OPCODES = frozenset({form.code for form in FORMS} | {Class.LD | Mode.IMM | Size.DW, 0})
-MAX_STACK = 512
-TAIL_CALL_STACK = 256
 
 
 def verify(
@@ -60,17 +60,19 @@ def verify(
     walk: Walk | None = None
     try:
         _check_text(spec, rules)
-        flow = analyse(spec.insns, spec.kfuncs)
+        thrown_to = exception_callback(spec, btf)
+        flow = analyse(spec.insns, spec.kfuncs, thrown_to)
         _check_release(spec, flow, rules)
         _check_abnormal_return(spec, flow)
         functions = global_functions(spec, btf, flow.subprogram_at)
         check_map_references(spec)
         walk = Walk(spec, flow, rules, cpus=cpus, verbose=verbose, functions=functions, btf=btf)
+        walk.catch(thrown_to)
         if verbose:
             walk.log.begin()
         walk.function(0, [Reg(CTX)])
         _check_globals(walk)
-        depth = _stack_depth(walk)
+        depth = stack_depth(walk)
     except Refused as refused:
         raise _error(spec, walk, refused, verbose) from None
     seconds = time.perf_counter() - begin
@@ -192,50 +194,10 @@ def _check_globals(walk: Walk) -> None:
         function = walk.functions[subprogram]
         walk.log.say(f"Validating {function.name}() func#{subprogram}...")
         walk.pc = walk.flow.subprograms[subprogram].start
-        walk.function(subprogram, function.parameters(walk))
+        parameters = function.parameters(walk)
+        if subprogram == walk.exception_callback and [a.kind for a in function.arguments] != ["number"]:
+            raise Refused(
+                "exception-callback", "exception cb only supports single integer argument", errno=22
+            )
+        walk.function(subprogram, parameters)
         walk.log.say(f"Func#{subprogram} ('{function.name}') is safe for any args that match its prototype")
-
-
-def _stack_depth(walk: Walk) -> int:
-    """check_max_stack_depth: the deepest chain of calls, each frame rounded up to 16 bytes."""
-    flow, insns = walk.flow, walk.insns
-    used = [max(walk.stack_used.get(i, 0), 0) + 15 & ~15 for i in range(len(flow.subprograms))]
-    callees: list[set[int]] = [set() for _ in flow.subprograms]
-    for index, sub in enumerate(flow.subprograms):
-        for at in range(sub.start, sub.end):
-            if is_pseudo_call(insns[at]) or (insns[at].is_ld_imm64 and insns[at].src == 4):
-                callees[index].add(flow.subprogram_at[at + insns[at].imm + 1])
-    deepest = 0
-    todo: list[tuple[int, int, tuple[int, ...]]] = [(0, 0, ())]
-    steps = 0
-    while todo:
-        steps += 1
-        index, depth, chain = todo.pop()
-        if index in chain:
-            raise Refused(
-                "recursion",
-                f"recursive call from function {index}",
-                insn=flow.subprograms[index].start,
-                errno=22,
-            )
-        if index and index in walk.tail_calls and depth >= TAIL_CALL_STACK:
-            raise Refused(
-                "tail-call",
-                f"tail_calls are not allowed when call stack of previous frames is {depth} bytes. Too large",
-                insn=flow.subprograms[index].start,
-            )
-        depth += used[index]
-        if depth > MAX_STACK:
-            raise Refused(
-                "stack-depth",
-                f"combined stack size of {len(chain) + 1} calls is {depth}. Too large",
-                insn=flow.subprograms[index].start,
-                depth=depth,
-            )
-        if len(chain) >= 8:
-            raise Refused("frames", f"the call stack of {len(chain) + 1} frames is too deep", errno=7)
-        deepest = max(deepest, depth)
-        if steps > 100_000:
-            raise ClsbpfError("the calls of this program are too many to measure its stack")
-        todo.extend((callee, depth, (*chain, index)) for callee in callees[index])
-    return deepest

@@ -72,6 +72,14 @@ class Walk:
         self.log = Log(self, verbose=verbose)
         self.btf = btf
         self.exception_callback: int | None = None
+        """The subprogram that bpf_throw goes to, where there is one."""
+        self.callbacks: set[int] = set()
+        """Subprograms that others than the program call (is_cb)."""
+        self.async_callbacks: set[int] = set()
+        """Those of them that are called later, or never."""
+        self.throws = frozenset(
+            at for at, i in enumerate(spec.insns) if i.code == CALL and i.src == 2 and self._throws(i.imm)
+        )
         self._struct_fields: dict[int, tuple[SpecialField, ...]] = {}
         self.functions = functions
         """The functions that are judged alone, by subprogram."""
@@ -192,11 +200,23 @@ class Walk:
         self.pending.append(other)
         return other
 
+    def _throws(self, number: int) -> bool:
+        return 0 <= number < len(self.spec.kfuncs) and self.spec.kfuncs[number] == "bpf_throw"
+
+    def catch(self, insn: int) -> None:
+        """mark_subprog_exc_cb: the function that begins at this instruction is the exception callback."""
+        if insn:
+            subprogram = self.exception_callback = self.flow.subprogram_at[insn]
+            self.callbacks.add(subprogram)
+            self.async_callbacks.add(subprogram)
+            self.globals_called.add(subprogram)
+
     def push_async(self, call: Call) -> None:
         """push_async_cb: a callback that runs some time later, alone."""
         assert call.function is not None
         assert call.map is not None
         other = State()
+        self.async_callbacks.add(call.function)
         frame = Frame(0, call.function, self.pc)
         frame.callback = "timer_set_callback"
         frame.regs[10] = Reg(STACK)
@@ -216,6 +236,7 @@ class Walk:
         if self.is_global(call.function):
             raise Refused("callback", "callback function has to be static", errno=22)
         start = self.flow.subprograms[call.function].start
+        self.callbacks.add(call.function)
         if name == "bpf_rbtree_add_impl":
             node = graph_node(call)
             other = self.push(start)
@@ -224,6 +245,7 @@ class Walk:
             frame = Frame(len(other.frames), call.function, self.pc)
             frame.regs[1], frame.regs[2] = node, node
         else:
+            self.async_callbacks.add(call.function)
             other = State()
             other.trail = self.state.trail
             other.insn = start
