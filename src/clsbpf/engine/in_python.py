@@ -106,8 +106,8 @@ class Running:
 
     def ranges(self) -> Iterator[tuple[int, int]]:
         """The values of the maps of all programs of the plan."""
-        filters = self._assistant.plan.filters
-        return ranges_of(maps_of(each.program.linked for each in filters if each.program.linked is not None))
+        linked = (each.program.linked for each in self._assistant.plan.filters)
+        return ranges_of(maps_of(*(each for each in linked if each is not None)))
 
 
 _ASSISTANTS: weakref.WeakValueDictionary[int, Assistant] = weakref.WeakValueDictionary()

@@ -25,7 +25,7 @@ def ranges_of(maps: Iterable[Map]) -> Iterator[tuple[int, int]]:
             yield base, end
 
 
-def maps_of(programs: Iterable[LinkedProgram]) -> set[Map]:
+def maps_of(*programs: LinkedProgram) -> set[Map]:
     """The maps that programs name, and those that are in them or named by programs in them."""
     found: set[Map] = set()
     pending: list[object] = [*programs]

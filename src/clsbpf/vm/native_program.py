@@ -144,7 +144,7 @@ class NativeProgram:
         running.profile = self._profile
         linked = self._linked
         if linked is not None:
-            running.make_ranges = lambda: ranges_of(maps_of([linked]))
+            running.make_ranges = lambda: ranges_of(maps_of(linked))
         if self._reads_socket and environment.socket is not None:
             native.sk = show_socket(environment.address, environment.socket)
 
