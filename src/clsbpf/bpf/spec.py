@@ -178,6 +178,11 @@ class ProgramSpec:
                 f"program {self.name!r} must have extended or classic instructions, one of the two"
             )
 
+    @property
+    def has_function_types(self) -> bool:
+        """Is the type of each of its functions known?  Only then does a loader tell the kernel of them."""
+        return bool(self.func_info) and all(each.type_id for each in self.func_info)
+
     def line_at(self, insn: int) -> LineInfo | None:
         """The source line that an instruction comes from, if the object says."""
         lines = self.line_info

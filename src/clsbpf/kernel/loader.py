@@ -157,18 +157,26 @@ def _create(spec: MapSpec, btf_fd: int, calls: Calls) -> int:
     if spec.type == MapType.PERF_EVENT_ARRAY and not entries:
         entries = calls.possible_cpus()
     inner_fd = _create(dataclasses.replace(spec.inner, name=""), btf_fd, calls) if spec.inner else 0
-    typed = bool(btf_fd) and spec.type not in UNTYPED
-    value = _type_id(spec.value_type) if typed else 0
-    try:
+    value = _type_id(spec.value_type) if btf_fd and spec.type not in UNTYPED else 0
+
+    def create(typed: bool) -> int:
         return calls.map_create(
             *(spec.type, spec.key_size, spec.value_size, entries, spec.flags),
             name=kernel_name(spec.name),
             inner_fd=inner_fd,
             map_extra=spec.map_extra,
-            btf_fd=btf_fd if value else 0,
-            key_type_id=_type_id(spec.key_type) if value else 0,
-            value_type_id=value,
+            btf_fd=btf_fd if typed else 0,
+            key_type_id=_type_id(spec.key_type) if typed else 0,
+            value_type_id=value if typed else 0,
         )
+
+    try:
+        if not value:
+            return create(typed=False)
+        try:
+            return create(typed=True)
+        except ClsbpfError:  # types of another size, or of the value only: as libbpf, without them then
+            return create(typed=False)
     except ClsbpfError as error:
         error.add_note(f"map {spec.name!r}: {spec.type_name}")
         raise
@@ -208,15 +216,14 @@ def _load_program(spec: ProgramSpec, maps: Mapping[str, int], btf_fd: int, calls
     """bpf_object_load_prog()."""
     if spec.problem is not None:
         raise ObjectError(f"program {spec.name!r}: {spec.problem}")
-    functions = [each for each in spec.func_info if each.type_id]
-    described = bool(btf_fd) and len(functions) == len(spec.func_info)
+    described = bool(btf_fd) and spec.has_function_types
     return calls.prog_load(
         _resolved(spec, maps),
         PROGRAM_TYPES[spec.type],
         license=spec.license,
         name=kernel_name(spec.name),
         btf_fd=btf_fd if described else 0,
-        func_info=b"".join(_FUNC_INFO.pack(each.insn, each.type_id) for each in functions)
+        func_info=b"".join(_FUNC_INFO.pack(each.insn, each.type_id) for each in spec.func_info)
         if described
         else b"",
         kfuncs=spec.kfuncs,

@@ -106,7 +106,9 @@ def helper_call(v: Walk, number: int) -> int:
     if number == _TAIL_CALL:
         check_nothing_held(v, "tail_call")
         v.tail_calls.add(v.frame.subprogram)
-        mark_precise(v.regs[3])
+        index = v.regs[3].var.const
+        if index is not None and index < v.regs[2].obj.max_entries:
+            mark_precise(v.regs[3])  # record_func_key: the kernel makes a jump of such a call
     if number in SYNC_CALLBACKS or number == TIMER_SET_CALLBACK:
         _push_callback(v, call)
     _make_dynptr(v, call)

@@ -186,9 +186,12 @@ def _wide_value(v: Walk, at: int, insn: Insn) -> Reg | Refused:
         case Pseudo.MAP_FD | Pseudo.MAP_IDX | Pseudo.MAP_VALUE | Pseudo.MAP_IDX_VALUE:
             return _map_reference(v.spec, at, insn)
         case Pseudo.FUNC:
-            if not v.spec.func_info:
+            if not v.spec.has_function_types:
                 return Refused("callback", "missing btf func_info", insn=at, errno=22)
-            return Reg(FUNC, obj=v.flow.subprogram_at[at + insn.imm + 1])
+            subprogram = v.flow.subprogram_at[at + insn.imm + 1]
+            if v.is_global(subprogram):
+                return Refused("callback", "callback function not static", insn=at, errno=22)
+            return Reg(FUNC, obj=subprogram)
         case _:
             return variable_address(at, insn)
 

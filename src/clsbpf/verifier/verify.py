@@ -171,7 +171,7 @@ def _check_release(spec: ProgramSpec, flow: Flow, rules: Rules) -> None:
 
 def _check_abnormal_return(spec: ProgramSpec, flow: Flow) -> None:
     """check_abnormal_return: what ends the whole program from within a function needs its type."""
-    if spec.func_info:
+    if spec.has_function_types:
         return
     for index, sub in enumerate(flow.subprograms):
         for insn in spec.insns[sub.start : sub.end] if index else ():
