@@ -119,7 +119,7 @@ def last_words(log: str) -> tuple[str, ...]:
         lines.pop()
     words: list[str] = []
     while lines and not _NOT_THE_REASON.match(lines[-1]):
-        words.append(lines.pop())
+        words.append(lines.pop().split("processed ")[0])  # (some of the kernel's lines have no end)
     return tuple(reversed(words))
 
 

@@ -24,10 +24,10 @@ from clsbpf.objfile.btf import Btf, Kind, TypeRef
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A program to be judged by both: its instructions, its type, and the kernel functions it calls."""
+    """A program to be judged by both: its instructions (made when wanted), its type, what else it has."""
 
     name: str
-    insns: tuple[Insn, ...]
+    insns: tuple[Insn, ...] | Callable[[], tuple[Insn, ...]]
     type: str = SCHED_CLS
     kfuncs: tuple[str, ...] = ()
     functions: tuple[tuple[int, str], ...] = ()
@@ -36,8 +36,9 @@ class Case:
 
     def spec(self) -> ProgramSpec:
         info = tuple(FuncInfo(at, name, FUNCTIONS[name]) for at, name in self.functions)
+        insns = self.insns() if callable(self.insns) else self.insns
         return ProgramSpec(
-            "sweep", self.type, self.insns, license=self.license, maps=MAPS, kfuncs=self.kfuncs, func_info=info
+            "sweep", self.type, insns, license=self.license, maps=MAPS, kfuncs=self.kfuncs, func_info=info
         )
 
 
@@ -56,7 +57,9 @@ def _types() -> tuple[Btf, dict[str, int], dict[str, int]]:
     untrusted = w.ptr(w.modifier(Kind.TYPE_TAG, task, "kptr_untrusted"))
     types = {
         "number": number,
-        "locked": w.struct("locked", 24, ("count", long, 0), ("lock", lock, 64), ("more", number, 96), ("rest", long, 128)),
+        "locked": w.struct(
+            "locked", 24, ("count", long, 0), ("lock", lock, 64), ("more", number, 96), ("rest", long, 128)
+        ),
         "timed": w.struct("timed", 32, ("count", long, 0), ("timer", timer, 64), ("rest", long, 192)),
         "kept": w.struct("kept", 24, ("count", long, 0), ("task", trusted, 64), ("loose", untrusted, 128)),
     }
@@ -67,15 +70,28 @@ def _types() -> tuple[Btf, dict[str, int], dict[str, int]]:
     any = w.ptr(0)
     functions: dict[str, int] = {}
 
-    def function(name: str, result: int, *params: tuple[str, int], static: bool = False, tags: tuple[tuple[int, str], ...] = ()) -> None:
+    def function(
+        name: str,
+        result: int,
+        *params: tuple[str, int],
+        static: bool = False,
+        tags: tuple[tuple[int, str], ...] = (),
+    ) -> None:
         functions[name] = w.func(name, w.proto(result, *params), linkage=0 if static else 1)
         for component, tag in tags:
             w.add(17, f"arg:{tag}", size=functions[name], rest=component.to_bytes(4, "little", signed=True))
 
     function("main", number, ("skb", context))
     function("static0", number, static=True)
-    for n, params in enumerate([(), (("a", long),), (("a", long), ("b", long)), (("a", long), ("b", long), ("c", long)),
-                                (("a", long), ("b", long), ("c", long), ("d", long))]):
+    for n, params in enumerate(
+        [
+            (),
+            (("a", long),),
+            (("a", long), ("b", long)),
+            (("a", long), ("b", long), ("c", long)),
+            (("a", long), ("b", long), ("c", long), ("d", long)),
+        ]
+    ):
         function(f"static{n}", number, *params, static=True)
     function("g_none", number)
     function("g_number", number, ("n", number))
@@ -121,7 +137,16 @@ MAPS: dict[int, MapSpec] = {
     10: MapSpec("locked", MapType.ARRAY, 4, 24, 1, key_type=_typed("number"), value_type=_typed("locked")),
     11: MapSpec("timed", MapType.ARRAY, 4, 32, 1, key_type=_typed("number"), value_type=_typed("timed")),
     12: MapSpec("kept", MapType.ARRAY, 4, 24, 1, key_type=_typed("number"), value_type=_typed("kept")),
-    13: MapSpec("readonly", MapType.ARRAY, 4, 16, 1, flags=1 << 7, frozen=True, contents=((bytes(4), b"text\0\0\0\0\x07\0\0\0\xff\xff\xff\xff"),)),
+    13: MapSpec(
+        "readonly",
+        MapType.ARRAY,
+        4,
+        16,
+        1,
+        flags=1 << 7,
+        frozen=True,
+        contents=((bytes(4), b"text\0\0\0\0\x07\0\0\0\xff\xff\xff\xff"),),
+    ),
     14: MapSpec("writeonly", MapType.ARRAY, 4, 16, 1, flags=1 << 8),
     15: MapSpec("stack", MapType.STACK, 0, 8, 16),
     16: MapSpec("trie", MapType.LPM_TRIE, 8, 8, 16, flags=1),
@@ -144,7 +169,9 @@ OBJECT = ObjectSpec("sweep", {}, {m.name: m for m in MAPS.values()}, btf=TYPES)
 
 BEGIN = "r6 = r1\n"
 END = "r0 = 0\nexit\n"
-_TUPLE = "*(u64 *)(r10 -128) = 0\n*(u64 *)(r10 -120) = 0\nr1 = r6\nr2 = r10\nr2 += -128\nr3 = 12\nr4 = 0\nr5 = 0\n"
+_TUPLE = (
+    "*(u64 *)(r10 -128) = 0\n*(u64 *)(r10 -120) = 0\nr1 = r6\nr2 = r10\nr2 += -128\nr3 = 12\nr4 = 0\nr5 = 0\n"
+)
 _NULL = "if r0 != 0 goto +2\nr0 = 0\nexit\n"
 _KEY = "*(u64 *)(r10 -104) = 0\nr2 = r10\nr2 += -104\n"
 
@@ -224,8 +251,16 @@ def _code(text: str) -> tuple[Insn, ...]:
     return assemble(text)
 
 
-def program(kind: str, *body: str | Insn, register: int = 7, other: str | None = None, end: str = END) -> tuple[Insn, ...]:
+def program(
+    kind: str, *body: str | Insn, register: int = 7, other: str | None = None, end: str = END
+) -> Callable[[], tuple[Insn, ...]]:
     """A value of the kind in r7 (and of `other` in r8), then the body, what must be given back, and the end."""
+    return functools.partial(_built, kind, body, register, other, end)
+
+
+def _built(
+    kind: str, body: tuple[str | Insn, ...], register: int, other: str | None, end: str
+) -> tuple[Insn, ...]:
     setup, cleanup = KINDS[kind]
     text = BEGIN
     if other is not None:
@@ -263,7 +298,19 @@ def program(kind: str, *body: str | Insn, register: int = 7, other: str | None =
 
 _SIZES = {Size.B: 1, Size.H: 2, Size.W: 4, Size.DW: 8}
 _ALU = (Alu.ADD, Alu.SUB, Alu.MUL, Alu.DIV, Alu.OR, Alu.AND, Alu.LSH, Alu.RSH, Alu.MOD, Alu.XOR, Alu.ARSH)
-_JUMPS = (Jmp.JEQ, Jmp.JGT, Jmp.JGE, Jmp.JSET, Jmp.JNE, Jmp.JSGT, Jmp.JSGE, Jmp.JLT, Jmp.JLE, Jmp.JSLT, Jmp.JSLE)
+_JUMPS = (
+    Jmp.JEQ,
+    Jmp.JGT,
+    Jmp.JGE,
+    Jmp.JSET,
+    Jmp.JNE,
+    Jmp.JSGT,
+    Jmp.JSGE,
+    Jmp.JLT,
+    Jmp.JLE,
+    Jmp.JSLT,
+    Jmp.JSLE,
+)
 _ATOMICS = (*(op | fetch for op in (Atomic.ADD, Atomic.OR, Atomic.AND, Atomic.XOR) for fetch in (0, 1)),
             Atomic.XCHG, Atomic.CMPXCHG, Atomic.LOAD_ACQ, Atomic.STORE_REL)  # fmt: skip
 X = 8
@@ -284,21 +331,53 @@ def arithmetic() -> Iterator[Case]:
 
 def arithmetic_constants() -> Iterator[Case]:
     """Each operation with constants at the limits; moves, sign extension, byte swaps, negation."""
-    numbers = (0, 1, 8, -1, -8, 7, 15, 16, 31, 32, 33, 63, 64, 65, 0x7FFF, 2**29 - 1, 2**29, 2**30, -(2**29), 2**31 - 1, -(2**31))
+    numbers = (
+        0,
+        1,
+        8,
+        -1,
+        -8,
+        7,
+        15,
+        16,
+        31,
+        32,
+        33,
+        63,
+        64,
+        65,
+        0x7FFF,
+        2**29 - 1,
+        2**29,
+        2**30,
+        -(2**29),
+        2**31 - 1,
+        -(2**31),
+    )
     for kind in KINDS:
         for cls in (Class.ALU, Class.ALU64):
             for op in _ALU:
                 for off in (0, 1, 2) if op in (Alu.DIV, Alu.MOD) else (0,):
                     for imm in numbers:
                         for look in (LOOK, ""):
-                            yield Case(f"{kind} {op.name} {imm}", program(kind, Insn(cls | op, 7, 0, off, imm), look))
+                            yield Case(
+                                f"{kind} {op.name} {imm}", program(kind, Insn(cls | op, 7, 0, off, imm), look)
+                            )
             for off in (0, 1, 8, 16, 32, 64):
-                for look in (LOOK, "r0 = r7\n", "r7 &= 15\nr8 = map[fd:2][0]+0\nr8 += r7\nr0 = *(u8 *)(r8 +0)\n"):
+                for look in (
+                    LOOK,
+                    "r0 = r7\n",
+                    "r7 &= 15\nr8 = map[fd:2][0]+0\nr8 += r7\nr0 = *(u8 *)(r8 +0)\n",
+                ):
                     yield Case(f"{kind} mov {off}", program(kind, Insn(cls | Alu.MOV | X, 7, 7, off), look))
-                    yield Case(f"{kind} to another {off}", program(kind, Insn(cls | Alu.MOV | X, 8, 7, off), look))
+                    yield Case(
+                        f"{kind} to another {off}", program(kind, Insn(cls | Alu.MOV | X, 8, 7, off), look)
+                    )
             for imm in (0, 1, 8, 16, 32, 64):
                 for source in (0, X):
-                    yield Case(f"{kind} end {imm}", program(kind, Insn(cls | Alu.END | source, 7, 0, 0, imm), LOOK))
+                    yield Case(
+                        f"{kind} end {imm}", program(kind, Insn(cls | Alu.END | source, 7, 0, 0, imm), LOOK)
+                    )
                     yield Case(f"{kind} end {imm}", program(kind, Insn(cls | Alu.END | source, 7, 0, 0, imm)))
             yield Case(f"{kind} neg", program(kind, Insn(cls | Alu.NEG, 7), LOOK))
             yield Case(f"{kind} neg", program(kind, Insn(cls | Alu.NEG, 7)))
@@ -319,7 +398,9 @@ def memory() -> Iterator[Case]:
                 yield Case(f"{where} load", program(kind, Insn(Class.LDX | Mode.MEM | size, 0, 7, off)))
                 yield Case(f"{where} signed", program(kind, Insn(Class.LDX | Mode.MEMSX | size, 0, 7, off)))
                 yield Case(f"{where} constant", program(kind, Insn(Class.ST | Mode.MEM | size, 7, 0, off, 1)))
-                yield Case(f"{where} number", program(kind, "r5 = 1\n", Insn(Class.STX | Mode.MEM | size, 7, 5, off)))
+                yield Case(
+                    f"{where} number", program(kind, "r5 = 1\n", Insn(Class.STX | Mode.MEM | size, 7, 5, off))
+                )
                 yield Case(f"{where} pointer", program(kind, Insn(Class.STX | Mode.MEM | size, 7, 10, off)))
 
 
@@ -328,11 +409,17 @@ def stores() -> Iterator[Case]:
     for kind in KINDS:
         for other in KINDS:
             for size in _SIZES:
-                yield Case(f"{other} into {kind} {size.name}", program(kind, Insn(Class.STX | Mode.MEM | size, 7, 8, 0), other=other))
+                yield Case(
+                    f"{other} into {kind} {size.name}",
+                    program(kind, Insn(Class.STX | Mode.MEM | size, 7, 8, 0), other=other),
+                )
         for size in _SIZES:
             for load in _SIZES:
                 for at in range(0, 8, _SIZES[load]):
-                    body = (Insn(Class.STX | Mode.MEM | size, 10, 7, -248), Insn(Class.LDX | Mode.MEM | load, 7, 10, -248 + at))
+                    body = (
+                        Insn(Class.STX | Mode.MEM | size, 10, 7, -248),
+                        Insn(Class.LDX | Mode.MEM | load, 7, 10, -248 + at),
+                    )
                     yield Case(f"{kind} {size.name} back {load.name} {at}", program(kind, *body, LOOK))
                     yield Case(f"{kind} {size.name} back {load.name} {at}, kept", program(kind, *body))
 
@@ -346,13 +433,40 @@ def atomics() -> Iterator[Case]:
                     for operand in ("0", "byte", "ctx", "unwritten", "value"):
                         yield Case(
                             f"{kind} atomic {op:#x} {size.name} {off} {operand}",
-                            program(kind, "r0 = 0\n", Insn(Class.STX | Mode.ATOMIC | size, 7, 8, off, int(op)), other=operand),
+                            program(
+                                kind,
+                                "r0 = 0\n",
+                                Insn(Class.STX | Mode.ATOMIC | size, 7, 8, off, int(op)),
+                                other=operand,
+                            ),
                         )
-                    yield Case(f"{kind} itself {op:#x} {size.name} {off}", program(kind, "r0 = 0\n", Insn(Class.STX | Mode.ATOMIC | size, 7, 7, off, int(op))))
-                    yield Case(f"{kind} from {op:#x} {size.name} {off}", program(kind, "r0 = 0\n", Insn(Class.STX | Mode.ATOMIC | size, 8, 7, off, int(op)), other="value"))
-                    yield Case(f"{kind} from {op:#x} {size.name} {off} fp", program(kind, "r0 = 0\n", Insn(Class.STX | Mode.ATOMIC | size, 8, 7, off, int(op)), other="stack"))
+                    yield Case(
+                        f"{kind} itself {op:#x} {size.name} {off}",
+                        program(kind, "r0 = 0\n", Insn(Class.STX | Mode.ATOMIC | size, 7, 7, off, int(op))),
+                    )
+                    yield Case(
+                        f"{kind} from {op:#x} {size.name} {off}",
+                        program(
+                            kind,
+                            "r0 = 0\n",
+                            Insn(Class.STX | Mode.ATOMIC | size, 8, 7, off, int(op)),
+                            other="value",
+                        ),
+                    )
+                    yield Case(
+                        f"{kind} from {op:#x} {size.name} {off} fp",
+                        program(
+                            kind,
+                            "r0 = 0\n",
+                            Insn(Class.STX | Mode.ATOMIC | size, 8, 7, off, int(op)),
+                            other="stack",
+                        ),
+                    )
         for imm in (2, 0x10, 0x11, 0xE0, 0xF0, 0x101, 0x120, -1):
-            yield Case(f"{kind} atomic {imm:#x}", program(kind, "r0 = 0\nr8 = 0\n", Insn(Class.STX | Mode.ATOMIC | Size.DW, 7, 8, 0, imm)))
+            yield Case(
+                f"{kind} atomic {imm:#x}",
+                program(kind, "r0 = 0\nr8 = 0\n", Insn(Class.STX | Mode.ATOMIC | Size.DW, 7, 8, 0, imm)),
+            )
 
 
 def context_fields() -> Iterator[Case]:
@@ -366,15 +480,29 @@ def context_fields() -> Iterator[Case]:
                     ("constant", Insn(Class.ST | Mode.MEM | size, 1, 0, off, 1)),
                     ("number", Insn(Class.STX | Mode.MEM | size, 1, 2, off)),
                 ):
-                    yield Case(f"{type} {name} {off} {size.name}", (*_code("r2 = 1"), body, *_code(END)), type)
-                yield Case(f"{type} xadd {off} {size.name}", (*_code("r2 = 1"), Insn(Class.STX | Mode.ATOMIC | size, 1, 2, off), *_code(END)), type)
-                yield Case(f"{type} pointer {off} {size.name}", (Insn(Class.STX | Mode.MEM | size, 1, 10, off), *_code(END)), type)
-                yield Case(f"{type} acquire {off} {size.name}", (Insn(Class.STX | Mode.ATOMIC | size, 0, 1, off, Atomic.LOAD_ACQ), *_code(END)), type)
+                    yield Case(
+                        f"{type} {name} {off} {size.name}", (*_code("r2 = 1"), body, *_code(END)), type
+                    )
+                yield Case(
+                    f"{type} xadd {off} {size.name}",
+                    (*_code("r2 = 1"), Insn(Class.STX | Mode.ATOMIC | size, 1, 2, off), *_code(END)),
+                    type,
+                )
+                yield Case(
+                    f"{type} pointer {off} {size.name}",
+                    (Insn(Class.STX | Mode.MEM | size, 1, 10, off), *_code(END)),
+                    type,
+                )
+                yield Case(
+                    f"{type} acquire {off} {size.name}",
+                    (Insn(Class.STX | Mode.ATOMIC | size, 0, 1, off, Atomic.LOAD_ACQ), *_code(END)),
+                    type,
+                )
 
 
 def jumps() -> Iterator[Case]:
     """Each comparison of any kind with any kind, the pointer looked through on either way."""
-    ways = (("jumps", "goto +1\n"), ("falls", "goto +1\ngoto +1\n"))
+    ways = (("jumps", "goto +1\n"), ("falls", ""))
     for kind in KINDS:
         for cls in (Class.JMP, Class.JMP32):
             for op in _JUMPS:
@@ -382,7 +510,7 @@ def jumps() -> Iterator[Case]:
                     for way, skip in ways:
                         yield Case(
                             f"{kind} {cls.name} {op.name} {other}, {way}",
-                            program(kind, Insn(cls | op | X, 7, 8, int(way == "falls")), skip, LOOK, other=other),
+                            program(kind, Insn(cls | op | X, 7, 8, 1), skip, LOOK, other=other),
                         )
 
 
@@ -398,7 +526,9 @@ def jumps_to_constants() -> Iterator[Case]:
                             insns = [Insn(cls | op, 7, 0, length if skip else 1, imm)]
                             if not skip:
                                 insns.append(Insn(Class.JMP | Jmp.JA, 0, 0, length))
-                            yield Case(f"{kind} {cls.name} {op.name} {imm} {skip}", program(kind, *insns, look))
+                            yield Case(
+                                f"{kind} {cls.name} {op.name} {imm} {skip}", program(kind, *insns, look)
+                            )
 
 
 def bounds() -> Iterator[Case]:
@@ -414,7 +544,13 @@ def bounds() -> Iterator[Case]:
                             for b in (0, 23, -1):
                                 yield Case(
                                     f"{kind} {one.name} {first.name} {a} {two.name} {second.name} {b}",
-                                    program(kind, Insn(one | first, 7, 0, 1, a), "goto +5\n", Insn(two | second, 7, 0, 4, b), index),
+                                    program(
+                                        kind,
+                                        Insn(one | first, 7, 0, 1, a),
+                                        "goto +5\n",
+                                        Insn(two | second, 7, 0, 4, b),
+                                        index,
+                                    ),
                                 )
 
 
@@ -425,8 +561,14 @@ def opcodes() -> Iterator[Case]:
                                    (7, 11, 0, 0), (0, 1, 0, 0), (0, 2, 0, 0), (0, 0, 0, 16), (0, 0, -1, 0), (7, 10, -8, 0), (10, 7, -8, 0), (6, 7, 8, 0)):  # fmt: skip
             if code == Class.JMP | Jmp.CALL and src == 2:
                 continue  # (of a kernel function: by name, elsewhere)
-            yield Case(f"{code:#x} {dst} {src} {off} {imm}", (*_code("r6 = r1\nr0 = 0\nr7 = 0\nr8 = 0"), Insn(code, dst, src, off, imm), *_code(END)))
-            yield Case(f"{code:#x} unreached", (*_code("r0 = 0\nif r0 == 0 goto +1"), Insn(code, dst, src, off, imm), *_code(END)))
+            yield Case(
+                f"{code:#x} {dst} {src} {off} {imm}",
+                (*_code("r6 = r1\nr0 = 0\nr7 = 0\nr8 = 0"), Insn(code, dst, src, off, imm), *_code(END)),
+            )
+            yield Case(
+                f"{code:#x} unreached",
+                (*_code("r0 = 0\nif r0 == 0 goto +1"), Insn(code, dst, src, off, imm), *_code(END)),
+            )
 
 
 _ARGUMENTS: dict[str, str] = {
@@ -445,7 +587,24 @@ _BEFORE: dict[str, str] = {
     "dynptr": "r1 = map[fd:2][0]+0\nr2 = 8\nr3 = 0\nr4 = r10\nr4 += -224\ncall 197\n",
     "dynptr-r": "r1 = map[fd:4]\nr2 = 16\nr3 = 0\nr4 = r10\nr4 += -224\ncall 198\n",
 }  # fmt: skip
-_MAP_OF = {12: 3, 22: 8, 25: 8, 55: 8, 33: 19, 37: 19, 87: 6, 88: 6, 89: 6, 130: 4, 131: 4, 134: 4, 198: 4, 195: 7, 169: 11, 209: 27}
+_MAP_OF = {
+    12: 3,
+    22: 8,
+    25: 8,
+    55: 8,
+    33: 19,
+    37: 19,
+    87: 6,
+    88: 6,
+    89: 6,
+    130: 4,
+    131: 4,
+    134: 4,
+    198: 4,
+    195: 7,
+    169: 11,
+    209: 27,
+}
 _SCRATCH = "".join(f"*(u64 *)(r10 {-160 + 8 * n}) = 0\n" for n in range(5))
 
 
@@ -473,14 +632,29 @@ def _calls(type: str) -> Iterator[Case]:
         before, arguments = _call(number)
         after = ("", LOOK.replace("r7", "r0"))
         for look in after:
-            yield Case(f"{type} call {number}", program("unwritten", before, *arguments, Insn(Class.JMP | Jmp.CALL, imm=number), look), type)
-        yield Case(f"{type} call {number}, MIT", program("unwritten", before, *arguments, Insn(Class.JMP | Jmp.CALL, imm=number)), type, license="MIT")
+            yield Case(
+                f"{type} call {number}",
+                program("unwritten", before, *arguments, Insn(Class.JMP | Jmp.CALL, imm=number), look),
+                type,
+            )
+        yield Case(
+            f"{type} call {number}, MIT",
+            program("unwritten", before, *arguments, Insn(Class.JMP | Jmp.CALL, imm=number)),
+            type,
+            license="MIT",
+        )
         for n in range(len(arguments)):
             for kind in KINDS:
                 others = [text for i, text in enumerate(arguments) if i != n]
                 yield Case(
                     f"{type} call {number} {kind} as r{n + 1}",
-                    program(kind, before, *others, Insn(Class.ALU64 | Alu.MOV | X, n + 1, 7), Insn(Class.JMP | Jmp.CALL, imm=number)),
+                    program(
+                        kind,
+                        before,
+                        *others,
+                        Insn(Class.ALU64 | Alu.MOV | X, n + 1, 7),
+                        Insn(Class.JMP | Jmp.CALL, imm=number),
+                    ),
                     type,
                 )
 
@@ -506,7 +680,10 @@ def maps() -> Iterator[Case]:
         for key in MAPS:
             chosen = [f"r{n + 1} = map[fd:{key}]\n" if n == at else text for n, text in enumerate(arguments)]
             for look in ("", LOOK.replace("r7", "r0"), "if r0 == 0 goto OUT\nr0 = *(u8 *)(r0 +0)\n"):
-                yield Case(f"call {number} map {key}", program("unwritten", before, *chosen, Insn(Class.JMP | Jmp.CALL, imm=number), look))
+                yield Case(
+                    f"call {number} map {key}",
+                    program("unwritten", before, *chosen, Insn(Class.JMP | Jmp.CALL, imm=number), look),
+                )
 
 
 def sizes() -> Iterator[Case]:
@@ -529,14 +706,34 @@ def sizes() -> Iterator[Case]:
                         pointer = Insn(Class.ALU64 | Alu.MOV | X, n + 1, 7)
                         yield Case(
                             f"call {number} {kind} {length.strip()}",
-                            program(kind, before, length, "r8 = r5\n", *chosen, size, pointer, Insn(Class.JMP | Jmp.CALL, imm=number), "r0 = *(u8 *)(r10 -96)\n"),
+                            program(
+                                kind,
+                                before,
+                                length,
+                                "r8 = r5\n",
+                                *chosen,
+                                size,
+                                pointer,
+                                Insn(Class.JMP | Jmp.CALL, imm=number),
+                                "r0 = *(u8 *)(r10 -96)\n",
+                            ),
                         )
 
 
 SWEEPS: Mapping[str, Callable[[], Iterator[Case]]] = {
     sweep.__name__: sweep
     for sweep in (
-        *(opcodes, context_fields, memory, stores, atomics, arithmetic, arithmetic_constants, jumps, jumps_to_constants),
+        *(
+            opcodes,
+            context_fields,
+            memory,
+            stores,
+            atomics,
+            arithmetic,
+            arithmetic_constants,
+            jumps,
+            jumps_to_constants,
+        ),
         *(bounds, helpers, helpers_of_socket_filters, maps, sizes),
     )
 }

@@ -24,6 +24,7 @@ import functools
 from dataclasses import dataclass
 
 from .helpers import BY_NUMBER
+from .spec import SCHED_CLS, SOCKET_FILTER
 
 
 class Arg(enum.Enum):
@@ -122,12 +123,15 @@ class Prototype:
 _ARGS: dict[str, Arg] = {
     "any": Arg.ANY, "rest": Arg.REST, "ctx": Arg.CTX, "ctx?": Arg.ANY, "map": Arg.MAP, "key": Arg.KEY,
     "value": Arg.VALUE, "value-or-null": Arg.VALUE_OR_NULL, "value-u": Arg.VALUE_OUT, "mem": Arg.MEM,
-    "mem?": Arg.MEM_OR_NULL, "mem-w": Arg.RW, "mem-u": Arg.OUT, "mem-u?": Arg.OUT_OR_NULL, "size": Arg.SIZE,
-    "size0": Arg.SIZE_OR_ZERO, "fix-w4": Arg.RW4, "fix-u8": Arg.OUT8, "string": Arg.STRING, "func": Arg.FUNC,
+    "mem?": Arg.MEM_OR_NULL, "mem-w": Arg.RW, "mem-u": Arg.OUT, "mem-u?": Arg.OUT_OR_NULL,
+    "mem-w?": Arg.OUT_OR_NULL,
+    "size": Arg.SIZE, "size0": Arg.SIZE_OR_ZERO, "fix-w4": Arg.RW4, "fix-u8": Arg.OUT8,
+    "string": Arg.STRING, "func": Arg.FUNC,
     "stack?": Arg.STACK_OR_NULL, "sk_common": Arg.SOCK_COMMON, "sock": Arg.SOCK_COMMON,
     "sk": Arg.SOCKET_OR_NULL, "skc": Arg.ANY, "lock": Arg.LOCK, "timer": Arg.TIMER, "record": Arg.RECORD,
     "alloc": Arg.CONST, "reserve": Arg.RECORD_SIZE, "dynptr": Arg.DYNPTR, "dynptr-r": Arg.DYNPTR,
-    "dynptr-u": Arg.DYNPTR_OUT, "task": Arg.BTF_ID, "cgroup": Arg.BTF_ID, "percpu": Arg.ANY,
+    "dynptr-u": Arg.DYNPTR_OUT, "task": Arg.BTF_ID, "cgroup": Arg.BTF_ID, "task?": Arg.ANY,
+    "cgroup?": Arg.ANY, "percpu": Arg.ANY,
     "kptr": Arg.OUT8, "exchanged?": Arg.ANY, "ip4": Arg.IP4, "ip6": Arg.IP6, "tcp": Arg.TCP,
 }  # fmt: skip
 _RESULTS: dict[str, Ret] = {
@@ -190,8 +194,8 @@ fib_lookup: ctx mem-w size any -> int gpl
 skb_cgroup_id: ctx -> int
 get_current_cgroup_id: -> int
 skb_ancestor_cgroup_id: ctx any -> int
-sk_lookup_tcp: ctx mem size any any -> socket? pkt acquire
-sk_lookup_udp: ctx mem size any any -> socket? pkt acquire
+sk_lookup_tcp: ctx mem size0 any any -> socket? pkt acquire
+sk_lookup_udp: ctx mem size0 any any -> socket? pkt acquire
 sk_release: sock -> int release
 map_push_elem: map value any -> int pkt
 map_pop_elem: map value-u -> int
@@ -202,7 +206,7 @@ sk_fullsock: sk_common -> socket? cast
 tcp_sock: sk_common -> tcp_sock? cast
 skb_ecn_set_ce: ctx -> int
 get_listener_sock: sk_common -> socket?
-skc_lookup_tcp: ctx mem size any any -> sock_common? pkt acquire
+skc_lookup_tcp: ctx mem size0 any any -> sock_common? pkt acquire
 tcp_check_syncookie: sock mem size mem size -> int pkt gpl
 strtol: mem size any fix-u8 -> int
 strtoul: mem size any fix-u8 -> int
@@ -240,13 +244,13 @@ redirect_neigh: any mem? size0 any -> int
 per_cpu_ptr: percpu any -> percpu?
 this_cpu_ptr: percpu -> percpu
 redirect_peer: any any -> int
-task_storage_get: map task value-or-null any -> value?
-task_storage_delete: map task -> int
+task_storage_get: map task? value-or-null any -> value?
+task_storage_delete: map task? -> int
 get_current_task_btf: -> btf:task_struct gpl
 ktime_get_coarse_ns: -> int
 check_mtu: ctx any fix-w4 any any -> int gpl
 for_each_map_elem: map func stack? any -> int
-snprintf: mem-u? size0 string mem? size0 -> int gpl
+snprintf: mem-w? size0 string mem? size0 -> int gpl
 timer_init: timer map any -> int gpl
 timer_set_callback: timer func -> int gpl
 timer_start: timer any any -> int gpl
@@ -262,22 +266,22 @@ copy_from_user_task: mem-u size0 any task any -> int sleeps gpl
 skb_set_tstamp: ctx any any -> int
 kptr_xchg: kptr exchanged? -> kptr? release
 map_lookup_percpu_elem: map key any -> value? pkt
-skc_to_mptcp_sock: skc -> btf?:mptcp_sock cast
-dynptr_from_mem: mem-w size0 any dynptr-u -> int
+skc_to_mptcp_sock: sk_common -> btf?:mptcp_sock cast
+dynptr_from_mem: mem-u size0 any dynptr-u -> int
 ringbuf_reserve_dynptr: map any any dynptr-u -> int
 ringbuf_submit_dynptr: dynptr-r any -> void
 ringbuf_discard_dynptr: dynptr-r any -> void
 dynptr_read: mem-u size0 dynptr any any -> int
 dynptr_write: dynptr any mem size0 any -> int
 dynptr_data: dynptr any alloc -> dynptr_mem?
-tcp_raw_gen_syncookie_ipv4: ip4 mem size -> int pkt gpl
-tcp_raw_gen_syncookie_ipv6: ip6 mem size -> int pkt gpl
+tcp_raw_gen_syncookie_ipv4: ip4 mem size0 -> int pkt gpl
+tcp_raw_gen_syncookie_ipv6: ip6 mem size0 -> int pkt gpl
 tcp_raw_check_syncookie_ipv4: ip4 tcp -> int pkt gpl
 tcp_raw_check_syncookie_ipv6: ip6 tcp -> int pkt gpl
 ktime_get_tai_ns: -> int
 user_ringbuf_drain: map func stack? any -> int
-cgrp_storage_get: map cgroup value-or-null any -> value?
-cgrp_storage_delete: map cgroup -> int
+cgrp_storage_get: map cgroup? value-or-null any -> value?
+cgrp_storage_delete: map cgroup? -> int
 """
 
 
@@ -304,9 +308,15 @@ def prototypes() -> dict[str, Prototype]:
     return {name: _of_table(text) for name, _, text in lines}
 
 
+_OF_SOCKET_FILTERS = {17: _of_table("rest -> int")}
+"""By number: get_cgroup_classid is the current task's there (bpf_get_cgroup_classid_curr), of no packet."""
+
+
 @functools.cache
-def prototype_of(number: int) -> Prototype | None:
-    """The prototype of a helper; None of one that tc has not."""
+def prototype_of(number: int, type: str = SCHED_CLS) -> Prototype | None:
+    """The prototype of a helper, as programs of a type call it; None of one that tc has not."""
+    if type == SOCKET_FILTER and number in _OF_SOCKET_FILTERS:
+        return _OF_SOCKET_FILTERS[number]
     helper = BY_NUMBER.get(number)
     return prototypes().get(helper.name) if helper is not None else None
 

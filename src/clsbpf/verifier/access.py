@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..bpf import context
-from ..bpf.maps import MapFlag
+from ..bpf.maps import MapFlag, MapType
 from ..bpf.spec import SOCKET_FILTER, MapSpec
 from . import tnum
 from .fields import KPTRS, SpecialField, special_fields
@@ -87,6 +87,8 @@ def check_within(
     """__check_mem_access: do `size` bytes at `off` lie in memory of so many bytes?"""
     if (size > 0 or (zero and size == 0)) and off >= 0 and off + size <= memory:
         return
+    if reg.flags:
+        what = "memory, mem"
     if reg.kind in PACKETS:
         raise Refused(
             "packet-bounds",
@@ -185,12 +187,20 @@ def check_fixed(reg: Reg, regno: int, *, offset_ok: bool = False) -> None:
         )
 
 
+_DEVICES = frozenset({MapType.DEVMAP, MapType.DEVMAP_HASH})
+
+
+def is_read_only(spec: MapSpec) -> bool:
+    """BPF_F_RDONLY_PROG, which maps of devices always have: their values are the kernel's own."""
+    return bool(spec.flags & MapFlag.RDONLY_PROG) or spec.type in _DEVICES
+
+
 def check_map_value(
     reg: Reg, regno: int, off: int, size: int, *, write: bool, helper: bool = False, zero: bool = False
 ) -> None:
     """check_map_access_type and check_map_access."""
     spec: MapSpec = reg.obj
-    if write and spec.flags & MapFlag.RDONLY_PROG:
+    if write and is_read_only(spec):
         raise Refused(
             "read-only",
             f"write into map forbidden, value_size={spec.value_size} off={off} size={size}",

@@ -190,6 +190,10 @@ def _check_argument(v: Walk, call: Call, regno: int, word: str) -> None:
         rule(v, call, regno, reg)
 
 
+_READ = frozenset({"mem", "ip4", "ip6", "tcp"})
+"""Memory that is only read (MEM_RDONLY)."""
+
+
 def _check_type(
     v: Walk, call: Call, regno: int, reg: Reg, word: str, base: str, *, nullable: bool, releases: bool
 ) -> None:
@@ -201,7 +205,7 @@ def _check_type(
             regno,
         )
     flags = reg.flags & ~(MAYBE_NULL if nullable else 0)
-    if word == "mem":
+    if word in _READ:
         flags &= ~RDONLY
     if base == "mem":
         flags &= ~PACKET_SLICE
@@ -240,7 +244,7 @@ def _check_structure(
 ) -> None:
     """The second half of check_reg_type: of which structure, and whether it may be written."""
     if _EXPECTED[base] == _MEMORY:
-        if word != "mem":
+        if word not in _READ:
             raise Refused(
                 "read-only",
                 f"{BY_NUMBER[call.number].symbol}() may write into memory pointed by R{regno}"
@@ -581,7 +585,7 @@ def _dynptr(v: Walk, call: Call, regno: int, reg: Reg) -> None:
 def _released_dynptr(v: Walk, call: Call, regno: int, reg: Reg) -> None:
     if reg.kind == DYNPTR:
         raise Refused("dynptr", "cannot release unowned const bpf_dynptr", regno, errno=22)
-    held = dynptr_at(v, regno, reg)
+    held = dynptr_at(v, regno, reg, otherwise=f"arg {regno} is an unacquired reference")
     if held is None or not held.ref:
         raise Refused("dynptr", f"arg {regno} is an unacquired reference", regno, errno=22)
     call.dynptr = use_dynptr(v, regno, reg, expected="ringbuf")

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..bpf.helpers import BY_NUMBER
-from ..bpf.maps import MapFlag, MapType
+from ..bpf.maps import MapType
 from ..bpf.prototypes import prototype_of
-from .access import kind_name
+from .access import is_read_only, kind_name
 from .arguments import DYNPTR_WRITE, Call, check_arguments
 from .cfg import SYNC_CALLBACKS, TIMER_SET_CALLBACK
 from .checks import check_end
@@ -27,7 +27,7 @@ from .locks import acquire, check_nothing_held, release
 from .memory import frame_of, overwrite
 from .prune import IdMap
 from .ranges import UNKNOWN, between, synced
-from .refusal import Refused
+from .refusal import ENOTSUPP, Refused
 from .sleeping import check_no_region, may_sleep
 from .stack_objects import PACKET_DYNPTRS, make_dynptr, release_dynptr
 from .state import ALL_SLOTS, Frame, Slot, State
@@ -62,19 +62,22 @@ if TYPE_CHECKING:
     from .walk import Walk
 
 MAX_FRAMES = 8
+FIRST_UNKNOWN = 212
+"""__BPF_FUNC_MAX_ID."""
 _TAIL_CALL = 12
 _DYNPTR_ENDS = frozenset({199, 200})
 RINGBUF_RESERVE_DYNPTR = 198
-SNPRINTF, DYNPTR_FROM_MEM = 165, 197
+FOR_EACH, SNPRINTF, DYNPTR_FROM_MEM = 164, 165, 197
 _MAP_WRITERS = frozenset({2, 3, 87, 88})
 
 
 def helper_call(v: Walk, number: int) -> int:
     """check_helper_call: the next instruction."""
-    proto = prototype_of(number)
-    if number not in BY_NUMBER or number <= 0 or number > 0xFFFF:
-        raise Refused("helper", f"invalid func unknown#{number}", errno=22, helper=f"#{number}")
-    name = f"{BY_NUMBER[number].symbol}#{number}"
+    proto = prototype_of(number, v.spec.type)
+    helper = BY_NUMBER.get(number)
+    name = f"{helper.symbol if helper is not None else 'unknown' if number else 'bpf_unspec'}#{number}"
+    if not 0 <= number < FIRST_UNKNOWN:
+        raise Refused("helper", f"invalid func {name}", errno=22, helper=f"#{number}")
     if proto is None or not v.rules.has_helper(number):
         raise Refused("helper", f"program of this type cannot use helper {name}", errno=22, helper=name)
     if proto.gpl_only and not v.gpl_compatible:
@@ -90,7 +93,7 @@ def helper_call(v: Walk, number: int) -> int:
         check_no_region(v, f"sleepable helper {name} in {{}}", 22)
     call = Call(number, proto)
     check_arguments(v, call)
-    _check_map(v, call)
+    _check_map_use(v, call)
     for pointer, _, size in call.raw:
         overwrite(v, frame_of(v, pointer), pointer.off + pointer.var.smin, size)
     if number in _DYNPTR_ENDS and call.dynptr is not None:
@@ -113,6 +116,7 @@ def helper_call(v: Walk, number: int) -> int:
         _push_callback(v, call)
     _make_dynptr(v, call)
     result = _RESULTS[proto.result.partition(":")[0]](v, call)
+    _check_map_kind(call)
     regs = v.regs
     regs[0] = result
     regs[1] = regs[2] = regs[3] = regs[4] = regs[5] = UNWRITTEN
@@ -137,28 +141,26 @@ def _tail_called(v: Walk) -> int:
     return function_exit(v)
 
 
-def _check_map(v: Walk, call: Call) -> None:
-    """check_map_func_compatibility, record_func_map."""
+def _check_map_use(v: Walk, call: Call) -> None:
+    """record_func_map, record_func_key."""
+    if call.map is None:
+        return
+    if call.number in _MAP_WRITERS and is_read_only(call.map):
+        raise Refused("read-only", "write into map forbidden", errno=13, map=call.map.name)
+    if call.number == _TAIL_CALL and call.map.type != MapType.PROG_ARRAY:
+        message = "expected prog array map for tail call"
+        raise Refused("map-kind", message, errno=22, map=call.map.name, helper=call.name)
+
+
+def _check_map_kind(call: Call) -> None:
+    """check_map_func_compatibility, which the kernel does last."""
     if call.map is None:
         return
     kind, number = call.map.type, call.number
     accepts, wanted = MAP_ACCEPTS.get(kind), HELPER_ACCEPTS.get(number)
-    if number in (169, 170, 171, 172, 93, 94):
-        return
     if (accepts is not None and number not in accepts) or (wanted is not None and kind not in wanted):
-        raise Refused(
-            "map-kind",
-            f"cannot pass map_type {kind} into func {call.name}",
-            errno=22,
-            map=call.map.name,
-            helper=call.name,
-        )
-    if number in _MAP_WRITERS and call.map.flags & MapFlag.RDONLY_PROG:
-        raise Refused("read-only", "write into map forbidden", errno=13, map=call.map.name)
-    if number == 164 and kind not in ITERABLE:
-        raise Refused(
-            "map-kind", "callback function not allowed for map", errno=22, map=call.map.name, helper=call.name
-        )
+        message = f"cannot pass map_type {kind} into func {call.name}"
+        raise Refused("map-kind", message, errno=22, map=call.map.name, helper=call.name)
 
 
 def _check_format(v: Walk, call: Call) -> None:
@@ -170,7 +172,8 @@ def _check_format(v: Walk, call: Call) -> None:
         else format_problem(call.string, length // 8)
     )
     if problem:
-        raise Refused("format", "Invalid format string", 3, errno=22, why=problem)
+        message = "" if length % 8 else "Invalid format string"
+        raise Refused("format", message, 3, errno=22, why=problem)
 
 
 # What comes back -------------------------------------------------------------------------------------
@@ -184,7 +187,8 @@ def _map_value(v: Walk, call: Call) -> Reg:
         v.ids += 1
         result.id = v.ids
     if call.map.type in (MapType.SOCKMAP, MapType.SOCKHASH) and call.number == 1:
-        result.kind, result.obj = SOCK_COMMON, None
+        v.ids += 1  # (a reference has an id of its own; the kernel drops the first one)
+        result.id = v.ids
         result.ref = acquire(v, result.id)
     elif call.map.inner is not None and sure:
         result = Reg(MAP_PTR, obj=call.map.inner, uid=0)
@@ -211,8 +215,8 @@ def _owned(kind: int) -> Callable[[Walk, Call], Reg]:
 
 def _btf(v: Walk, call: Call) -> Reg:
     word, _, name = call.proto.result.partition(":")
-    v.ids += 1
     maybe = word.endswith("?")
+    v.ids += maybe
     flags = MAYBE_NULL if maybe else TRUSTED
     return Reg(
         BTF,
@@ -393,6 +397,9 @@ def _push_callback(v: Walk, call: Call) -> None:
     state = v.state
     assert call.function is not None
     name = BY_NUMBER[call.number].name
+    if call.number == FOR_EACH and call.map is not None and call.map.type not in ITERABLE:
+        message = "callback function not allowed for map"
+        raise Refused("map-kind", message, errno=ENOTSUPP, map=call.map.name, helper=call.name)
     asynchronous = call.number == TIMER_SET_CALLBACK
     if v.is_global(call.function):
         raise Refused("callback", "callback function has to be static", errno=22)

@@ -91,25 +91,38 @@ def iterator_asked(insn: Insn, kfuncs: Sequence[str]) -> str | None:
     return name if name.startswith("bpf_iter_") and name.endswith("_next") else None
 
 
-def analyse(insns: Sequence[Insn], kfuncs: Sequence[str] = (), thrown_to: int = 0) -> Flow:
-    """check_subprogs and check_cfg; Refused where the kernel refuses.
+MAX_SUBPROGS = 256
+"""BPF_MAX_SUBPROGS."""
+
+
+def find_subprograms(insns: Sequence[Insn], thrown_to: int = 0) -> tuple[Subprogram, ...]:
+    """add_subprog and check_subprogs: where functions begin and end, and that jumps stay inside.
 
     `thrown_to`: where the exception callback begins, if there is one.
     """
     if not 0 <= thrown_to < len(insns):
-        raise Refused("control-flow", f"call to invalid destination {thrown_to}")
+        raise Refused("control-flow", "call to invalid destination", errno=22)
     starts = {0, thrown_to}
     for at, insn in enumerate(insns):
         if is_pseudo_call(insn) or is_function_pointer(insn):
             target = at + insn.imm + 1
             if not 0 <= target < len(insns):
-                raise Refused("control-flow", f"call to invalid destination {target}", insn=at)
+                raise Refused("control-flow", "call to invalid destination", insn=at, errno=22)
+            if target not in starts and len(starts) >= MAX_SUBPROGS:
+                raise Refused("control-flow", "too many subprograms", insn=at, errno=7)
             starts.add(target)
     ordered = [*sorted(starts), len(insns)]
     subprograms = tuple(Subprogram(a, b) for a, b in itertools.pairwise(ordered))
-    at_start = {sub.start: index for index, sub in enumerate(subprograms)}
     for sub in subprograms:
         _check_jumps(insns, sub)
+    return subprograms
+
+
+def analyse(
+    insns: Sequence[Insn], subprograms: tuple[Subprogram, ...], kfuncs: Sequence[str] = (), thrown_to: int = 0
+) -> Flow:
+    """check_cfg, and what else is known without values; Refused where the kernel refuses."""
+    at_start = {sub.start: index for index, sub in enumerate(subprograms)}
     prune, jumps = _check_reachable(insns, thrown_to, kfuncs)
     return Flow(subprograms, at_start, prune, jumps, _live_registers(insns, kfuncs))
 
@@ -119,7 +132,7 @@ def jump_target(insn: Insn, at: int) -> int | None:
     cls, op = class_of(insn.code), op_of(insn.code)
     if cls not in (Class.JMP, Class.JMP32) or op in (Jmp.CALL, Jmp.EXIT):
         return None
-    if cls == Class.JMP32 and op == Jmp.JA:
+    if insn.code == Class.JMP32 | Jmp.JA:
         return at + insn.imm + 1
     return at + insn.off + 1
 
@@ -129,10 +142,11 @@ def _check_jumps(insns: Sequence[Insn], sub: Subprogram) -> None:
         insn = insns[at]
         target = jump_target(insn, at)
         if target is not None and not sub.start <= target < sub.end:
-            raise Refused("control-flow", f"jump out of range from insn {at} to {target}", insn=at)
+            message = f"jump out of range from insn {at} to {target}"
+            raise Refused("control-flow", message, insn=at, errno=22)
     last = insns[sub.end - 1].code
     if last != EXIT and last not in (Class.JMP32 | Jmp.JA, Class.JMP | Jmp.JA):
-        raise Refused("control-flow", "last insn is not an exit or jmp", insn=sub.end - 1)
+        raise Refused("control-flow", "last insn is not an exit or jmp", insn=sub.end - 1, errno=22)
 
 
 def successors(insns: Sequence[Insn], at: int) -> tuple[int, ...]:
@@ -163,7 +177,8 @@ def _check_reachable(
         if at in seen:
             continue
         if not 0 <= at < len(insns):
-            raise Refused("control-flow", f"jump out of range from insn {at - 1} to {at}", insn=at - 1)
+            message = f"jump out of range from insn {at - 1} to {at}"
+            raise Refused("control-flow", message, insn=at - 1, errno=22)
         seen.add(at)
         insn = insns[at]
         cls, op = class_of(insn.code), op_of(insn.code)
@@ -187,9 +202,10 @@ def _check_reachable(
     for at in range(len(insns)):
         if at in second:
             if at in seen:
-                raise Refused("control-flow", f"jump into the middle of ldimm64 insn {at - 1}", insn=at)
+                message = f"jump into the middle of ldimm64 insn {at - 1}"
+                raise Refused("control-flow", message, insn=at, errno=22)
         elif at not in seen:
-            raise Refused("unreachable", f"unreachable insn {at}", insn=at)
+            raise Refused("unreachable", f"unreachable insn {at}", insn=at, errno=22)
     return frozenset(prune), frozenset(jumps)
 
 

@@ -22,11 +22,13 @@ from ..bpf.isa import (
     op_of,
     src_of,
 )
+from ..bpf.maps import MapType
 from ..bpf.spec import MapSpec
 from . import arithmetic, branches
 from .branches import FLIPPED
 from .calls import function_call, function_exit, helper_call, widen
 from .fields import has_field
+from .kfunc_call import is_trusted
 from .kfuncs import kfunc_call
 from .locks import may_point_to_lock
 from .prune import live_registers
@@ -50,8 +52,8 @@ from .values import (
     SCALAR,
     SOCK_COMMON,
     SOCKET,
-    STACK,
     TCP_SOCK,
+    UNTRUSTED,
     Reg,
     clone,
     mark_precise,
@@ -126,9 +128,9 @@ def jump_step(v: Walk, at: int, insn: Insn) -> Step:
                 _settle_null(v, null_state, a, is_null=True)
                 _settle_null(v, other_state, a, is_null=False)
         elif from_register and not is32 and op in (Jmp.JEQ, Jmp.JNE) and a.is_pointer and b.is_pointer:
-            _equal_pointers(v, v.state if op == Jmp.JNE else other, a, b)
+            _equal_pointers(v, v.state if op == Jmp.JNE else other, dst, a, src, b)
         elif from_register and not is32:
-            _packet_range(v.state, other, op, a, b)
+            _packet_range(v.state, other, op, dst, a, src, b)
         return after
 
     return conditional
@@ -150,12 +152,18 @@ def _predicted(op: int, a: Reg, b: Reg, is32: bool) -> int:
     return 0 if op == Jmp.JEQ else 1 if op == Jmp.JNE else -1
 
 
-_NEVER_NULL = frozenset({SOCKET, TCP_SOCK, MAP_VALUE, MAP_KEY, SOCK_COMMON, MEM, MAP_PTR})
+_NEVER_NULL = frozenset({SOCKET, TCP_SOCK, MAP_VALUE, MAP_KEY, SOCK_COMMON, MAP_PTR})
 
 
 def _not_null(reg: Reg) -> bool:
     """reg_not_null."""
-    return not reg.flags & MAYBE_NULL and (reg.kind in _NEVER_NULL or (reg.kind == BTF and bool(reg.ref)))
+    if reg.flags & MAYBE_NULL:
+        return False
+    return (
+        reg.kind in _NEVER_NULL
+        or (reg.kind == MEM and not reg.flags & UNTRUSTED)
+        or (reg.kind == BTF and is_trusted(reg))
+    )
 
 
 def _packet_predicted(op: int, a: Reg, b: Reg) -> int:
@@ -263,12 +271,20 @@ def _settle_null(v: Walk, state: State, pointer: Reg, *, is_null: bool) -> None:
 def _settled(v: Walk, reg: Reg, is_null: bool) -> Reg:
     if is_null:
         return Reg(SCALAR, ZERO)
+    new = _not_null_any_more(reg)
+    if new.id and not may_point_to_lock(v, new):
+        new.id = 0
+    return new
+
+
+def _not_null_any_more(reg: Reg) -> Reg:
+    """mark_ptr_not_null_reg."""
     if reg.kind == MAP_VALUE and reg.obj.inner is not None:
         return Reg(MAP_PTR, obj=reg.obj.inner, uid=reg.id if _has_timer(reg.obj.inner) else 0)
     new = clone(reg)
     new.flags &= ~MAYBE_NULL
-    if not may_point_to_lock(v, new):
-        new.id = 0
+    if reg.kind == MAP_VALUE and reg.obj.type in (MapType.SOCKMAP, MapType.SOCKHASH):
+        new.kind, new.obj = SOCKET, None
     return new
 
 
@@ -276,38 +292,42 @@ def _has_timer(spec: MapSpec) -> bool:
     return has_field(spec, "bpf_timer") or has_field(spec, "bpf_wq") or has_field(spec, "bpf_task_work")
 
 
-def _equal_pointers(v: Walk, state: State, a: Reg, b: Reg) -> None:
-    """A pointer that equals one that is not 0 is not 0 either."""
+def _equal_pointers(v: Walk, state: State, dst: int, a: Reg, src: int, b: Reg) -> None:
+    """A pointer that equals one that is not 0 is not 0 either; its copies are not looked at."""
     if bool(a.flags & MAYBE_NULL) == bool(b.flags & MAYBE_NULL) or BTF in (a.kind, b.kind):
         return
-    maybe = a if a.flags & MAYBE_NULL else b
-    other = b if maybe is a else a
-    if _not_null(other) or other.kind == STACK:
-        _settle_null(v, state, maybe, is_null=False)
+    regs = state.frames[-1].regs
+    number, maybe = (dst, a) if a.flags & MAYBE_NULL else (src, b)
+    regs[number] = _not_null_any_more(maybe)
 
 
-def _packet_range(fall: State, jump: State, op: int, a: Reg, b: Reg) -> None:
+def _packet_range(fall: State, jump: State, op: int, dst: int, a: Reg, src: int, b: Reg) -> None:
     """try_match_pkt_pointers: how far the packet surely reaches, on either branch."""
-    for pointer, end, flipped in ((a, b, False), (b, a, True)):
+    for number, pointer, end, flipped in ((dst, a, b, False), (src, b, a, True)):
         if not (
             (pointer.kind == PACKET and end.kind == PACKET_END)
-            or (pointer.kind == PACKET_META and end.kind == PACKET and not end.off and end.var is ZERO)
+            or (pointer.kind == PACKET_META and is_start(end))
         ):
             continue
         how = FLIPPED[Jmp(op)] if flipped else op
         if how == Jmp.JGT:  # beyond the end where it jumps
             _reaches(fall, pointer, 0)
-            _ends(jump, pointer, BEYOND_END)
+            _ends(jump, number, BEYOND_END)
         elif how == Jmp.JLT:
             _reaches(jump, pointer, 1)
-            _ends(fall, pointer, AT_END)
+            _ends(fall, number, AT_END)
         elif how == Jmp.JGE:
             _reaches(fall, pointer, 1)
-            _ends(jump, pointer, AT_END)
+            _ends(jump, number, AT_END)
         elif how == Jmp.JLE:
             _reaches(jump, pointer, 0)
-            _ends(fall, pointer, BEYOND_END)
+            _ends(fall, number, BEYOND_END)
         return
+
+
+def is_start(reg: Reg) -> bool:
+    """reg_is_init_pkt_pointer: the packet's first byte."""
+    return reg.kind == PACKET and not reg.off and not reg.id and reg.var is ZERO
 
 
 MAX_PACKET_OFF = 0xFFFF
@@ -330,14 +350,11 @@ def _reaches(state: State, pointer: Reg, more: int) -> None:
                 frame.stack[number] = Slot(slot.kinds, reg.but(size=reach))
 
 
-def _ends(state: State, pointer: Reg, where: int) -> None:
-    """mark_pkt_end: this register points to the end, or beyond."""
-    if pointer.kind != PACKET:
-        return
+def _ends(state: State, number: int, where: int) -> None:
+    """mark_pkt_end: this register points to the end, or beyond; not its copies."""
     regs = state.frames[-1].regs
-    for number, reg in enumerate(regs):
-        if reg is pointer:
-            regs[number] = reg.but(size=where)
+    if regs[number].kind == PACKET:
+        regs[number] = regs[number].but(size=where)
 
 
 def _call(v: Walk, at: int, insn: Insn) -> Step:

@@ -141,6 +141,8 @@ def _alu(insn: Insn) -> tuple[Requirement, ...]:
     if op == Alu.MOV:
         if uses_register:
             sizes = (0, 8, 16, 32) if is64 else (0, 8, 16)
+            if is64 and insn.off == 1:
+                return (Never("encoding", _cast_problem(insn.imm)),)
             if insn.imm or insn.off not in sizes:
                 return (Never("encoding", f"BPF_MOV {_RESERVED}"),)
             return (_read(insn.src), *_written(insn.dst))
@@ -158,6 +160,13 @@ def _alu(insn: Insn) -> tuple[Requirement, ...]:
         if op in (Alu.LSH, Alu.RSH, Alu.ARSH) and not 0 <= insn.imm < (64 if is64 else 32):
             needed.append(Never("shift", f"invalid shift {insn.imm}"))
     return (*needed, *_written(insn.dst))
+
+
+def _cast_problem(imm: int) -> str:
+    """BPF_ADDR_SPACE_CAST: between an arena's addresses and the kernel's."""
+    if imm not in (1, 1 << 16):
+        return "addr_space_cast insn can only convert between address space 1 and 0"
+    return "addr_space_cast insn can only be used in a program that has an associated arena"
 
 
 def _jump(insn: Insn) -> tuple[Requirement, ...]:

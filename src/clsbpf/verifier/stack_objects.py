@@ -32,16 +32,20 @@ PACKET_DYNPTRS = frozenset({"skb", "skb_meta"})
 DYNPTR_SLOTS = 2
 
 
-def _place(reg: Reg, slots: int, what: str, regno: int, *, kind: str) -> int | None:
-    """stack_slot_obj_get_spi: the lowest slot's number; None where that is not on the stack."""
+def _place(reg: Reg, slots: int, what: str, regno: int, *, kind: str, otherwise: str = "") -> int | None:
+    """stack_slot_obj_get_spi: the lowest slot's number; None where that is not on the stack.
+
+    `otherwise` is what the kernel says besides where there is none.
+    """
     if reg.var.mask:
-        raise Refused(kind, f"{what} has to be at a constant offset", regno, errno=22)
+        raise Refused(kind, f"{what} has to be at a constant offset", regno, errno=22, after=otherwise)
     at = reg.off + reg.var.smin
     number = (-at - 1) // 8
+    wrong = f"cannot pass in {what} at an offset={at}"
     if at >= 0:  # (the kernel takes 0 for the topmost slot, and so what is above the stack for an object)
-        raise Refused("object-place", f"cannot pass in {what} at an offset={at}", regno, errno=22)
+        raise Refused("object-place", wrong, regno, errno=22, after=otherwise)
     if at % 8 or number + 1 < slots:
-        raise Refused(kind, f"cannot pass in {what} at an offset={at}", regno, errno=22)
+        raise Refused(kind, wrong, regno, errno=22, after=otherwise)
     return number if number < 64 else None
 
 
@@ -74,11 +78,11 @@ def _fill(frame: Frame, number: int, slots: int, byte: int, **fields: object) ->
 # Dynptrs ---------------------------------------------------------------------------------------------
 
 
-def dynptr_at(v: Walk, regno: int, reg: Reg) -> Reg | None:
+def dynptr_at(v: Walk, regno: int, reg: Reg, *, otherwise: str = "") -> Reg | None:
     """What the register's dynptr is; None where there is none (is_dynptr_reg_valid_init)."""
     if reg.kind == DYNPTR:
         return Reg(NOT_INIT, id=reg.id, obj="local", size=1)
-    number = _place(reg, DYNPTR_SLOTS, "dynptr", regno, kind="dynptr")
+    number = _place(reg, DYNPTR_SLOTS, "dynptr", regno, kind="dynptr", otherwise=otherwise)
     if number is None:
         return None
     stack = frame_of(v, reg).stack
@@ -97,9 +101,10 @@ def use_dynptr(v: Walk, regno: int, reg: Reg, *, expected: str = "") -> Reg:
             regno,
             errno=22,
         )
-    held = dynptr_at(v, regno, reg)
+    wrong = f"Expected an initialized dynptr as arg #{regno - 1}"
+    held = dynptr_at(v, regno, reg, otherwise=wrong)
     if held is None:
-        raise Refused("dynptr", f"Expected an initialized dynptr as arg #{regno - 1}", regno, errno=22)
+        raise Refused("dynptr", wrong, regno, errno=22)
     if expected and held.obj != expected:
         raise Refused("dynptr", f"Expected a dynptr of type {expected} as arg #{regno - 1}", regno, errno=22)
     if reg.kind == STACK:
@@ -118,7 +123,8 @@ def check_new_dynptr(v: Walk, regno: int, reg: Reg) -> None:
             regno,
             errno=22,
         )
-    _place(reg, DYNPTR_SLOTS, "dynptr", regno, kind="dynptr")
+    wrong = "Dynptr has to be an uninitialized dynptr"
+    _place(reg, DYNPTR_SLOTS, "dynptr", regno, kind="dynptr", otherwise=wrong)
     _write(v, reg, regno, DYNPTR_SLOTS)
 
 

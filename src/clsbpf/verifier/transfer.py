@@ -24,15 +24,17 @@ from ..bpf.isa import (
     op_of,
     size_of,
 )
+from ..bpf.maps import MapType
 from ..bpf.spec import SOCKET_FILTER, ProgramSpec
 from . import memory
+from .access import MAX_VAR_OFF
 from .checks import check_takes_atomics
 from .computing import alu_step, move_step
 from .fields import has_field
 from .jumping import jump_step
 from .kernel_variables import variable_address
 from .ranges import const
-from .refusal import Refused
+from .refusal import ENOTSUPP, Refused
 from .requirements import fetches
 from .values import (
     FUNC,
@@ -159,22 +161,38 @@ def _wide(v: Walk, at: int, insn: Insn) -> Step:
     return set_constant
 
 
-def check_map_references(spec: ProgramSpec) -> None:
-    """resolve_pseudo_ldimm64: maps are there, also where no path leads to the instruction."""
-    for at, insn in enumerate(spec.insns):
-        if insn.is_ld_imm64 and insn.src in _OF_MAPS:
-            found = _map_reference(spec, at, insn)
-            if isinstance(found, Refused):
-                raise found
-            locked = has_field(found.obj, "bpf_spin_lock") or has_field(found.obj, "bpf_res_spin_lock")
-            if spec.type == SOCKET_FILTER and locked:
-                raise Refused("lock", "socket filter progs cannot use bpf_spin_lock yet", insn=at, errno=22)
-        elif insn.is_ld_imm64 and insn.src == Pseudo.BTF_ID:
-            address = variable_address(at, insn)
-            if isinstance(address, Refused):
-                raise address
+MAX_MAPS = 64
+"""MAX_USED_MAPS."""
 
 
+def check_wide(spec: ProgramSpec, at: int, maps: set[int]) -> None:
+    """resolve_pseudo_ldimm64 of one: its second half, and the map, also where no path leads there.
+
+    `maps` are those that the program named before; one more goes in.
+    """
+    insn = spec.insns[at]
+    high = spec.insns[at + 1] if at + 1 < len(spec.insns) else None
+    if high is None or high != Insn(0, imm=high.imm):
+        raise Refused("encoding", "invalid bpf_ld_imm64 insn", insn=at, errno=22)
+    if insn.src not in _OF_MAPS:
+        if insn.src not in _WITHOUT_MAPS:
+            raise Refused("encoding", "unrecognized bpf_ld_imm64 insn", insn=at, errno=22)
+        return
+    if insn.src in (Pseudo.MAP_FD, Pseudo.MAP_IDX) and high.imm:
+        raise Refused("encoding", "unrecognized bpf_ld_imm64 insn", insn=at, errno=22)
+    found = _map_reference(spec, at, insn)
+    if isinstance(found, Refused):
+        raise found
+    if insn.imm not in maps and len(maps) >= MAX_MAPS:
+        message = f"The total number of maps per program has reached the limit of {MAX_MAPS}"
+        raise Refused("encoding", message, insn=at, errno=7)
+    maps.add(insn.imm)
+    locked = has_field(found.obj, "bpf_spin_lock") or has_field(found.obj, "bpf_res_spin_lock")
+    if spec.type == SOCKET_FILTER and locked:
+        raise Refused("lock", "socket filter progs cannot use bpf_spin_lock yet", insn=at, errno=22)
+
+
+_WITHOUT_MAPS = frozenset({0, Pseudo.BTF_ID, Pseudo.FUNC})
 _OF_MAPS = frozenset({Pseudo.MAP_FD, Pseudo.MAP_IDX, Pseudo.MAP_VALUE, Pseudo.MAP_IDX_VALUE})
 
 
@@ -203,14 +221,18 @@ def _map_reference(program: ProgramSpec, at: int, insn: Insn) -> Reg | Refused:
         return Refused("encoding", f"fd {insn.imm} is not pointing to valid bpf_map", insn=at, errno=9)
     if insn.src in (Pseudo.MAP_FD, Pseudo.MAP_IDX):
         return Reg(MAP_PTR, obj=spec)
-    if spec.type != 2 or spec.max_entries != 1:
-        return Refused("encoding", "invalid access to map value pointer", insn=at, errno=95)
-    if high.imm_u32 >= spec.value_size:
+    if high.imm_u32 >= MAX_VAR_OFF:
+        message = f"direct value offset of {high.imm_u32} is not allowed"
+        return Refused("encoding", message, insn=at, errno=22)
+    if spec.type != MapType.ARRAY:
+        message = "no direct value access support for this map type"
+        return Refused("encoding", message, insn=at, errno=22)
+    if spec.max_entries != 1 or high.imm_u32 >= spec.value_size:
         return Refused(
             "encoding",
             f"invalid access to map value pointer, value_size={spec.value_size} off={high.imm_u32}",
             insn=at,
-            errno=22,
+            errno=22 if spec.max_entries == 1 else ENOTSUPP,
         )
     return Reg(MAP_VALUE, off=high.imm, obj=spec)
 

@@ -15,7 +15,7 @@ from ..bpf.isa import Class, Mode, Size
 from ..bpf.spec import RUNNABLE_TYPES, ProgramSpec
 from ..errors import VerifierError
 from ..profile import CURRENT, KernelProfile
-from .cfg import Flow, analyse, jump_target
+from .cfg import Flow, Subprogram, analyse, find_subprograms, jump_target
 from .exceptions import exception_callback
 from .explain import explain
 from .functions import global_functions
@@ -23,7 +23,7 @@ from .program import VerifiedProgram, Work
 from .refusal import Refused
 from .rules import LOOPS_SINCE, Rules, rules_of
 from .stack_depth import stack_depth
-from .transfer import check_map_references
+from .transfer import check_wide
 from .values import CTX, KIND_NAMES, Reg
 from .walk import Walk
 
@@ -59,13 +59,14 @@ def verify(
     begin = time.perf_counter()
     walk: Walk | None = None
     try:
-        _check_text(spec, rules)
+        _check_length(spec, rules)
         thrown_to = exception_callback(spec, btf)
-        flow = analyse(spec.insns, spec.kfuncs, thrown_to)
+        subprograms = find_subprograms(spec.insns, thrown_to)
+        _check_abnormal_return(spec, subprograms)
+        _check_text(spec, rules)
+        flow = analyse(spec.insns, subprograms, spec.kfuncs, thrown_to)
         _check_release(spec, flow, rules)
-        _check_abnormal_return(spec, flow)
         functions = global_functions(spec, btf, flow.subprogram_at)
-        check_map_references(spec)
         walk = Walk(spec, flow, rules, cpus=cpus, verbose=verbose, functions=functions, btf=btf)
         walk.catch(thrown_to)
         if verbose:
@@ -120,36 +121,37 @@ def _log_of_path(spec: ProgramSpec, walk: Walk, at: int | None, refused: Refused
 
 
 def _say(walk: Walk, refused: Refused) -> None:
-    walk.log.say(refused.message)
-    if "after" in refused.facts:
-        walk.log.say(refused.facts["after"])
+    if refused.message:
+        walk.log.say(refused.message)
+    if refused.after:
+        walk.log.say(refused.after)
 
 
-def _check_text(spec: ProgramSpec, rules: Rules) -> None:
-    """bpf_check's first looks: how long it is, and whether there are such instructions."""
+def _check_length(spec: ProgramSpec, rules: Rules) -> None:
+    """bpf_prog_load."""
     if len(spec.insns) > rules.max_insns:
         raise Refused(
             "too-long",
             f"the program has {len(spec.insns)} instructions; at most {rules.max_insns} are allowed",
             errno=7,
         )
+
+
+def _check_text(spec: ProgramSpec, rules: Rules) -> None:
+    """resolve_pseudo_ldimm64: are there such instructions, and the maps that they name?"""
     second = False
+    maps: set[int] = set()
     for at, insn in enumerate(spec.insns):
         if second:
-            if insn.code or insn.dst or insn.src or insn.off:
-                raise Refused("encoding", "invalid bpf_ld_imm64 insn", insn=at - 1, errno=22)
             second = False
             continue
+        if insn.code & 7 == Class.LDX and (insn.imm or insn.code & 0xE0 not in (Mode.MEM, Mode.MEMSX)):
+            raise Refused("encoding", "BPF_LDX uses reserved fields", insn=at, errno=22)
         if insn.is_ld_imm64:
-            if at + 1 == len(spec.insns):
-                raise Refused("encoding", "invalid bpf_ld_imm64 insn", insn=at, errno=22)
             second = True
-            if insn.off:
-                raise Refused("encoding", "invalid bpf_ld_imm64 insn", insn=at, errno=22)
+            check_wide(spec, at, maps)
         elif insn.code not in _OPCODES or not insn.code:
             raise Refused("encoding", f"unknown opcode {insn.code:02x}", insn=at, errno=22)
-        elif insn.code & 7 == Class.LDX and (insn.imm or insn.code & 0xE0 not in (Mode.MEM, Mode.MEMSX)):
-            raise Refused("encoding", "BPF_LDX uses reserved fields", insn=at, errno=22)
         feature = rules.missing_feature(insn)
         if feature is not None:
             raise Refused(
@@ -169,11 +171,11 @@ def _check_release(spec: ProgramSpec, flow: Flow, rules: Rules) -> None:
             )
 
 
-def _check_abnormal_return(spec: ProgramSpec, flow: Flow) -> None:
+def _check_abnormal_return(spec: ProgramSpec, subprograms: tuple[Subprogram, ...]) -> None:
     """check_abnormal_return: what ends the whole program from within a function needs its type."""
     if spec.has_function_types:
         return
-    for index, sub in enumerate(flow.subprograms):
+    for index, sub in enumerate(subprograms):
         for insn in spec.insns[sub.start : sub.end] if index else ():
             if insn.code & 7 == Class.LD and insn.code & 0xE0 in (Mode.ABS, Mode.IND):
                 raise Refused(

@@ -278,7 +278,7 @@ class Interpreter(Machine):
             self.call_body(name, KFUNC_PROTOTYPES[name], KFUNCS[name])
             return
         control = CONTROL.get(insn.imm)
-        prototype = prototype_of(insn.imm)
+        prototype = prototype_of(insn.imm, self.program.type)
         name = BY_NUMBER[insn.imm].symbol
         if control is None:
             self.call_body(name, prototype, BODIES[insn.imm])
