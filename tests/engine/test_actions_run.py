@@ -142,7 +142,7 @@ def statistics(engine: Engine) -> Any:
     """All that packets changed of the actions, their clock and random numbers, byte for byte."""
     around = engine._network.actions.around
     states = {
-        (kind, action.index): bytes(action.memory)
+        (kind, action.index): bytes(action.memory) + bytes(action.estimator or b"")
         for kind, table in engine._network.actions.tables.items()
         for action in table
     }
@@ -249,15 +249,31 @@ def test_what_python_does_comes_in_its_turn(seed: int, hook: str, tmp_path: Path
     assert native == in_order
 
 
-def test_an_action_with_an_estimator() -> None:
-    lines = [
-        "qdisc add dev v0 clsact",
-        "filter add dev v0 ingress estimator 250ms 500ms bpf bytecode '1,6 0 0 4294967295'"
-        " action police avrate 100kbit conform-exceed drop",
-    ]
+PEAKS = "rate 1mbit burst 9k peakrate 2mbit mtu 900"
+AVERAGES = (
+    "estimator 250ms 500ms {} action police avrate 100kbit conform-exceed drop",
+    f"estimator 1s 8s {{}} action police {PEAKS} conform-exceed drop",
+    "estimator 500ms 1s {} action gact pass",
+    "estimator 4s 64s {} action skbedit mark 1 pipe action police avrate 1kbit conform-exceed drop/pass",
+)
+
+
+@pytest.mark.parametrize("words", AVERAGES)
+def test_an_action_with_an_estimator(words: str, tmp_path: Path) -> None:
+    """Also where nothing comes for long, and where time goes backwards, or to its end."""
+    filter = words.format("bpf bytecode '1,6 0 0 4294967295'")
+    lines = ["qdisc add dev v0 clsact", f"filter add dev v0 ingress {filter}"]
     native, in_order = outcomes(lines, [str(OFFICE)], "ingress")
     assert native == in_order
-    assert native[0][2]["shot"] > 0
+    assert ("police" in words) == (native[0][2]["shot"] > 0)
+    random, time, packets = Random(words), 10**18, []
+    for _, *packet in random_packets(random, 150):
+        time += random.choice((-(10**9), 0, 10**7, 10**8, 3 * 10**9, 10**12))
+        packets.append((time, *packet))
+    path = tmp_path / "long.pcap"
+    path.write_bytes(pcap([*packets, (4 * 10**18, *packets[0][1:])]))
+    native, in_order = outcomes(lines, [str(path), str(OFFICE)], "ingress")
+    assert native == in_order
 
 
 def test_a_chain_of_another_block_runs_in_order() -> None:

@@ -16,6 +16,7 @@ from ..engine.delivery import OnDelivery
 from ..engine.devices import Device, Network
 from ..engine.pins import Pins
 from ..engine.planned import planned_filters
+from ..engine.passages import obstacle
 from ..engine.plans import Setup, needs_order
 from ..engine.programs import LoadedProgram
 from ..engine.queueing import blocks_of
@@ -244,7 +245,7 @@ class Engine:
             block=lambda link: block,
             at_ingress=hook == "ingress",
             ifindex=device.ifindex,
-            in_order=needs_order(block) or any(needs_order(each) for _, each in blocks_of(root)),
+            in_order=needs_order(block) or (root is not None and obstacle(root) is not None),
             plain=plain is not None,
             extra=written_columns(programs_of(block, *(each for _, each in blocks_of(root)))),
             root=root,

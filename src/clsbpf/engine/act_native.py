@@ -8,6 +8,7 @@ to the definition.
 from __future__ import annotations
 
 from ..tc.act import TC_ACT_EXT_VAL_MASK, TC_ACT_GOTO_CHAIN, TC_ACT_JUMP, TcAct
+from ..tc.actions.estimator import AVERAGE_SHIFT, IDLE_INTERVALS, Estimator, mixed, next_end
 from ..tc.actions.execute import JUMP_MASK, TCA_ACT_MAX_PRIO
 from ..tc.actions.gact import Chance
 from ..tc.actions.memory import NEVER, ActionMemory, Buckets, Counters, Times
@@ -25,6 +26,7 @@ from ..vm.subset import (
     store_i64,
     store_u32,
     swap16,
+    udiv,
     umod,
 )
 from .act_records import ACT_BYTES, Act, Edit, Kind, Limit
@@ -48,7 +50,11 @@ FILLED, TOKENS = place("buckets", "filled"), place("buckets", "tokens")
 PEAK_TOKENS, PACKET_TOKENS = place("buckets", "peak_tokens"), place("buckets", "packet_tokens")
 SEEN = int(getattr(ActionMemory, "seen").offset)  # noqa: B009 (to mypy it is a number)
 
-for _function in (following, scaled, transmit_time, left_over):
+INTERVAL_LOG, EWMA_LOG, INTERVAL, DUE, SEEN_BYTES, SEEN_PACKETS, BYTES_AVERAGE, PACKETS_AVERAGE = (
+    int(getattr(Estimator, name).offset) for name, *_ in Estimator._fields_
+)
+
+for _function in (following, scaled, transmit_time, left_over, mixed, next_end):
     native(_function)
 
 
@@ -62,10 +68,37 @@ def random_below(random: int, limit: int) -> int:
     return scaled(load_i64(random), limit)
 
 
+@native(cold=True)
+def catch_up(estimator: int, memory: int, now: int) -> None:
+    """`Estimator.catch_up`, by what the action has counted."""
+    due = load_i64(estimator + DUE)
+    if now < due:
+        return
+    left = udiv(now - due, load_i64(estimator + INTERVAL)) + 1
+    store_i64(estimator + DUE, next_end(due, now, load_i64(estimator + INTERVAL)))
+    size = load_i64(memory + BYTES)
+    packets = load_i64(memory + PACKETS)
+    log = load_i64(estimator + INTERVAL_LOG)
+    weight = load_i64(estimator + EWMA_LOG)
+    left = left if left < IDLE_INTERVALS else IDLE_INTERVALS
+    while left:
+        counted = size - load_i64(estimator + SEEN_BYTES)
+        store_i64(estimator + BYTES_AVERAGE, mixed(load_i64(estimator + BYTES_AVERAGE), counted, log, weight))
+        counted = packets - load_i64(estimator + SEEN_PACKETS)
+        average = mixed(load_i64(estimator + PACKETS_AVERAGE), counted, log, weight)
+        store_i64(estimator + PACKETS_AVERAGE, average)
+        store_i64(estimator + SEEN_BYTES, size)
+        store_i64(estimator + SEEN_PACKETS, packets)
+        left -= 1
+
+
 @native
-def used(memory: int, skb: int, clock: int) -> None:
+def used(record: int, memory: int, skb: int, clock: int) -> None:
     """`Action.used`: a packet is here."""
     now = load_i64(clock + NOW)
+    estimator = load_i64(record + Act.ESTIMATOR)
+    if estimator:
+        catch_up(estimator, memory, now)
     store_i64(memory + LAST_USE, now)
     if load_i64(memory + FIRST_USE) == NEVER:
         store_i64(memory + FIRST_USE, now)
@@ -94,7 +127,7 @@ def gact_act(record: int, skb: int, clock: int, random: int) -> int:
         store_i64(memory + SEEN, seen)
         drawn = umod(seen, load_i64(record + Act.VALUE))
     answer = load_i64(record + Act.CONTROL) if drawn else load_i64(record + Act.OTHER)
-    used(memory, skb, clock)
+    used(record, memory, skb, clock)
     count(memory, answer)
     return answer
 
@@ -139,7 +172,7 @@ def dsfield(skb: int) -> int:
 def skbedit_act(record: int, skb: int, clock: int) -> int:
     """`Skbedit.act`."""
     memory = load_i64(record + Act.MEMORY)
-    used(memory, skb, clock)
+    used(record, memory, skb, clock)
     edits = load_i64(record + Act.EDITS)
     if edits & Edit.PRIORITY:
         store_u32(skb + At.PRIORITY, load_i64(record + Act.PRIORITY))
@@ -176,12 +209,22 @@ def rate_time(rate: int, length: int) -> int:
 
 
 @native
+def too_fast(record: int, memory: int, now: int) -> int:
+    """Is the average rate that a policer allows exceeded?  Always, where nobody measures it."""
+    estimator = load_i64(record + Act.ESTIMATOR)
+    if estimator == 0:
+        return 1
+    catch_up(estimator, memory, now)
+    return load_i64(estimator + BYTES_AVERAGE) >> AVERAGE_SHIFT >= load_i64(record + Act.AVERAGE)
+
+
+@native
 def conforms(record: int, memory: int, length: int, link_layer: int, now: int) -> int:
     """`Police._conforms`: take the packet's tokens, if there are enough in every bucket."""
     limits = load_i64(record + Act.LIMITS)
-    if limits & Limit.EVERYTHING or length + link_layer > load_i64(record + Act.MTU):
+    if length + link_layer > load_i64(record + Act.MTU):
         return 0
-    if limits == 0:
+    if limits & ~Limit.AVERAGE == 0:
         return 1
     passed = now - load_i64(memory + FILLED)
     tokens = 0
@@ -212,10 +255,13 @@ def conforms(record: int, memory: int, length: int, link_layer: int, now: int) -
 def police_act(record: int, skb: int, clock: int) -> int:
     """`Police.act`."""
     memory = load_i64(record + Act.MEMORY)
-    used(memory, skb, clock)
+    now = load_i64(clock + NOW)
+    # Read before this packet is counted, as the kernel's estimator knows only of earlier ones.
+    exceeds = too_fast(record, memory, now) if load_i64(record + Act.LIMITS) & Limit.AVERAGE else 0
+    used(record, memory, skb, clock)
     answer = load_i64(record + Act.RESULT)
     link_layer = load_u32(skb + At.MAC_LEN) if load_u32(skb + At.AT_INGRESS) else 0
-    if conforms(record, memory, load_u32(skb + At.WIRE_LEN), link_layer, load_i64(clock + NOW)) == 0:
+    if exceeds or conforms(record, memory, load_u32(skb + At.WIRE_LEN), link_layer, now) == 0:
         store_i64(memory + OVERLIMITS, load_i64(memory + OVERLIMITS) + 1)
         answer = load_i64(record + Act.CONTROL)
     count(memory, answer)

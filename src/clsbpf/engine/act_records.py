@@ -54,6 +54,8 @@ class Act(Layout):
     HAS_GOTO = enum.auto()
     NUMBER = enum.auto()
     """Which of the plan's records it is."""
+    ESTIMATOR = enum.auto()
+    """The address of its Estimator, or 0."""
     # gact
     CHANCE = enum.auto()
     VALUE = enum.auto()
@@ -71,6 +73,8 @@ class Act(Layout):
     RESULT = enum.auto()
     MTU = enum.auto()
     BURST = enum.auto()
+    AVERAGE = enum.auto()
+    """Bytes a second."""
     LIMITS = enum.auto()
     """`Limit`: which buckets there are."""
     PEAK_LIMIT = enum.auto()
@@ -108,8 +112,7 @@ class Limit(enum.IntFlag):
     BYTES = 1
     PEAK = 2
     PACKETS = 4
-    EVERYTHING = 8
-    """An average rate that nothing measures: no packet conforms."""
+    AVERAGE = 8
 
 
 def obstacle(each: Filter, block: Block) -> str | None:
@@ -135,8 +138,8 @@ def _obstacle(action: AnyAction, block: Block) -> str | None:
 
 
 def needs_python(action: AnyAction) -> bool:
-    """Is it done by Python: of another kind, with an estimator, or with numbers too large?"""
-    if type(action) not in _NUMBERS or action.estimator is not None:
+    """Is it done by Python: of another kind, or with numbers too large?"""
+    if type(action) not in _NUMBERS:
         return True
     return any(abs(number) >= 1 << 62 for number in _NUMBERS[type(action)](action).values())
 
@@ -145,6 +148,7 @@ def keeps_state(each: Filter) -> bool:
     """Do the filter's actions do something that depends on packets before, or that others see?"""
     return any(
         needs_python(action)
+        or action.estimator is not None
         or isinstance(action, Police)
         or (isinstance(action, Gact) and action.params.chance is not Chance.NONE)
         for action in actions_of(each)
@@ -197,7 +201,8 @@ def _police(action: AnyAction) -> dict[Act, int]:
     }
     limits = Limit(0)
     if params.average:
-        limits |= Limit.EVERYTHING
+        limits |= Limit.AVERAGE
+        numbers[Act.AVERAGE] = params.average
     if params.packets:
         limits |= Limit.PACKETS
         numbers |= {
@@ -299,6 +304,7 @@ def record_of_action(number: int, action: AnyAction) -> dict[Act, int]:
         Act.CONTROL: action.control,
         Act.HAS_GOTO: int(action.goto is not None),
         Act.NUMBER: number,
+        Act.ESTIMATOR: 0 if action.estimator is None else ctypes.addressof(action.estimator),
     }
     if action.skip_sw:
         return {Act.KIND: Kind.SKIPPED}

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..tc import ids
-from ..tc.qdiscs.fifo import NOQUEUE
+from ..tc.qdiscs.fifo import NOQUEUE, Fifo, Queue
 from ..tc.qdiscs.htb import Htb, HtbClass
+from ..tc.qdiscs.prio import Prio
 from ..tc.qdiscs.qdisc import Qdisc, walk_qdiscs
 from .planned import PlannedFilter, planned_filters
 from .queueing import blocks_of
@@ -115,8 +116,15 @@ def signature(root: Qdisc) -> tuple[object, ...]:
     return (*of_qdiscs, *((block, block.generation) for _, block in blocks_of(root)))
 
 
+NATIVE = (Htb, Prio, Fifo, Queue)
+"""The qdiscs that native code knows (queueing_text.py)."""
+
+
 def obstacle(root: Qdisc) -> str | None:
     """Why packets must go through these qdiscs one by one, or None where they need not."""
+    for qdisc in walk_qdiscs(root):
+        if type(qdisc) not in NATIVE:
+            return f"qdisc {qdisc.kind} is not native"
     for parent, block in blocks_of(root):
         for planned in planned_filters(block, parent):
             if planned.obstacle is not None:

@@ -5,36 +5,68 @@ rate of that interval, and mixed into the average with a weight of 2**-ewma_log.
 for it; here the intervals that have passed are made up for when somebody asks or counts, which comes to
 the same because nothing is counted in between.
 
+It lies in memory, like an action's counters (memory.py): code that classifies natively keeps the same one.
+
 Mirrors net/core/gen_estimator.c.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import struct
-from dataclasses import dataclass
 
 from ..refusal import refusal
+from .clock import LAST_MOMENT
 from .surroundings import NSEC_PER_SEC
 
-_SHIFT = 8
+AVERAGE_SHIFT = 8
 """Of the averages' binary places."""
-_IDLE_INTERVALS = 4096
+IDLE_INTERVALS = 4096
 """After so many intervals without a packet any average has run down to nothing worth telling."""
 
 
-@dataclass(slots=True)
-class Estimator:
-    """struct net_rate_estimator: intervals of 2**(interval_log - 2) seconds, weight 2**-ewma_log."""
+def mixed(average: int, counted: int, interval_log: int, ewma_log: int) -> int:
+    """est_timer(): the average with what was counted in an interval mixed in.
+
+    On plain numbers that fit 64 bits: native code is made of this very function.
+    """
+    rate = counted << 10 - interval_log
+    return average + (rate >> ewma_log) - (average >> ewma_log)
+
+
+def next_end(due: int, now: int, interval: int) -> int:
+    """The end of the interval that it is now, of those of which one ended at `due`; for native code, too."""
+    return LAST_MOMENT if now > LAST_MOMENT - interval else due + ((now - due) // interval + 1) * interval
+
+
+class Estimator(ctypes.Structure):
+    """struct net_rate_estimator: intervals of 2**(interval_log - 2) seconds, weight 2**-ewma_log.
+
+    `due` is when the next interval ends, on the engine's clock; the averages have 8 binary places.
+    """
 
     interval_log: int
     ewma_log: int
+    interval: int
     due: int
-    """When the next interval ends, on the engine's clock."""
-    last_bytes: int = 0
-    last_packets: int = 0
-    bytes_average: int = 0
-    packets_average: int = 0
+    last_bytes: int
+    last_packets: int
+    bytes_average: int
+    packets_average: int
+    _fields_ = tuple(
+        (name, ctypes.c_int64)
+        for name in (
+            "interval_log",
+            "ewma_log",
+            "interval",
+            "due",
+            "last_bytes",
+            "last_packets",
+            "bytes_average",
+            "packets_average",
+        )
+    )
 
     @classmethod
     def from_attr(cls, payload: bytes, now: int) -> Estimator:
@@ -44,30 +76,22 @@ class Estimator:
         interval, ewma_log = struct.unpack_from("=bB", payload)
         if not -2 <= interval <= 3 or not 0 < ewma_log < 31:
             raise refusal(errno.EINVAL, f"no estimator has interval {interval} and weight {ewma_log}")
-        made = cls(interval + 2, ewma_log, now)
-        made.due += made.interval
-        return made
-
-    @property
-    def interval(self) -> int:
-        """Nanoseconds."""
-        return (NSEC_PER_SEC // 4) << self.interval_log
+        length = (NSEC_PER_SEC // 4) << interval + 2
+        return cls(interval + 2, ewma_log, length, now + length)
 
     def catch_up(self, now: int, size: int, packets: int) -> None:
         """est_timer(), for each interval that has ended; `size` and `packets` are counted so far."""
         if now < self.due:
             return
         passed = (now - self.due) // self.interval + 1
-        self.due += passed * self.interval
-        for _ in range(min(passed, _IDLE_INTERVALS)):
-            shift, weight = 10 - self.interval_log, self.ewma_log
-            rate = (size - self.last_bytes) << shift
-            self.bytes_average += (rate >> weight) - (self.bytes_average >> weight)
-            rate = (packets - self.last_packets) << shift
-            self.packets_average += (rate >> weight) - (self.packets_average >> weight)
+        self.due = next_end(self.due, now, self.interval)
+        for _ in range(min(passed, IDLE_INTERVALS)):
+            log, weight = self.interval_log, self.ewma_log
+            self.bytes_average = mixed(self.bytes_average, size - self.last_bytes, log, weight)
+            self.packets_average = mixed(self.packets_average, packets - self.last_packets, log, weight)
             self.last_bytes, self.last_packets = size, packets
 
     @property
     def rates(self) -> tuple[int, int]:
         """gen_estimator_read(): bytes and packets a second."""
-        return self.bytes_average >> _SHIFT, self.packets_average >> _SHIFT
+        return self.bytes_average >> AVERAGE_SHIFT, self.packets_average >> AVERAGE_SHIFT
