@@ -1,9 +1,10 @@
 """How does the kernel format text for programs?  bpf_bprintf_prepare(), then bstr_printf().
 
 In two steps, as there.  `prepare` reads the format, refuses what is not allowed (-EINVAL), and puts the
-arguments into a buffer of 512 bytes (-ENOSPC where they do not fit): numbers as they are, strings copied,
-addresses already as text.  `render` reads the format again and writes the text, of which as much is kept as
-there is room for; the rest is only counted.
+arguments into a buffer of 512 bytes: numbers as they are, strings copied, addresses already as text.  What
+finds no room is -ENOSPC (where it is the text of an address, a kernel writes on behind the buffer).
+`render` reads the format again and writes the text, of which as much is kept as there is room for; the rest
+is only counted.
 
 A format may hold %d %i %u %x %X with `l` or `ll`, %c, %s, %pks, %pus, %p %px %pK %ps %pS %pB, %pi4 %pI4
 %pi6 %pI6, with flags (space, 0, +, -) and a width, though these are forgotten where a pointer's text was
@@ -129,6 +130,8 @@ def prepare(machine: int, template: int, arguments: int, count: int) -> int:
                 byte = 115
             elif following == 66:  # B
                 to += backtrace(machine, to, end - to, value) + 1
+                if to > end:
+                    return -errno.ENOSPC
                 at += 2
                 continue
             elif following in (105, 73):  # i I
@@ -139,6 +142,8 @@ def prepare(machine: int, template: int, arguments: int, count: int) -> int:
                 if end - to < size:
                     return -errno.ENOSPC
                 to += address_text(machine, to, end - to, value, size, following == 105) + 1
+                if to > end:
+                    return -errno.ENOSPC
                 at += 3
                 continue
             else:
@@ -153,12 +158,11 @@ def prepare(machine: int, template: int, arguments: int, count: int) -> int:
                 return -errno.EINVAL
             if to == end:
                 return -errno.ENOSPC
-            if to < end:
-                length = read_string(machine, to, end - to, value)
-                if length == 0:
-                    store_u8(to, 0)
-                    length = 1
-                to += length
+            length = read_string(machine, to, end - to, value)
+            if length == 0:
+                store_u8(to, 0)
+                length = 1
+            to += length
             at += 1
             continue
         if byte == 99:  # c
