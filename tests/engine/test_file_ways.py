@@ -110,6 +110,10 @@ PACES: dict[str, tuple[list[tuple[Way, int, float]], tuple[Way, int]]] = {
         (Way.READ, TRIAL_BYTES[Way.READ]),
     ),
     "what did not get on says nothing": ([(Way.READ, 0, 1.0)], (Way.READ, TRIAL_BYTES[Way.READ])),
+    "nor does what is left of a piece": (
+        [(Way.READ, 4 << 20, 1.0), (Way.MAPPED, 16 << 20, 2.0), (Way.READ, 300, 5000.0)],
+        (Way.READ, STRETCH_BYTES[Way.READ]),
+    ),
 }
 
 

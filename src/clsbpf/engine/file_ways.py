@@ -54,6 +54,7 @@ class Way(enum.Enum):
         return Way.READ if self is Way.MAPPED else Way.MAPPED
 
 
+TOLD_BY_BYTES = 1 << 20
 TRIAL_BYTES = {Way.READ: 4 << 20, Way.MAPPED: 16 << 20}
 """Enough to tell: a mapping needs some lanes."""
 STRETCH_BYTES = {Way.READ: 32 << 20, Way.MAPPED: 64 << 20}
@@ -94,8 +95,8 @@ class Pace:
         return way.other, TRIAL_BYTES[way.other]
 
     def went(self, way: Way, count: int, seconds: float) -> None:
-        """Learn what `count` bytes took."""
-        if not count:
+        """Learn what `count` bytes took.  What is left of a piece or the file is too little to tell."""
+        if count < TOLD_BY_BYTES:
             return
         before = self.seconds.get(way)
         now = self.seconds[way] = seconds / count
