@@ -19,14 +19,24 @@ from clsbpf.netlink import attr as nla
 from clsbpf.netlink import message as nl
 from clsbpf.netlink.attr import Attr
 from clsbpf.netlink.message import Message
-from clsbpf.netlink.qdisc import HtbGlob, HtbOpt, RateSpec, SizeSpec, TcaHtb, TcaStab, encode_fifo
+from clsbpf.netlink.qdisc import (
+    HtbGlob,
+    HtbOpt,
+    RateSpec,
+    SizeSpec,
+    TbfQopt,
+    TcaHtb,
+    TcaStab,
+    TcaTbf,
+    encode_fifo,
+)
 from clsbpf.netlink.schema import Rtm, Tca, TcaBpf
 from clsbpf.netlink.tcmsg import TcMsg, tc_message
 from clsbpf.tc.hook import HookQdisc
 from netlink_twin import Twin, twin
 from tc_messages import ALL, CLSACT, DUMP, ECHO, RETURN_ALL, ROOT, bpf, program, qdisc
 
-KINDS = ["htb", "htb", "htb", "pfifo", "bfifo", "pfifo_head_drop", "pfifo_fast", "noqueue"]
+KINDS = ["htb", "htb", "htb", "tbf", "tbf", "pfifo", "bfifo", "pfifo_head_drop", "pfifo_fast", "noqueue"]
 ODD_KINDS = ["clsact", "ingress", "nosuch", None, "htb\0x", ""]
 MAJORS = [0x10000, 0x10000, 0x20000, 0x30000, 0x80010000, 0xFFFE0000]
 MINORS = [*range(1, 12), 0x100, 0xFFFF]
@@ -66,7 +76,7 @@ class QdiscStorm:
         if isinstance(each, HookQdisc):
             yield from (0xFFFFFFF2, 0xFFFFFFF3)
         else:
-            yield from (class_.classid for class_ in each.walk())
+            yield from (each.handle | getattr(class_, "classid", 1) for class_ in each.walk())
 
     # names
 
@@ -186,10 +196,40 @@ class QdiscStorm:
             if rng.random() < 0.03:
                 inside.append(nla.flag(TcaHtb.OFFLOAD))
             return [nla.nest(Tca.OPTIONS, inside[rng.random() < 0.03 :])]
+        if kind == "tbf" and rng.random() < 0.97:
+            return [self._tbf_options()]
         if rng.random() < 0.5:
             return []
         limit = encode_fifo(rng.choice([0, 1, 1000, 0xFFFFFFFF]))
         return [nla.binary(Tca.OPTIONS, limit[: rng.choice([4, 4, 4, 3])] + bytes(rng.choice([0, 0, 4])))]
+
+    def _tbf_options(self) -> Attr:
+        rng = self.rng
+        rates = [0, 1, 1000, 125000, 12500000, 0xFFFFFFFF]
+        specs = [
+            RateSpec(
+                rng.choice(rates[n:]),
+                rng.choice([0, 4, 0xFFFF]),
+                rng.choice([0, 64]),
+                rng.choice([1, 1, 2, 0x12]),
+            )
+            for n in (1, 0)
+        ]
+        if rng.random() < 0.6:
+            specs[1] = RateSpec(0, linklayer=1)
+        ticks = [0, 1, 1000, 1000000, 0xFFFFFFFF]
+        limit = rng.choice([0, 1, 1000, 0xFFFFFFFF])
+        qopt = TbfQopt(*specs, limit, rng.choice(ticks[1:]), rng.choice(ticks))
+        inside = [nla.binary(TcaTbf.PARMS, qopt.encode()[: rng.choice([36] * 20 + [35])])]
+        for number in (TcaTbf.RATE64, TcaTbf.PRATE64):
+            if rng.random() < 0.1:
+                inside.append(nla.u64(number, rng.choice([0, 5, 1 << 32, 1 << 40, (1 << 64) - 1])))
+        for number in (TcaTbf.BURST, TcaTbf.PBURST):
+            if rng.random() < 0.4:
+                inside.append(nla.u32(number, rng.choice([0, 1, 1500, 100000, 0xFFFFFFFF])))
+        if rng.random() < 0.1:
+            inside.append(nla.binary(rng.choice([TcaTbf.RTAB, TcaTbf.PTAB]), bytes(rng.choice([1024, 1025]))))
+        return nla.nest(Tca.OPTIONS, inside[rng.random() < 0.03 :])
 
     def _class(self) -> Message:
         rng, ifindex = self.rng, self.device()

@@ -152,6 +152,12 @@ POLICIES = {
         f"filter add dev lab0 parent 5: bpf bytecode {PASS} flowid 5:1",
         "chain add dev lab0 parent 1:1 chain 4",
     ],
+    "a rate for all": [
+        "qdisc add dev lab0 root handle 1: tbf rate 1mbit burst 10k latency 50ms peakrate 2mbit mtu 1540",
+        "qdisc add dev lab0 parent 1:1 handle 2: tbf rate 40gbit burst 5m limit 3m overhead 4 linklayer atm",
+        "qdisc add dev lab0 parent 2:1 handle 3: prio",
+        "qdisc add dev lab1 root handle 1: tbf rate 1kbit burst 1k limit 1",
+    ],
     "size tables": [
         "qdisc add dev lab0 stab overhead 24 root handle 1: prio",
         "qdisc add dev lab1 stab linklayer atm mtu 1500 tsize 128 mpu 64 overhead -10 root handle 1: htb",

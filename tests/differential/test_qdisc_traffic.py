@@ -118,6 +118,21 @@ POLICIES: dict[str, list[str]] = {
         *filters("1:", f"{TO_53} flowid 1:10", f"{UDP} flowid 1:21"),
         *filters("30:", f"{SHORT} flowid 30:2"),
     ),
+    "buckets": tree(
+        "qdisc add dev v0 parent 1:10 handle 10: tbf rate 4gbit burst 500 limit 1m",
+        "qdisc add dev v0 parent 1:21 handle 21: tbf rate 4gbit burst 64k limit 1m peakrate 5gbit mtu 600",
+        "qdisc add dev v0 parent 21:1 handle 210: htb default 1",
+        "class add dev v0 parent 210: classid 210:1 htb rate 8gbit quantum 2000",
+        "qdisc add dev v0 parent 1:22 handle 22: tbf rate 4gbit burst 64k limit 300",
+        "qdisc add dev v0 parent 1:30 handle 30: tbf rate 4gbit burst 64k limit 300",
+        "qdisc add dev v0 parent 30:1 handle 300: bfifo limit 50",
+        *filters("1:", f"{TO_53} flowid 1:10", f"{UDP} flowid 1:21", f"{SHORT} flowid 1:22"),
+    ),
+    "a bucket at the root": [
+        "qdisc add dev v0 root handle 1: tbf rate 4gbit burst 64k limit 1m",
+        "qdisc add dev v0 parent 1:1 handle 10: htb default 1",
+        "class add dev v0 parent 10: classid 10:1 htb rate 8gbit quantum 2000",
+    ],
     "no queue past the classes": [
         "qdisc add dev v0 root handle 1: htb direct_qlen 0",
     ],
@@ -162,7 +177,7 @@ def counts(classes: str, qdiscs: list[Any]) -> Counts:
     wanted = ("kind", "handle", "bytes", "packets", "drops")
     shown = [[row.get(key) for key in wanted] + [row["options"].get("direct_packets_stat")] for row in qdiscs]
     found = _CLASS.findall(classes)
-    assert len(found) == classes.count("class ")
+    assert len(found) == classes.count("class htb")
     return found, [row for row in shown if row[0] not in ("noqueue", "clsact")]
 
 

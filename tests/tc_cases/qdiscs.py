@@ -451,7 +451,42 @@ PRIO: list[Row] = [
     ("class del dev v0 classid 1:1", 2, "qdisc prio", 1, "qdisc add dev v0 root handle 1: prio"),
 ]
 
+TBF_ONE = "qdisc add dev v0 root handle 1: tbf rate 1mbit burst 10k latency 50ms"
+TBF: list[Row] = [
+    (TBF_ONE, 0, "qdisc tbf 1: root refcnt [0-9]+ rate 1Mbit burst 10Kb lat 50ms", 1),
+    (TBF_ONE.replace("10k", "15000"), 0, "burst 15000b lat 50ms", 1),
+    (TBF_ONE.replace("latency 50ms", "limit 1000"), 0, "burst 10Kb lat", 0),
+    (TBF_ONE.replace("latency 50ms", "limit 100k"), 0, "burst 10Kb lat 737ms", 1),
+    (f"{TBF_ONE} limit 10k", 1, "qdisc tbf", 0),
+    (f"{TBF_ONE} peakrate 2mbit", 1, "qdisc tbf", 0),
+    (f"{TBF_ONE} peakrate 2mbit mtu 1540", 0, "peakrate 2Mbit minburst 1540b", 1),
+    (f"{TBF_ONE} peakrate 2mbit minburst 1540", 0, "peakrate 2Mbit minburst 1540b", 1),
+    (f"{TBF_ONE} peakrate 1mbit mtu 1540", 2, "qdisc tbf", 0),
+    (f"{TBF_ONE} overhead 20", 0, "overhead 20", 1),
+    (f"{TBF_ONE} overhead 70000", 1, "qdisc tbf", 0),
+    (f"{TBF_ONE} linklayer atm", 0, "linklayer atm", 1),
+    (f"{TBF_ONE} linklayer x", 1, "qdisc tbf", 0),
+    (f"{TBF_ONE} rate 2mbit", 1, "qdisc tbf", 0),
+    (f"{TBF_ONE} what", 1, "qdisc tbf", 0),
+    ("qdisc add dev v0 root tbf", 1, "qdisc tbf", 0),
+    ("qdisc add dev v0 root tbf rate 1mbit burst 10k", 1, "qdisc tbf", 0),
+    ("qdisc add dev v0 root tbf rate 1mbit latency 1ms", 1, "qdisc tbf", 0),
+    ("qdisc add dev v0 root tbf burst 10k latency 1ms", 1, "qdisc tbf", 0),
+    ("qdisc add dev v0 root tbf rate 50gbit burst 10m limit 10m", 0, "rate 50Gbit", 1),
+    (TBF_ONE, 2, "qdisc tbf 1:", 1, TBF_ONE),
+    (TBF_ONE.replace("add", "change").replace("50ms", "20ms"), 0, "lat 20ms", 1, TBF_ONE),
+    (TBF_ONE.replace("add", "replace").replace("50ms", "20ms"), 0, "lat 20ms", 1, TBF_ONE),
+    (TBF_ONE.replace("add", "replace").replace("1: tbf", "2: tbf"), 0, "qdisc tbf 2:", 1, TBF_ONE),
+    ("qdisc add dev v0 parent 1:1 handle 10: pfifo limit 5", 0, "pfifo 10: parent 1:1 limit 5p", 1, TBF_ONE),
+    ("class add dev v0 parent 1: classid 1:2 htb rate 1mbit", 2, "qdisc tbf 1:", 1, TBF_ONE),
+    ("class del dev v0 classid 1:1", 2, "qdisc tbf 1:", 1, TBF_ONE),
+    ("filter add dev v0 parent 1: bpf bytecode '1,6 0 0 0'", 2, "qdisc tbf 1:", 1, TBF_ONE),
+    ("qdisc del dev v0 root", 0, "qdisc tbf", 0, TBF_ONE),
+    ("qdisc del dev v0 root", 2, "qdisc tbf", 0),
+]
+
 CASES = [
+    *family(TBF, verify="qdisc show dev v0", undo=CLEAN, in_kernel=True),
     *family(HANDLES, verify="qdisc show dev v0", undo=CLEAN, in_kernel=True),
     *family(CLASSES, verify="class show dev v0", undo=CLEAN, in_kernel=True),
     *family(PRIO, verify="qdisc show dev v0", undo=CLEAN),

@@ -19,7 +19,7 @@ from ..engine.planned import planned_filters
 from ..engine.passages import obstacle
 from ..engine.plans import Setup, needs_order
 from ..engine.programs import LoadedProgram
-from ..engine.queueing import blocks_of
+from ..engine.queueing import blocks_of, chooses
 from ..engine.queueing_plain import plain_block
 from ..engine.results import Batch, Results
 from ..engine.run import BACKENDS, Progress
@@ -235,7 +235,7 @@ class Engine:
     ) -> Setup:
         """What packets meet at a device's hook: what `run` runs.  RunError: no such device or hook."""
         device = self._pick_device(dev)
-        root = device.root if hook == "egress" and device.root.has_classes else None
+        root = device.root if hook == "egress" and chooses(device.root) else None
         block = self._block(device, hook, root)
         plain = None
         if root is not None and self._backend == "native" and not any(planned_filters(block)):

@@ -10,25 +10,24 @@ htb_change_class() of net/sched/sch_htb.c.
 from __future__ import annotations
 
 import errno
-import struct
 from collections.abc import Iterator
 from typing import Any
 
 from ..engine.devices import Device, Network
 from ..errors import NetlinkError
 from ..netlink import qdisc as wire
-from ..netlink.attr import NLA_HDRLEN, Attr
+from ..netlink.attr import NLA_HDRLEN
 from ..netlink.message import NLM_F_CREATE, NLM_F_EXCL, NLM_F_MULTI, Message
 from ..netlink.policy import parse_attrs
-from ..netlink.qdisc import HtbOpt, LinkLayer, RateSpec, TcaHtb
+from ..netlink.qdisc import HtbOpt, TcaHtb
 from ..netlink.schema import Rtm, Tca
 from ..tc import ids
 from ..tc.qdiscs.htb import ClassOptions, Htb, HtbClass
 from ..tc.qdiscs.qdisc import Qdisc
-from ..tc.rate import Rate
 from .fill_qdisc import class_message
 from .notify import notify, notify_needed
 from .qdiscs import valid_estimator
+from .rates import rate_of
 from .request import Datagram, Request
 
 
@@ -160,41 +159,13 @@ def _htb_options(request: Request) -> ClassOptions:
     if not opt.rate.rate or not opt.ceil.rate:
         raise NetlinkError(errno.EINVAL)
     return ClassOptions(
-        rate=_rate(opt.rate, found.get(TcaHtb.RTAB), found.get(TcaHtb.RATE64)),
-        ceil=_rate(opt.ceil, found.get(TcaHtb.CTAB), found.get(TcaHtb.CEIL64)),
+        rate=rate_of(opt.rate, found.get(TcaHtb.RTAB), found.get(TcaHtb.RATE64)),
+        ceil=rate_of(opt.ceil, found.get(TcaHtb.CTAB), found.get(TcaHtb.CEIL64)),
         buffer=opt.buffer,
         cbuffer=opt.cbuffer,
         quantum=opt.quantum,
         prio=opt.prio,
     )
-
-
-def _rate(spec: RateSpec, table: Attr | None, rate64: Attr | None) -> Rate:
-    """psched_ratecfg_precompute()."""
-    linklayer = spec.linklayer
-    if linklayer == LinkLayer.UNAWARE:
-        linklayer = _detect_linklayer(spec, table)
-    return Rate(
-        max(spec.rate, rate64.u64 if rate64 is not None else 0),
-        spec.overhead,
-        spec.mpu,
-        linklayer & wire.LINKLAYER_MASK,
-    )
-
-
-def _detect_linklayer(spec: RateSpec, table: Attr | None) -> int:
-    """qdisc_get_rtab() and __detect_linklayer(): an old tc says ATM with a table in steps of 48 bytes."""
-    if table is None or len(table.payload) != wire.TC_RTAB_SIZE or not 0 < spec.cell_log < 32:
-        return LinkLayer.UNAWARE
-    entries: tuple[Any, ...] = struct.unpack("=256I", table.payload)
-    if spec.rate > 100_000_000 // 8 or not entries[0]:
-        return LinkLayer.ETHERNET
-    low = -(-spec.mpu // 48) * 48
-    high = -(-(low + 1) // 48) * 48
-    cell_low, cell_high = low >> spec.cell_log, (high >> spec.cell_log) - 1
-    if cell_low < cell_high < 256 and entries[cell_low] == entries[cell_high]:
-        return LinkLayer.ATM
-    return LinkLayer.ETHERNET
 
 
 def _tell(network: Network, request: Request, type: Rtm, device: Device, qdisc: Qdisc, class_: Any) -> None:

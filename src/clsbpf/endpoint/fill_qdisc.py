@@ -14,7 +14,7 @@ from ..engine.devices import Device
 from ..netlink import attr as nla
 from ..netlink.attr import Attr
 from ..netlink.message import Message
-from ..netlink.qdisc import HtbOpt, HtbXstats, RateSpec, TcaHtb, TcaStab
+from ..netlink.qdisc import HtbOpt, HtbXstats, TcaHtb, TcaStab
 from ..netlink.schema import Tca, TcaStats
 from ..netlink.stats import encode_old_stats, encode_stats
 from ..netlink.tcmsg import TcMsg, tc_message
@@ -23,8 +23,9 @@ from ..tc.hook import HookQdisc
 from ..tc.qdiscs.htb import HtbClass
 from ..tc.qdiscs.prio import Band, Prio
 from ..tc.qdiscs.qdisc import Qdisc, QdiscStats
-from ..tc.rate import Rate
+from ..tc.qdiscs.tbf import Tbf
 from .qdisc_kinds import KINDS
+from .rates import rate_spec
 from .request import Request
 
 U32 = 0xFFFFFFFF
@@ -140,8 +141,8 @@ def _htb_class(qdisc: Qdisc, class_: Any) -> _ClassInfo:
     assert isinstance(class_, HtbClass)
     options = class_.options
     parms = HtbOpt(
-        rate=_rate_spec(options.rate),
-        ceil=_rate_spec(options.ceil),
+        rate=rate_spec(options.rate),
+        ceil=rate_spec(options.ceil),
         buffer=options.buffer,
         cbuffer=options.cbuffer,
         quantum=class_.quantum,
@@ -166,11 +167,6 @@ def _htb_class(qdisc: Qdisc, class_: Any) -> _ClassInfo:
     )
 
 
-def _rate_spec(rate: Rate) -> RateSpec:
-    """psched_ratecfg_getrate()."""
-    return RateSpec(min(rate.bytes_ps, U32), rate.overhead, rate.mpu, rate.linklayer)
-
-
 def _signed(ticks: int) -> int:
     """clamp_t(s64, ticks, INT_MIN, INT_MAX)."""
     return max(min(ticks, 0x7FFFFFFF), -0x80000000)
@@ -184,6 +180,12 @@ def _prio_class(qdisc: Qdisc, class_: Any) -> _ClassInfo:
     return _ClassInfo(ids.make(qdisc.handle, class_.number), qdisc.handle, queue.handle, None, queue.stats)
 
 
+def _tbf_class(qdisc: Qdisc, class_: Any) -> _ClassInfo:
+    """tbf_dump_class(); there is no dump_stats."""
+    assert isinstance(qdisc, Tbf)
+    return _ClassInfo(qdisc.handle | class_, qdisc.handle, qdisc.queue.handle, None, None)
+
+
 def _hook_class(qdisc: Qdisc, class_: Any) -> _ClassInfo:
     """ingress_class_ops has neither dump nor dump_stats; and no class is ever walked."""
     return _ClassInfo(qdisc.handle, qdisc.handle, 0, None, None)
@@ -192,6 +194,7 @@ def _hook_class(qdisc: Qdisc, class_: Any) -> _ClassInfo:
 _CLASS_INFO: Mapping[str, Callable[[Qdisc, Any], _ClassInfo]] = {
     "htb": _htb_class,
     "prio": _prio_class,
+    "tbf": _tbf_class,
     "clsact": _hook_class,
     "ingress": _hook_class,
 }

@@ -110,6 +110,8 @@ def _find_qdisc(device: Device, parent: int) -> Qdisc:
         raise NetlinkError(errno.EINVAL, "Parent Qdisc doesn't exists")
     if not qdisc.has_classes:
         raise NetlinkError(errno.EINVAL, "Qdisc not classful")
+    if not qdisc.takes_filters:
+        raise NetlinkError(errno.EOPNOTSUPP, "Class doesn't support blocks")
     return qdisc
 
 

@@ -40,6 +40,11 @@ def blocks_of(root: Qdisc | None) -> Iterator[tuple[int, Block]]:
             yield from ((qdisc.handle, block) for block in qdisc.blocks)
 
 
+def chooses(root: Qdisc) -> bool:
+    """Is there a class to choose, at the root or below?  (tbf has a class, but no choice.)"""
+    return any(qdisc.has_classes and qdisc.takes_filters for qdisc in walk_qdiscs(root))
+
+
 def transmit(root: Qdisc, skb: Skb) -> Passage:
     """The packet is queued, and sent; `skb.wire_len` is what qdisc_pkt_len_init() made it.
 
@@ -69,10 +74,11 @@ class Queueing:
 
 
 def _class_stats(root: Qdisc) -> Iterator[tuple[int, QdiscStats]]:
-    """The counters of all classes, by classid."""
+    """The counters of all classes that have some, by classid."""
     for qdisc in walk_qdiscs(root):
-        for class_ in qdisc.walk():
-            yield _CLASS_STATS[type(qdisc)](qdisc, class_)
+        count = _CLASS_STATS.get(type(qdisc))
+        if count is not None:
+            yield from (count(qdisc, class_) for class_ in qdisc.walk())
 
 
 def _htb_class(qdisc: Any, class_: Any) -> tuple[int, QdiscStats]:

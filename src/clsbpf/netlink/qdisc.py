@@ -3,7 +3,8 @@
 The structs are fixed and in the machine's order; what outgrew them (rates of 32 Gbit/s and more)
 stands beside them in 64 bits.
 
-Mirrors linux/pkt_sched.h, htb_policy of net/sched/sch_htb.c and stab_policy of net/sched/sch_api.c.
+Mirrors linux/pkt_sched.h, htb_policy of net/sched/sch_htb.c, tbf_policy of net/sched/sch_tbf.c and
+stab_policy of net/sched/sch_api.c.
 """
 
 from __future__ import annotations
@@ -39,12 +40,14 @@ _RATESPEC = struct.Struct("=BBHhHI")
 _HTB_OPT = struct.Struct("=12s12sIIIII")
 _HTB_GLOB = struct.Struct("=IIIII")
 _HTB_XSTATS = struct.Struct("=IIIii")
+_TBF_QOPT = struct.Struct("=12s12sIII")
 _FIFO_QOPT = struct.Struct("=I")
 _PRIO_QOPT = struct.Struct("=i16s")
 _SIZESPEC = struct.Struct("=BBhiIIII")
 
 HTB_OPT_LEN = _HTB_OPT.size
 HTB_GLOB_LEN = _HTB_GLOB.size
+TBF_QOPT_LEN = _TBF_QOPT.size
 FIFO_QOPT_LEN = _FIFO_QOPT.size
 PRIO_QOPT_LEN = _PRIO_QOPT.size
 SIZESPEC_LEN = _SIZESPEC.size
@@ -60,6 +63,33 @@ HTB: Policy = {
     TcaHtb.OFFLOAD: Rule(Nla.FLAG),
 }
 """htb_policy."""
+
+
+class TcaTbf(IntEnum):
+    """enum in linux/pkt_sched.h: the attributes inside TCA_OPTIONS of tbf."""
+
+    PARMS = 1
+    RTAB = 2
+    PTAB = 3
+    RATE64 = 4
+    PRATE64 = 5
+    BURST = 6
+    PBURST = 7
+    PAD = 8
+
+
+TCA_TBF_MAX = TcaTbf.PAD
+
+TBF: Policy = {
+    TcaTbf.PARMS: Rule(Nla.UNSPEC, TBF_QOPT_LEN),
+    TcaTbf.RTAB: Rule(Nla.BINARY, TC_RTAB_SIZE),
+    TcaTbf.PTAB: Rule(Nla.BINARY, TC_RTAB_SIZE),
+    TcaTbf.RATE64: Rule(Nla.U64),
+    TcaTbf.PRATE64: Rule(Nla.U64),
+    TcaTbf.BURST: Rule(Nla.U32),
+    TcaTbf.PBURST: Rule(Nla.U32),
+}
+"""tbf_policy."""
 
 
 class TcaStab(IntEnum):
@@ -181,6 +211,27 @@ class HtbXstats:
 
 
 HTB_XSTATS_LEN = _HTB_XSTATS.size
+
+
+@dataclass(frozen=True, slots=True)
+class TbfQopt:
+    """struct tc_tbf_qopt: `limit` in bytes, `buffer` and `mtu` in ticks of the packet scheduler (64 ns)."""
+
+    rate: RateSpec
+    peakrate: RateSpec
+    limit: int = 0
+    buffer: int = 0
+    mtu: int = 0
+
+    def encode(self) -> bytes:
+        """The 36 bytes."""
+        return _TBF_QOPT.pack(self.rate.encode(), self.peakrate.encode(), self.limit, self.buffer, self.mtu)
+
+    @classmethod
+    def decode(cls, data: bytes) -> TbfQopt:
+        """The struct at the start of `data`, which is long enough."""
+        rate, peakrate, *numbers = _TBF_QOPT.unpack_from(data)
+        return cls(RateSpec.decode(rate), RateSpec.decode(peakrate), *numbers)
 
 
 def encode_fifo(limit: int) -> bytes:

@@ -37,13 +37,14 @@ def reciprocal(rate: int) -> tuple[int, int]:
 def transmit_time(length: int, overhead: int, mpu: int, cells: int, mult: int, shift: int) -> int:
     """psched_l2t_ns(): nanoseconds that a packet takes.  `cells`: in ATM cells; `shift` is at least 1.
 
-    On plain numbers that fit 64 bits: native code is made of this very function.
+    On plain numbers that fit 64 bits: native code is made of this very function.  Lengths have 32 bits,
+    and one near their end (a policer's mtu may be) wraps around.
     """
-    length += overhead
+    length = length + overhead & 0xFFFFFFFF
     if length < mpu:
         length = mpu
     if cells:
-        length = (length + ATM_PAYLOAD - 1) // ATM_PAYLOAD * ATM_CELL
+        length = (length + ATM_PAYLOAD - 1 & 0xFFFFFFFF) // ATM_PAYLOAD * ATM_CELL & 0xFFFFFFFF
     # The product has 64 bits and no sign.
     return (length * mult >> 1 & 0x7FFFFFFFFFFFFFFF) >> shift - 1
 

@@ -30,7 +30,7 @@ from .words import Words, matches, matches_any
 OTHER_QDISCS = frozenset(
     {"atm", "cake", "cbq", "cbs", "choke", "codel", "drr", "dsmark", "etf", "ets", "fifo", "fq", "fq_codel"}
     | {"fq_pie", "gred", "hfsc", "hhf", "mqprio", "multiq", "netem", "pie", "plug", "qfq", "red", "rr"}
-    | {"sfb", "sfq", "skbprio", "taprio", "tbf"}
+    | {"sfb", "sfq", "skbprio", "taprio"}
 )
 """The kinds of tc 6.1 that are not here (and not noqueue or mq, which have no options)."""
 CLASSFUL_ELSEWHERE = frozenset({"atm", "cbq", "drr", "dsmark", "ets", "hfsc", "qfq"})

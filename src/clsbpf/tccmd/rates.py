@@ -8,6 +8,7 @@ Mirrors tc/tc_core.c.
 from __future__ import annotations
 
 import struct
+from bisect import bisect_left
 
 from ..netlink.qdisc import LinkLayer, RateSpec, SizeSpec
 from .numbers import U16, U32
@@ -15,7 +16,7 @@ from .words import matches
 
 TICK_NS = 64
 _TICKS_PER_USEC = 1000 / TICK_NS
-_USEC_PER_SEC = 1_000_000
+USEC_PER_SEC = 1_000_000
 DEFAULT_MTU = 2047
 HZ = 1_000_000_000
 """get_hz(): what /proc/net/psched says of a clock in nanoseconds."""
@@ -36,21 +37,54 @@ def format_linklayer(layer: int) -> str:
 
 def transmit_ticks(bytes_per_second: int, count: int) -> int:
     """tc_calc_xmittime(): how long it takes, in ticks."""
-    microseconds = int(_USEC_PER_SEC * (count / bytes_per_second))
+    microseconds = int(USEC_PER_SEC * (count / bytes_per_second))
     return int((microseconds & U32) * _TICKS_PER_USEC) & U32
 
 
 def _entry(bytes_per_second: int, count: int) -> int:
     """The same for a table.  What 32 bits do not hold C leaves open: tc's loop, compiled, makes it 0."""
-    microseconds = int(_USEC_PER_SEC * (count / bytes_per_second))
+    microseconds = int(USEC_PER_SEC * (count / bytes_per_second))
     ticks = int(microseconds * _TICKS_PER_USEC)
     return ticks if max(microseconds, ticks) <= U32 else 0
 
 
 def transmit_size(bytes_per_second: int, ticks: int) -> int:
     """tc_calc_xmitsize(): what goes in so many ticks; 0 for what 64 bits do not hold (C leaves it open)."""
-    size = float(bytes_per_second) * int(ticks / _TICKS_PER_USEC) / _USEC_PER_SEC
+    size = float(bytes_per_second) * int(ticks / _TICKS_PER_USEC) / USEC_PER_SEC
     return int(size) & U32 if size < 1 << 63 else 0
+
+
+def bucket_ticks(bytes_per_second: int, spec: RateSpec, count: int) -> int:
+    """psched_l2t_ns(): how long so many bytes take as the kernel reckons, in ticks; the spec's rate aside."""
+    length = on_the_link(max(count + spec.overhead, spec.mpu), 0, spec.linklayer)
+    return length * HZ // bytes_per_second // TICK_NS
+
+
+def bucket_size(bytes_per_second: int, spec: RateSpec, ticks: int) -> int | None:
+    """The fewest bytes that take so many ticks; None where no number of 32 bits does."""
+    sizes = range(1, 1 << 32)
+    at = bisect_left(sizes, ticks, key=lambda size: bucket_ticks(bytes_per_second, spec, size))
+    found = sizes[at] if at < len(sizes) else None
+    return found if found and bucket_ticks(bytes_per_second, spec, found) == ticks else None
+
+
+def tick_microseconds(ticks: int) -> int:
+    """tc_core_tick2time()."""
+    return int(ticks / _TICKS_PER_USEC)
+
+
+def format_time(microseconds: int) -> str:
+    """sprint_time()."""
+    if microseconds >= USEC_PER_SEC:
+        return f"{microseconds / USEC_PER_SEC:.3g}s"
+    return f"{microseconds / 1000:.3g}ms" if microseconds >= 1000 else f"{microseconds}us"
+
+
+def unknown_speed(device: str) -> str:
+    """get_percent_rate64(): tc asks sysfs for `rate 10%`, which does not know the devices here."""
+    if not device:
+        return "No device specified; specify device to rate limit by percentage"
+    return f"fopen /sys/class/net/{device}/speed: No such file or directory"
 
 
 def on_the_link(size: int, mpu: int, linklayer: int) -> int:

@@ -6,6 +6,7 @@
 - `class_hash`: in which order a qdisc shows its classes
 - `htb`: a tree of classes that share a rate
 - `prio`: bands, by the packet's priority or by filters
+- `tbf`: a rate for all packets
 - `passage`: one packet's way through them
 
 Packets are counted where the kernel counts them, but nothing waits: a qdisc here is always empty

@@ -1,4 +1,4 @@
-"""Qdiscs without classes: pfifo, bfifo and pfifo_head_drop, pfifo_fast, noqueue.
+"""Qdiscs without classes: pfifo, bfifo and pfifo_head_drop, pfifo_fast, noqueue, and noop, which is no qdisc.
 
 Each class of a classful qdisc has a pfifo of its own unless a request puts something else there.
 
@@ -17,6 +17,7 @@ PFIFO, BFIFO, PFIFO_HEAD_DROP = "pfifo", "bfifo", "pfifo_head_drop"
 FIFOS = (PFIFO, BFIFO, PFIFO_HEAD_DROP)
 PFIFO_FAST = "pfifo_fast"
 NOQUEUE = "noqueue"
+NOOP = "noop"
 
 PFIFO_FAST_BANDS = 3
 PRIO2BAND = bytes((1, 2, 2, 2, 1, 2, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1))
@@ -49,6 +50,20 @@ class Fifo(Queue):
             return False
         self.stats.add(skb.wire_len)
         return True
+
+
+@dataclass(slots=True, eq=False)
+class Noop(Qdisc):
+    """noop_qdisc: where there is none, packets are lost."""
+
+    def enqueue(self, skb: Skb, passage: Passage) -> bool:
+        """noop_enqueue()."""
+        return False
+
+
+def noop(parent: int) -> Noop:
+    """noop_qdisc, which no listing shows."""
+    return Noop(NOOP, 0, parent, invisible=True)
 
 
 def usual_limit(kind: str, home: QdiscHome) -> int:

@@ -108,6 +108,11 @@ class Qdisc:
         return False
 
     @property
+    def takes_filters(self) -> bool:
+        """Has it, if it has classes, cl_ops->tcf_block?"""
+        return True
+
+    @property
     def is_ingress(self) -> bool:
         """TCQ_F_INGRESS: is it clsact or ingress?"""
         return False

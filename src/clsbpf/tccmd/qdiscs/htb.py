@@ -22,7 +22,15 @@ from ..errors import CommandError
 from ..numbers import U16, U32, rate, size_and_cell, unsigned
 from ..options import Options
 from ..printer import Printer
-from ..rates import HZ, format_linklayer, parse_linklayer, rate_table, transmit_size, transmit_ticks
+from ..rates import (
+    HZ,
+    format_linklayer,
+    parse_linklayer,
+    rate_table,
+    transmit_size,
+    transmit_ticks,
+    unknown_speed,
+)
 from ..stats import format_rate, format_size
 from ..words import Words, matches
 
@@ -186,11 +194,7 @@ def _rate(words: Words, name: str, before: int, device: str) -> int:
     if before:
         raise CommandError(f'Double "{name}" spec', word=text)
     if "%" in text:
-        # tc asks sysfs, which does not know the devices here.
-        why = f"fopen /sys/class/net/{device}/speed: No such file or directory"
-        if not device:
-            why = "No device specified; specify device to rate limit by percentage"
-        raise CommandError(f'{why}\nIllegal "{name}"', word=text, usage=USAGE)
+        raise CommandError(f'{unknown_speed(device)}\nIllegal "{name}"', word=text, usage=USAGE)
     found = rate(text)
     if found is None:
         raise _illegal(name, text)

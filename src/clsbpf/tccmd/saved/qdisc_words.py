@@ -11,12 +11,14 @@ from ...netlink.qdisc import (
     LinkLayer,
     RateSpec,
     SizeSpec,
+    TbfQopt,
     TcaHtb,
     TcaStab,
+    TcaTbf,
     decode_fifo,
     decode_prio,
 )
-from ..rates import format_linklayer, transmit_size, transmit_ticks
+from ..rates import bucket_size, format_linklayer, transmit_size, transmit_ticks
 from .action_words import Unsayable, by_type
 
 _NEAR = 256
@@ -38,12 +40,7 @@ def _htb_class(options: Attr) -> Iterator[str]:
     yield from _rate("rate", "burst", opt.rate, attrs.get(TcaHtb.RATE64), opt.buffer)
     yield from _rate("ceil", "cburst", opt.ceil, attrs.get(TcaHtb.CEIL64), opt.cbuffer)
     yield from ("prio", str(opt.prio), "quantum", str(opt.quantum))
-    if opt.rate.mpu:
-        yield from ("mpu", str(opt.rate.mpu))
-    if opt.rate.overhead:
-        yield from ("overhead", str(opt.rate.overhead))
-    if opt.rate.linklayer == LinkLayer.ATM:
-        yield from ("linklayer", "atm")
+    yield from _framing(opt.rate)
 
 
 def _rate(word: str, burst: str, spec: RateSpec, wide: Attr | None, ticks: int) -> Iterator[str]:
@@ -61,6 +58,35 @@ def _size(rate: int, ticks: int) -> int:
             if size > 0 and transmit_ticks(rate, size) == ticks:
                 return size
     raise Unsayable
+
+
+def _tbf(options: Attr) -> Iterator[str]:
+    attrs = by_type(options.attrs())
+    opt = TbfQopt.decode(attrs[TcaTbf.PARMS].payload)
+    yield from _bucket("rate", "burst", opt.rate, attrs.get(TcaTbf.RATE64), opt.buffer)
+    yield from ("limit", str(opt.limit))
+    if opt.peakrate.rate:
+        yield from _bucket("peakrate", "mtu", opt.peakrate, attrs.get(TcaTbf.PRATE64), opt.mtu)
+    yield from _framing(opt.rate)
+
+
+def _bucket(word: str, burst: str, spec: RateSpec, wide: Attr | None, ticks: int) -> Iterator[str]:
+    """A rate, and how many bytes go at once; `rate` 0 has no words."""
+    rate = wide.u64 if wide is not None else spec.rate
+    size = bucket_size(rate, spec, ticks) if rate else None
+    if size is None:
+        raise Unsayable
+    yield from (word, f"{rate}bps", burst, str(size))
+
+
+def _framing(spec: RateSpec) -> Iterator[str]:
+    """What the link adds to a packet."""
+    if spec.mpu:
+        yield from ("mpu", str(spec.mpu))
+    if spec.overhead:
+        yield from ("overhead", str(spec.overhead))
+    if spec.linklayer == LinkLayer.ATM:
+        yield from ("linklayer", "atm")
 
 
 def _prio(options: Attr) -> Iterator[str]:
@@ -90,6 +116,7 @@ QDISCS: dict[str, Callable[[Attr], Iterator[str]]] = {
     "pfifo": _fifo,
     "pfifo_head_drop": _fifo,
     "prio": _prio,
+    "tbf": _tbf,
 }
 CLASSES: dict[str, Callable[[Attr], Iterator[str]]] = {"htb": _htb_class}
 """By kind."""

@@ -12,9 +12,10 @@ from typing import Any
 from ...netlink.act import TCAMSG_LEN, TcaAct, TcaDef, TcaPedit, TcaRoot, TcaTunnelKey
 from ...netlink.attr import Attr, iter_attrs
 from ...netlink.message import Message
-from ...netlink.qdisc import HtbOpt, TcaHtb, decode_prio
+from ...netlink.qdisc import HtbOpt, TbfQopt, TcaHtb, TcaTbf, decode_prio
 from ...netlink.schema import Rtm, Tca, TcaBpf
 from ...netlink.tcmsg import TCMSG_LEN
+from ..rates import bucket_ticks
 
 
 def canonical(request: Message) -> Any:
@@ -63,7 +64,26 @@ def _htb(options: Attr) -> Any:
     return _sorted(found)
 
 
-_OPTIONS: dict[str, Callable[[Attr], Any]] = {"htb": _htb, "prio": _prio}
+def _tbf(options: Attr) -> Any:
+    attrs = {attr.type: attr for attr in options.attrs()}
+    if TcaTbf.PARMS not in attrs:
+        return options.payload
+    opt = TbfQopt.decode(attrs[TcaTbf.PARMS].payload)
+    buckets = []
+    for spec, wide, burst, ticks in (
+        (opt.rate, TcaTbf.RATE64, TcaTbf.BURST, opt.buffer),
+        (opt.peakrate, TcaTbf.PRATE64, TcaTbf.PBURST, opt.mtu),
+    ):
+        rate = attrs[wide].u64 if wide in attrs else spec.rate
+        if rate and burst in attrs:
+            ticks = bucket_ticks(
+                rate, spec, attrs[burst].u32
+            )  # what a request says in bytes, a reply in time
+        buckets.append((rate, replace(spec, rate=0, cell_log=0, cell_align=0), ticks))
+    return opt.limit, buckets
+
+
+_OPTIONS: dict[str, Callable[[Attr], Any]] = {"htb": _htb, "prio": _prio, "tbf": _tbf}
 """Of qdiscs and their classes, by kind."""
 
 
