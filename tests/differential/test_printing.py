@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from random import Random
 
 from clsbpf.bpf.asm import assemble
@@ -102,6 +103,9 @@ def program(template: bytes, arguments: list[int | str], size: int, map: int) ->
     return assemble("\n".join([*lines, "call bpf_skb_store_bytes", "r0 = r7", "exit"]))
 
 
+MISREAD = re.compile(rb"%[0+\- ]*\d*p[iIkuB].*%[0+\- ]*\d*(l*[diuxX]|p[xsS])", re.DOTALL)
+"""Past the end of its room the kernel forgets a text that was made beforehand, and takes it for the next
+argument; where that is a number, bytes that nobody wrote come with it."""
 REFUSED = (-errno.EINVAL & 0xFFFFFFFF, bytes(ROOM))
 
 
@@ -164,9 +168,9 @@ def test_formats() -> None:
         template = random.choice((b" ", b"", b"=")).join(pieces)
         takers = [piece for piece in pieces if piece.startswith(b"%") and piece != b"%%"]
         arguments = [argument(random, piece) for piece in takers]
-        size = random.choice((1, 4, 16, ROOM))
+        size = ROOM if MISREAD.search(template) else random.choice((1, 4, 16, ROOM))
         expected = kernel(template, arguments, size)
-        for native in (False, True) if at % 40 == 0 else (False,):
+        for native in (False, True) if at % 100 == 0 else (False,):
             found = ours(template, arguments, size, native=native)
             assert found == expected, (template, arguments, size, native)
         refused += expected[0] > 1 << 31

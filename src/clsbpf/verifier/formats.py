@@ -9,28 +9,29 @@ from __future__ import annotations
 import re
 import string
 
-_PUNCTUATION = re.escape(string.punctuation)
-_END = rf"(?=$|[\s{_PUNCTUATION}])"
+_PUNCTUATION = re.escape(string.punctuation.encode()) + rb"\xa1-\xbf\xd7\xf7"
+_END = rb"(?=\Z|[ \t-\r\xa0" + _PUNCTUATION + rb"])"
+"""isspace() and ispunct() of the kernel, which has Latin-1."""
 _CONVERSION = re.compile(
-    r"%[0+\- ]*(?:[1-9][0-9]*)?"
-    rf"(?:p(?:[ku]s{_END}|[KxsS]|B|[iI][46]|{_END})|s{_END}|c|l{{0,2}}[iduxX])"
+    rb"%[0+\- ]*(?:[1-9][0-9]*)?"
+    rb"(?:p(?:[ku]s" + _END + rb"|[KxsS]|B|[iI][46]|" + _END + rb")|s" + _END + rb"|c|l{0,2}[iduxX])"
 )
 
 
 def format_problem(format: bytes, arguments: int) -> str:
     """Why the format (without its zero byte) will not do with so many arguments; empty if it will."""
-    if any(not (0x20 <= byte < 0x7F or 9 <= byte <= 13) for byte in format):
+    if any(byte < 0x80 and not (0x20 <= byte < 0x7F or 9 <= byte <= 13) for byte in format):
         return "it holds a byte that is not printable"
-    text, at = format.decode("ascii"), 0
-    while (at := text.find("%", at)) >= 0:
-        if text.startswith("%%", at):
+    at = 0
+    while (at := format.find(b"%", at)) >= 0:
+        if format.startswith(b"%%", at):
             at += 2
             continue
         if not arguments:
             return "it has more conversions than there are arguments"
-        found = _CONVERSION.match(text, at)
+        found = _CONVERSION.match(format, at)
         if found is None:
-            return f"{text[at : at + 4]!r} is no conversion"
+            return f"{format[at : at + 4].decode('latin-1')!r} is no conversion"
         arguments -= 1
         at = found.end()
     return ""
