@@ -2,6 +2,10 @@
 
     python bench/run.py                        # generates a capture of 1.2 GB beside itself, once
     python bench/run.py --capture other.pcap --rounds 9 --json result.json
+    python bench/run.py --pieces 131072        # the file written anew in such pieces, as cp does
+
+How the kernel holds a file in memory, which follows from how it came there, decides if clsbpf maps it or
+reads it (engine/file_ways.py); what share of it lies in pieces of 2 MB is printed.
 
 Results come first: on the capture that is timed, the counts must be tcpdump's, and on its beginning the
 interpreter's.  Then the contestants take turns, so that whatever else the machine does falls on all of
@@ -14,6 +18,7 @@ its parent had when it was forked.
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
 import platform
@@ -172,6 +177,34 @@ def make_sample(capture: Path, sample: Path) -> None:
             target.write(header + source.read(int.from_bytes(header[8:12], "little")))
 
 
+def held_in_large_pieces(capture: Path) -> float | None:
+    """The share of the file that the page cache holds in pieces of 2 MB; None where nothing says it."""
+    look = """if True:
+        import mmap, sys
+        with open(sys.argv[1], "rb") as file:
+            pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        sum(pages[::4096])
+        here, kilobytes = False, 0
+        for line in open("/proc/self/smaps"):
+            words = line.split()
+            if not words[0].endswith(":"):
+                here = words[-1] == sys.argv[1]
+            elif here and words[0] == "FilePmdMapped:":
+                kilobytes += int(words[1])
+        print(kilobytes * 1024 / len(pages))
+    """
+    if not Path("/proc/self/smaps").exists():
+        return None
+    return float(ran([sys.executable, "-c", look, str(capture.resolve())]).stdout)
+
+
+def write_anew(capture: Path, target: Path, piece: int) -> None:
+    """Copy the capture in pieces of so many bytes."""
+    with open(capture, "rb", 0) as source, open(target, "wb", 0) as copy:
+        while data := source.read(piece):
+            copy.write(data)
+
+
 # Then time ----------------------------------------------------------------------------------------
 
 
@@ -272,10 +305,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--capture", type=Path, default=CAPTURE)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument(
+        "--pieces", type=int, help="copy the capture in pieces of so many bytes, and time that"
+    )
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     options = parser.parse_args()
     capture: Path = options.capture
     make_capture(capture)
+    if options.pieces:
+        copy = capture.with_name(f"{capture.stem}.pieces.pcap")
+        atexit.register(lambda: copy.unlink(missing_ok=True))
+        write_anew(capture, copy, options.pieces)
+        capture = copy
     print(machine())
     size = capture.stat().st_size
     everything: Any = json.loads(ran(clsbpf_words(capture, ONE)).stdout)
@@ -287,6 +328,9 @@ def main() -> None:
     finally:
         sample.unlink()
     read_file(capture)  # into the page cache, where everybody finds it
+    held = held_in_large_pieces(capture)
+    if held is not None:
+        print(f"in the page cache: {held:.0%} in pieces of 2 MB")
     seconds = throughput(capture, options.rounds)
     reached = targets(capture, seconds)
     report(seconds, reached, size, everything["packets"])
