@@ -16,11 +16,9 @@ from clsbpf.netlink.schema import Rtm, Tca, TcaBpf, TcaStats
 from clsbpf.netlink.tcmsg import TcMsg, tc_message
 from clsbpf.tccmd.actions import parse_actions
 from clsbpf.tccmd.ids import CLSACT_INGRESS
-from clsbpf.tccmd.options import parse_options
-from clsbpf.tccmd.perform import print_notification
-from clsbpf.tccmd.render import Names
-from clsbpf.tccmd.request import Lookups, View
+from clsbpf.tccmd.request import Lookups
 from clsbpf.tccmd.words import Words, split_words
+from monitor_twins import shown_alike
 from tc_action_lines import LISTS, SPECS
 from tc_judge import TcJudge, tc_judge
 
@@ -91,13 +89,4 @@ def messages(judge: TcJudge) -> Iterator[Message]:
 
 @pytest.mark.parametrize("options", [[], ["-s"], ["-s", "-d", "-r"], ["-o", "-s"], ["-br"]])
 def test_every_kind_is_shown_as_tc_shows_it(judge: TcJudge, options: list[str]) -> None:
-    told = list(messages(judge))
-    path = judge.directory / "messages"
-    path.write_bytes(b"".join(message.encode() for message in told))
-    theirs = judge.run(*options, "monitor", "file", str(path)).stdout
-    view, names = View(options=parse_options(options)[0]), Names(judge.device_name)
-    for message in told:
-        ours = print_notification(message, view, names).stdout
-        assert theirs[: len(ours)] == ours, message
-        theirs = theirs[len(ours) :]
-    assert theirs == ""
+    shown_alike(judge, list(messages(judge)), options)

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from clsbpf.errors import ClsbpfError
 from clsbpf.netlink import attr as nla
 from clsbpf.netlink.act import GACT_PARMS, GACT_PROB, MIRRED_PARMS, TcaAct, TcaGact, TcaMirred
 from clsbpf.netlink.attr import Attr
@@ -20,10 +19,7 @@ from clsbpf.netlink.message import Message
 from clsbpf.netlink.schema import Rtm, Tca, TcaBpf, TcaStats
 from clsbpf.netlink.tcmsg import TcMsg, tc_message
 from clsbpf.tccmd.ids import CLSACT_EGRESS, CLSACT_INGRESS, PROTOCOLS
-from clsbpf.tccmd.options import parse_options
-from clsbpf.tccmd.perform import print_notification
-from clsbpf.tccmd.render import Names
-from clsbpf.tccmd.request import View
+from monitor_twins import hostile_are_refused_or_shown, shown_alike
 from tc_judge import TcJudge, tc_judge
 
 MESSAGES = 400
@@ -173,30 +169,9 @@ class Maker:
 def test_any_message_is_shown_as_tc_shows_it(judge: TcJudge, options: list[str]) -> None:
     maker = Maker(len(options) + sum(map(ord, "".join(options))))
     messages = [maker.message() for _ in range(MESSAGES)]
-    path = judge.directory / "messages"
-    path.write_bytes(b"".join(message.encode() for message in messages))
-    theirs = judge.run(*options, "monitor", "file", str(path)).stdout
-    view, names = View(options=parse_options(options)[0]), Names(judge.device_name)
-    for message in messages:
-        ours = print_notification(message, view, names).stdout
-        assert theirs[: len(ours)] == ours, message
-        theirs = theirs[len(ours) :]
-    assert theirs == ""
+    shown_alike(judge, messages, options)
 
 
 def test_hostile_messages_are_refused_or_shown() -> None:
-    """Whatever the bytes: a ClsbpfError or an output, and nothing else."""
     maker = Maker(1)
-    for _ in range(2000):
-        message = maker.message()
-        payload = bytearray(message.payload)
-        for _ in range(maker.random.randint(1, 8)):
-            payload[maker.random.randrange(len(payload))] = maker.random.choice([0, 1, 4, 8, 255])
-        hostile = Message(
-            message.type, message.flags, 0, 0, bytes(payload[: maker.random.randint(0, len(payload))])
-        )
-        try:
-            shown = print_notification(hostile, View(options=parse_options(["-s", "-d"])[0]))
-        except ClsbpfError:
-            continue
-        assert isinstance(shown.stdout, str)
+    hostile_are_refused_or_shown(maker.message, maker.random)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -200,8 +201,9 @@ def show(kind: str, out: Printer, options: Attr, view: Options) -> None:
     if peak:
         latency = max(latency, _latency(qopt.limit, peak, qopt.mtu))
     if latency >= 0:
-        out.both("lat", f"lat {format_time(int(latency) & U32)} ", int(latency))
-    if view.raw:
+        whole = int(latency) if latency < math.inf else 0
+        out.both("lat", f"lat {format_time(whole & U32)} ", whole)
+    if view.raw or latency < 0:
         out.both("limit", f"limit {format_size(qopt.limit)} ", qopt.limit)
     if qopt.rate.overhead:
         out.both("overhead", f"overhead {qopt.rate.overhead} ", qopt.rate.overhead)
@@ -225,5 +227,7 @@ def _show_bucket(
 
 
 def _latency(limit: int, bytes_ps: int, ticks: int) -> float:
-    """How long the last byte of the limit waits, in microseconds."""
-    return USEC_PER_SEC * (limit / bytes_ps) - tick_microseconds(ticks) if bytes_ps else -1.0
+    """How long the last byte of the limit waits, in microseconds: without a rate, for ever."""
+    if not bytes_ps:
+        return math.inf if limit else math.nan
+    return USEC_PER_SEC * (limit / bytes_ps) - tick_microseconds(ticks)
