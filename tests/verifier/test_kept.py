@@ -48,7 +48,18 @@ def entries(store: PrivateStore) -> list[Path]:
 def test_the_fields_of_a_verified_program_are_known() -> None:
     """Whatever is added to VerifiedProgram must be kept, too."""
     assert [field.name for field in dataclasses.fields(VerifiedProgram)] == [
-        *("insns", "ctx_accesses", "type", "classic", "spec", "pointer_kinds", "reached", "work", "log")
+        *(
+            "insns",
+            "ctx_accesses",
+            "type",
+            "classic",
+            "spec",
+            "pointer_kinds",
+            "reached",
+            "stacks",
+            "work",
+            "log",
+        )
     ]
 
 

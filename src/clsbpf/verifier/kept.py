@@ -178,6 +178,7 @@ def _text(verdict: VerifiedProgram | VerifierError) -> bytes:
             "ctx_accesses": sorted(verdict.ctx_accesses),
             "pointer_kinds": sorted(verdict.pointer_kinds.items()),
             "reached": sorted(verdict.reached),
+            "stacks": sorted(verdict.stacks.items()),
             "work": asdict(verdict.work),
         }
     return json.dumps(kept).encode()
@@ -198,6 +199,7 @@ def _read(spec: ProgramSpec, text: bytes | None) -> VerifiedProgram | VerifierEr
         ctx_accesses=kept["ctx_accesses"],
         pointer_kinds=dict(kept["pointer_kinds"]),
         seen=frozenset(kept["reached"]),
+        stacks=dict(kept["stacks"]),
         work=Work(**kept["work"]),
     )
 

@@ -46,7 +46,8 @@ class VerifiedProgram:
     `type` is the program type as `ProgramSpec` has it; `classic` is the program that it was translated
     from, or None.  Of an extended program `spec` is what was verified, `pointer_kinds` says of each
     instruction that loads or stores (reached on some path) what it goes through ("ctx", "pkt", "fp",
-    "map_value", …), `reached` which instructions some path reaches, `work` what the verdict took.
+    "map_value", …), `reached` which instructions some path reaches, `stacks` how many bytes of its stack the
+    function that begins at an instruction touches, `work` what the verdict took.
     """
 
     insns: tuple[Insn, ...]
@@ -57,6 +58,7 @@ class VerifiedProgram:
     spec: ProgramSpec | None = None
     pointer_kinds: Mapping[int, str] = field(default_factory=dict)
     reached: frozenset[int] = frozenset()
+    stacks: Mapping[int, int] = field(default_factory=dict)
     work: Work | None = None
     log: str = ""
 
@@ -71,12 +73,23 @@ class VerifiedProgram:
         ctx_accesses: Iterable[int],
         pointer_kinds: Mapping[int, str],
         seen: frozenset[int],
+        stacks: Mapping[int, int],
         work: Work,
         log: str = "",
     ) -> VerifiedProgram:
         """For the verifier alone: a program that was walked to the end of all its paths."""
         return cls(
-            spec.insns, frozenset(ctx_accesses), spec.type, None, _PROOF, spec, pointer_kinds, seen, work, log
+            spec.insns,
+            frozenset(ctx_accesses),
+            spec.type,
+            None,
+            _PROOF,
+            spec,
+            pointer_kinds,
+            seen,
+            stacks,
+            work,
+            log,
         )
 
     @classmethod

@@ -84,6 +84,7 @@ def verify(
         ctx_accesses=(at for at, kind in walk.pointer_kinds.items() if kind == CTX),
         pointer_kinds={at: KIND_NAMES[kind] for at, kind in walk.pointer_kinds.items()},
         seen=frozenset(walk.seen),
+        stacks={each.start: walk.stack_used.get(at, 0) for at, each in enumerate(flow.subprograms)},
         work=work,
         log=walk.log.text if verbose else "",
     )

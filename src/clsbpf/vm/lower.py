@@ -187,8 +187,12 @@ class _Lowering(JumpText):
         if self.uses_stack:
             text.append(f"%stack = alloca [{STACK_BYTES} x i8], align 16")
             if self.unit.program.classic is None:
-                # Programs may see stack that they did not write; classic ones never do.
-                text.append(f"call void @llvm.memset.p0.i64(ptr %stack, i8 0, i64 {STACK_BYTES}, i1 false)")
+                # Programs may see stack that they did not write, if they come there; classic ones never do.
+                touched = min((self.unit.program.stacks.get(self.first, STACK_BYTES) + 7) & ~7, STACK_BYTES)
+                text += [
+                    f"%touched = getelementptr i8, ptr %stack, i64 {STACK_BYTES - touched}",
+                    f"call void @llvm.memset.p0.i64(ptr %touched, i8 0, i64 {touched}, i1 false)",
+                ]
             text.append(f"%fp = getelementptr i8, ptr %stack, i64 {STACK_BYTES}")
         if self.uses_may_goto:
             text += ["%may_goto = alloca i64", f"store i64 {MAX_LOOPS}, ptr %may_goto, align 8"]
