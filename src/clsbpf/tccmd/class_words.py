@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from ..netlink import attr as nla
 from ..netlink.attr import Attr
@@ -18,37 +19,8 @@ from .options import Options
 from .qdisc import CLASSFUL_ELSEWHERE
 from .qdiscs import KINDS
 from .request import DEVICE_NAME_BYTES, KIND_BYTES, Command, Lookups, Reply, Request, View, cut
-from .words import Words, matches, matches_any
-
-_MODIFIERS = (
-    ("add", Rtm.NEWTCLASS, NLM_F_EXCL | NLM_F_CREATE),
-    ("change", Rtm.NEWTCLASS, 0),
-    ("replace", Rtm.NEWTCLASS, NLM_F_CREATE),
-    ("delete", Rtm.DELTCLASS, 0),
-)
-
-
-class _Help(Exception):
-    """The word `help` was met."""
-
-
-def parse_class(words: Words, lookups: Lookups, options: Options) -> Command:
-    """do_class(): the command after the word `class`."""
-    if not words:
-        return _list(words, lookups, options)
-    verb = words.take()
-    try:
-        for name, type, flags in _MODIFIERS:
-            if matches(verb, name):
-                return _modify(type, flags, words, lookups)
-        if matches_any(verb, "list", "show", "lst"):
-            return _list(words, lookups, options)
-        if matches(verb, "help"):
-            raise _Help
-    except _Help:
-        # tc goes on after its usage, sends what it has, and ends with what the kernel says to that.
-        return Command(usage=usage.CLASS)
-    raise CommandError(f'Command "{verb}" is unknown, try "tc class help".', 255, word=verb)
+from .verbs import Help, Verbs
+from .words import Words, matches
 
 
 @dataclass(slots=True)
@@ -62,7 +34,7 @@ class _Selection:
     kind: str | None = None
 
 
-def _modify(type: Rtm, flags: int, words: Words, lookups: Lookups) -> Command:
+def _modify(type: Rtm, flags: int, words: Words, lookups: Lookups, options: Options) -> Command:
     """tc_class_modify()."""
     selection = _Selection()
     _parse_common(words, selection)
@@ -80,7 +52,7 @@ def _modify(type: Rtm, flags: int, words: Words, lookups: Lookups) -> Command:
 
 
 def _parse_common(words: Words, selection: _Selection) -> None:
-    """Reads up to the qdisc's kind (which goes into `selection`) or the end; _Help for `help`."""
+    """Reads up to the qdisc's kind (which goes into `selection`) or the end; Help for `help`."""
     while words:
         word = words.current
         if word == "dev":
@@ -101,7 +73,7 @@ def _parse_common(words: Words, selection: _Selection) -> None:
         elif matches(word, "estimator"):
             selection.rate = parse_estimator(words, selection.rate)
         elif matches(word, "help"):
-            raise _Help
+            raise Help
         else:
             selection.kind = cut(word, KIND_BYTES)
             words.skip()
@@ -155,7 +127,7 @@ def _list(words: Words, lookups: Lookups, options: Options) -> Command:
                 duplicate("parent", word)  # looked at before the next word is
             parent = _id(words, word, 0, parse_classid, "invalid parent ID")
         elif matches(word, "help"):
-            raise _Help
+            raise Help
         else:
             raise CommandError(f'What is "{word}"? Try "tc class help".', 255, word=word)
         words.skip()
@@ -163,3 +135,18 @@ def _list(words: Words, lookups: Lookups, options: Options) -> Command:
     message = tc_message(Rtm.GETTCLASS, TcMsg(0, ifindex, 0, parent), flags=Reply.DUMP.flags)
     view = View(ifindex, qdisc=qdisc, classid=classid, options=options)
     return Command((Request(message, Reply.DUMP),), view, tuple(lookups.devices))
+
+
+_CLASS = Verbs(
+    "class",
+    usage.CLASS,
+    (
+        ("add", partial(_modify, Rtm.NEWTCLASS, NLM_F_EXCL | NLM_F_CREATE)),
+        ("change", partial(_modify, Rtm.NEWTCLASS, 0)),
+        ("replace", partial(_modify, Rtm.NEWTCLASS, NLM_F_CREATE)),
+        ("delete", partial(_modify, Rtm.DELTCLASS, 0)),
+    ),
+    _list,
+)
+parse_class = _CLASS.read
+"""do_class(): the command after the word `class`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import partial
 
 from ..netlink import attr as nla
 from ..netlink.attr import Attr
@@ -22,6 +23,7 @@ from .ids import CLSACT_EGRESS, CLSACT_INGRESS, ETH_P_ALL, TC_H_ROOT, parse_clas
 from .numbers import U16, U32, estimator, microseconds, unsigned
 from .options import Options
 from .request import DEVICE_NAME_BYTES, KIND_BYTES, Command, Lookups, Reply, Request, View, cut
+from .verbs import Help, Verbs
 from .words import Words, matches, matches_any
 
 REFUSED = "We have an error talking to the kernel"
@@ -68,61 +70,11 @@ _GETTING = _Verb(empty_kind=False)
 _LISTING = _Verb(lists=True, bad_parent="invalid parent ID", bad_prio="invalid preference", prio_most=U32)
 
 
-class _Help(Exception):
-    """The word `help` was met."""
-
-
-def parse_filter(words: Words, lookups: Lookups, options: Options) -> Command:
-    """do_filter(): the command after the word `filter`."""
-    if not words:
-        return _list(Rtm.GETTFILTER, words, lookups, options)
-    verb = words.take()
-    try:
-        if matches(verb, "add"):
-            return _modify(Rtm.NEWTFILTER, NLM_F_EXCL | NLM_F_CREATE, words, lookups)
-        if matches(verb, "change"):
-            return _modify(Rtm.NEWTFILTER, 0, words, lookups)
-        if matches(verb, "replace"):
-            return _modify(Rtm.NEWTFILTER, NLM_F_CREATE, words, lookups)
-        if matches(verb, "delete"):
-            return _modify(Rtm.DELTFILTER, 0, words, lookups)
-        if matches(verb, "get"):
-            return _get(Rtm.GETTFILTER, words, lookups, options)
-        if matches_any(verb, "list", "show", "lst"):
-            return _list(Rtm.GETTFILTER, words, lookups, options)
-        if matches(verb, "help"):
-            raise _Help
-    except _Help:
-        return Command(usage=usage.FILTER)
-    raise CommandError(f'Command "{verb}" is unknown, try "tc filter help".', 255, word=verb)
-
-
-def parse_chain(words: Words, lookups: Lookups, options: Options) -> Command:
-    """do_chain(): the command after the word `chain`."""
-    if not words:
-        return _list(Rtm.GETCHAIN, words, lookups, options)
-    verb = words.take()
-    try:
-        if matches(verb, "add"):
-            return _modify(Rtm.NEWCHAIN, NLM_F_EXCL | NLM_F_CREATE, words, lookups)
-        if matches(verb, "delete"):
-            return _modify(Rtm.DELCHAIN, 0, words, lookups)
-        if matches(verb, "get"):
-            return _get(Rtm.GETCHAIN, words, lookups, options)
-        if matches_any(verb, "list", "show", "lst"):
-            return _list(Rtm.GETCHAIN, words, lookups, options)
-        if matches(verb, "help"):
-            raise _Help
-    except _Help:
-        return Command(usage=usage.CHAIN)
-    raise CommandError(f'Command "{verb}" is unknown, try "tc chain help".', 255, word=verb)
-
-
 # -- The common words
 
 
 def _parse_common(words: Words, selection: _Selection, verb: _Verb) -> None:
-    """Reads up to the classifier's kind (which goes into `selection`) or the end; _Help for `help`."""
+    """Reads up to the classifier's kind (which goes into `selection`) or the end; Help for `help`."""
     while words:
         word = words.current
         if word == "dev":
@@ -179,7 +131,7 @@ def _parse_common(words: Words, selection: _Selection, verb: _Verb) -> None:
         elif verb.takes_estimator and matches(word, "estimator"):
             selection.rate = parse_estimator(words, selection.rate)
         elif matches(word, "help"):
-            raise _Help
+            raise Help
         elif verb.lists:
             raise CommandError(f' What is "{word}"? Try "tc filter help"', 255, word=word)
         else:
@@ -238,7 +190,7 @@ def rate_attr(rate: tuple[int, int]) -> Attr:
 # -- The verbs
 
 
-def _modify(type: Rtm, flags: int, words: Words, lookups: Lookups) -> Command:
+def _modify(type: Rtm, flags: int, words: Words, lookups: Lookups, options: Options) -> Command:
     """tc_filter_modify(): add, change, replace, delete."""
     selection = _Selection()
     if type is Rtm.NEWTFILTER and flags & NLM_F_CREATE:
@@ -254,9 +206,9 @@ def _modify(type: Rtm, flags: int, words: Words, lookups: Lookups) -> Command:
 
     handle = 0
     if selection.kind is not None:
-        handle, options = _kind_options(selection, words, lookups, ifindex)
-        if options is not None:
-            attrs.append(nla.nest(Tca.OPTIONS, options))
+        handle, inside = _kind_options(selection, words, lookups, ifindex)
+        if inside is not None:
+            attrs.append(nla.nest(Tca.OPTIONS, inside))
     elif selection.handle is not None:
         raise CommandError('Must specify filter type when using "handle"', 255, word=selection.handle)
     if selection.rate:
@@ -384,3 +336,31 @@ def _kind_options(
             raise CommandError(f'Unparsable filter ID "{selection.handle}"', word=selection.handle)
         handle = number
     return handle, None
+
+
+_FILTER = Verbs(
+    "filter",
+    usage.FILTER,
+    (
+        ("add", partial(_modify, Rtm.NEWTFILTER, NLM_F_EXCL | NLM_F_CREATE)),
+        ("change", partial(_modify, Rtm.NEWTFILTER, 0)),
+        ("replace", partial(_modify, Rtm.NEWTFILTER, NLM_F_CREATE)),
+        ("delete", partial(_modify, Rtm.DELTFILTER, 0)),
+        ("get", partial(_get, Rtm.GETTFILTER)),
+    ),
+    partial(_list, Rtm.GETTFILTER),
+)
+_CHAIN = Verbs(
+    "chain",
+    usage.CHAIN,
+    (
+        ("add", partial(_modify, Rtm.NEWCHAIN, NLM_F_EXCL | NLM_F_CREATE)),
+        ("delete", partial(_modify, Rtm.DELCHAIN, 0)),
+        ("get", partial(_get, Rtm.GETCHAIN)),
+    ),
+    partial(_list, Rtm.GETCHAIN),
+)
+parse_filter = _FILTER.read
+"""do_filter(): the command after the word `filter`."""
+parse_chain = _CHAIN.read
+"""do_chain(): the command after the word `chain`."""

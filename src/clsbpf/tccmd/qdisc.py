@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from ..netlink import attr as nla
 from ..netlink.attr import Attr
@@ -25,7 +26,8 @@ from .options import Options
 from .qdiscs import KINDS
 from .request import DEVICE_NAME_BYTES, KIND_BYTES, Command, Lookups, Reply, Request, View, cut
 from .size_table_words import parse_stab, stab_attr
-from .words import Words, matches, matches_any
+from .verbs import Help, Verbs
+from .words import Words, matches
 
 OTHER_QDISCS = frozenset(
     {"atm", "cake", "cbq", "cbs", "choke", "codel", "drr", "dsmark", "etf", "ets", "fifo", "fq", "fq_codel"}
@@ -38,38 +40,6 @@ CLASSFUL_ELSEWHERE = frozenset({"atm", "cbq", "drr", "dsmark", "ets", "hfsc", "q
 
 _SUPPORTED = ", ".join(["clsact", "ingress", *KINDS])
 _SINGLETON = {"clsact": TC_H_CLSACT, "ingress": TC_H_INGRESS}
-
-
-def parse_qdisc(words: Words, lookups: Lookups, options: Options) -> Command:
-    """do_qdisc(): the command after the word `qdisc`."""
-    if not words:
-        return _list(words, lookups, options)
-    verb = words.take()
-    try:
-        for name, type, flags in _MODIFIERS:
-            if matches(verb, name):
-                return _modify(type, flags, words, lookups)
-        if matches_any(verb, "list", "show", "lst"):
-            return _list(words, lookups, options)
-        if matches(verb, "help"):
-            raise _Help
-    except _Help:
-        # tc goes on after its usage, sends what it has, and ends with what the kernel says to that.
-        return Command(usage=usage.QDISC)
-    raise CommandError(f'Command "{verb}" is unknown, try "tc qdisc help".', 255, word=verb)
-
-
-class _Help(Exception):
-    """The word `help` was met."""
-
-
-_MODIFIERS = (
-    ("add", Rtm.NEWQDISC, NLM_F_EXCL | NLM_F_CREATE),
-    ("change", Rtm.NEWQDISC, 0),
-    ("replace", Rtm.NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE),
-    ("link", Rtm.NEWQDISC, NLM_F_REPLACE),
-    ("delete", Rtm.DELQDISC, 0),
-)
 
 
 @dataclass(slots=True)
@@ -86,7 +56,7 @@ class _Selection:
     kind: str | None = None
 
 
-def _modify(type: Rtm, flags: int, words: Words, lookups: Lookups) -> Command:
+def _modify(type: Rtm, flags: int, words: Words, lookups: Lookups, options: Options) -> Command:
     """tc_qdisc_modify()."""
     selection = _Selection()
     _parse_common(words, selection)
@@ -110,7 +80,7 @@ def _modify(type: Rtm, flags: int, words: Words, lookups: Lookups) -> Command:
 
 
 def _parse_common(words: Words, selection: _Selection) -> None:
-    """Reads up to the qdisc's kind (which goes into `selection`) or the end; _Help for `help`."""
+    """Reads up to the qdisc's kind (which goes into `selection`) or the end; Help for `help`."""
     while words:
         word = words.current
         if word == "dev":
@@ -141,7 +111,7 @@ def _parse_common(words: Words, selection: _Selection) -> None:
         elif matches(word, "egress_block"):
             selection.egress_block = _block(words, "invalid egress block index value")
         elif matches(word, "help"):
-            raise _Help
+            raise Help
         else:
             selection.kind = cut(word, KIND_BYTES)
             words.skip()
@@ -227,7 +197,7 @@ def _list(words: Words, lookups: Lookups, options: Options) -> Command:
             _only_one(parent, handle, word)
             handle = _id(parse_qdisc_handle, words.next(), "invalid handle ID")
         elif matches(word, "help"):
-            raise _Help
+            raise Help
         elif word == "invisible":
             invisible = True
         else:
@@ -247,3 +217,19 @@ def _only_one(parent: int, handle: int, word: str) -> None:
         invalid("parent is already specified", word)
     if handle:
         invalid("handle is already specified", word)
+
+
+_QDISC = Verbs(
+    "qdisc",
+    usage.QDISC,
+    (
+        ("add", partial(_modify, Rtm.NEWQDISC, NLM_F_EXCL | NLM_F_CREATE)),
+        ("change", partial(_modify, Rtm.NEWQDISC, 0)),
+        ("replace", partial(_modify, Rtm.NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE)),
+        ("link", partial(_modify, Rtm.NEWQDISC, NLM_F_REPLACE)),
+        ("delete", partial(_modify, Rtm.DELQDISC, 0)),
+    ),
+    _list,
+)
+parse_qdisc = _QDISC.read
+"""do_qdisc(): the command after the word `qdisc`."""
