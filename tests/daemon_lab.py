@@ -82,6 +82,6 @@ class Lab:
         State(self.host, directory).commit()
         again = Lab(devices=())
         wrong = State(again.host, directory).restore()
-        assert wrong == []
+        assert wrong == [], wrong
         again.devices = tuple(self.devices)
         return again

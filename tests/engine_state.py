@@ -21,18 +21,10 @@ def state(network: Network) -> Any:
 def _qdisc(qdisc: Qdisc) -> Any:
     values = {
         name: getattr(qdisc, name)
-        for name in (
-            "estimator",
-            "stab",
-            "limit",
-            "bands",
-            "priomap",
-            "rate2quantum",
-            "defcls",
-            "direct_qlen",
-        )
+        for name in ("stab", "limit", "bands", "priomap", "rate2quantum", "defcls", "direct_qlen")
         if hasattr(qdisc, name)
     }
+    values["estimator"] = qdisc.stats.estimator
     classes = [_class(qdisc, class_) for class_ in qdisc.walk()]
     return qdisc, values, classes, [_block(block) for block in qdisc.blocks]
 

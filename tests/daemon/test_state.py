@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from clsbpf.daemon.state import POLICY, State, kept
+from clsbpf.tc.qdiscs.htb import HtbClass
 from daemon_lab import Lab
 from tc_action_lines import SPECS
 from tc_judge import tc_judge
@@ -179,6 +180,65 @@ def test_policies_come_back(lines: list[str], tmp_path: Path) -> None:
     assert [line for line in body(tmp_path) if line.startswith("#!")] == []
 
 
+ESTIMATED = {
+    "of qdiscs and classes": [
+        "qdisc add dev lab0 root handle 1: estimator 1s 4s htb",
+        "class add dev lab0 parent 1: classid 1:1 estimator 250ms 500ms htb rate 1mbit",
+        "qdisc add dev lab0 parent 1:1 handle 10: estimator 8s 30s prio",
+        "qdisc add dev lab1 estimator 2s 9s ingress_block 5 clsact",
+    ],
+    "of a policer": [
+        "filter add dev lab0 ingress estimator 1s 8s bpf bytecode '1,6 0 0 1' "
+        "action police index 3 avrate 1mbit drop action drop index 4",
+        f"filter add dev lab0 egress bpf bytecode {PASS} action police index 3 action pass index 5",
+    ],
+    "of a policer in its old form": [
+        f"filter add dev lab0 ingress estimator 1s 8s bpf bytecode {PASS} police avrate 1mbit drop",
+    ],
+    "of some actions of a filter": [
+        f"filter add dev lab0 ingress pref 7 estimator 1s 8s bpf bytecode {PASS} action drop index 5",
+        f"filter add dev lab0 ingress pref 8 estimator 2s 8s bpf bytecode {PASS} action drop index 6",
+        f"filter add dev lab0 ingress pref 5 bpf bytecode {PASS} action pass index 1 action drop index 5 "
+        "action pass index 2 action drop index 6 action pass index 3",
+        "filter del dev lab0 ingress pref 8",
+    ],
+    "of an action of its own that filters hold": [
+        "actions add action gact drop index 5",
+        f"filter add dev lab0 ingress estimator 1s 8s bpf bytecode {PASS} action gact index 5",
+        f"filter add dev lab0 ingress estimator 1s 8s bpf bytecode {PASS} action gact index 5 action pass",
+    ],
+}
+
+
+def estimators(there: Lab) -> list[tuple[object, bytes | None]]:
+    """Of everything that may have one."""
+    network = there.host.network
+    found: list[tuple[object, bytes | None]] = []
+    for action in (action for table in network.actions.tables.values() for action in table):
+        found.append((repr(action), action.estimator.attr if action.estimator else None))
+    for device in network.devices.values():
+        for qdisc in device.qdiscs():
+            classes = [class_ for class_ in qdisc.walk() if isinstance(class_, HtbClass)]
+            for each in (qdisc, *classes):
+                found.append((type(each), each.stats.estimator.attr if each.stats.estimator else None))
+    return found
+
+
+@pytest.mark.parametrize("lines", ESTIMATED.values(), ids=ESTIMATED)
+def test_estimators_come_back(lines: list[str], tmp_path: Path) -> None:
+    there = lab()
+    for line in lines:
+        there.tc(line)
+    assert any(rate for _, rate in estimators(there))
+    again = there.restarted(tmp_path)
+    assert estimators(again) == estimators(there)
+    assert again.shown() == there.shown()
+    unsaid = [line for line in body(tmp_path) if line.startswith("#!")]
+    assert bool(unsaid) == (lines is ESTIMATED["of some actions of a filter"]), unsaid
+    third = again.restarted(tmp_path)
+    assert estimators(third) == estimators(there)
+
+
 def random_line(rng: random.Random) -> str:
     place = rng.choice(["dev lab0 ingress", "dev lab0 egress", "dev lab1 ingress", "block 5"])
     pref = rng.choice(["", "pref 3 ", "pref 3 ", "pref 9 protocol ip "])
@@ -206,11 +266,10 @@ def test_random_policies_come_back(seed: int, tmp_path: Path) -> None:
     taken = sum(there.try_tc(random_line(rng)) for _ in range(150))
     assert taken > 40
     again = there.restarted(tmp_path)
-    chains_aside = [each for each in there.shown().split("== ") if not each.startswith("chain")]
-    assert [each for each in again.shown().split("== ") if not each.startswith("chain")] == chains_aside
-    kept = sorted(body(tmp_path))  # chains come in the order in which filters and actions name them
+    assert again.shown() == there.shown()
+    kept = body(tmp_path)
     again.restarted(tmp_path)
-    assert sorted(body(tmp_path)) == kept
+    assert body(tmp_path) == kept
 
 
 def killed(directory: Path, copy: Path) -> Lab:
@@ -302,18 +361,26 @@ def test_a_journal_of_what_is_all_there_stays(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("seed", range(4))
 def test_random_class_trees_come_back(seed: int, tmp_path: Path) -> None:
-    """All classes, each in its place; they are listed in the order of a table that has grown otherwise."""
+    """All classes, each in its place, and listed in the order that a growing table gave them."""
     rng = random.Random(seed)
     there = lab()
     there.tc("qdisc add dev lab0 root handle 1: htb")
     made = ["1:"]
     for minor in rng.sample(range(1, 400), 30):
         parent = rng.choice(made[-6:])
+        if rng.random() < 0.2 and there.try_tc(f"class del dev lab0 classid {made[-1]}"):
+            made.pop()
+        if rng.random() < 0.5:
+            there.try_tc(f"qdisc add dev lab0 parent {made[-1]} handle {minor:x}: pfifo")
         if there.try_tc(f"class add dev lab0 parent {parent} classid 1:{minor:x} htb rate {minor}kbit"):
             made.append(f"1:{minor:x}")
     assert len(made) > 10
     again = there.restarted(tmp_path)
-    assert sorted(again.shown().splitlines()) == sorted(there.shown().splitlines())
+    assert again.shown() == there.shown()
+    for minor in rng.sample(range(400, 800), 9):  # also what comes afterwards
+        for each in (there, again):
+            each.tc(f"class add dev lab0 parent 1: classid 1:{minor:x} htb rate {minor}kbit")
+    assert again.shown() == there.shown()
 
 
 KERNELS = [

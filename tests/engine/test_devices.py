@@ -73,12 +73,13 @@ def test_a_new_qdisc_takes_the_place_of_the_old_and_its_filters_go() -> None:
     chain = clsact.ingress.get_chain(0)
     chain.insert(1, 3).change(RETURN_ALL)
     clsact.ingress.put_chain(chain)
-    lab0.ingress.stats.packets, lab0.ingress.estimator = 5, True
+    lab0.ingress.stats.packets = 5
+    lab0.ingress.stats.estimate(b"\0\1", net.clock)
     ingress = net.attach(lab0, "ingress")
     assert lab0.ingress is ingress
     assert (ingress.kind, ingress.egress) == ("ingress", None)
     assert not clsact.ingress.chains
-    assert (lab0.ingress.stats.packets, lab0.ingress.estimator) == (0, False)
+    assert (lab0.ingress.stats.packets, lab0.ingress.stats.estimator) == (0, None)
     net.detach(lab0)
     assert lab0.ingress is None
     assert lab0.qdisc(0xFFFF0000) is None

@@ -17,7 +17,7 @@ from ..tccmd.request import ObjectSource
 from ..tccmd.saved import requests
 from ..vm.ids import MAP_IDS, PROGRAM_IDS
 from ..vm.maps.map import Map
-from . import bpf
+from . import bpf, orders
 from .host import Host, Process
 from .map_files import Change, MapFiles
 from .objects import Descriptors, restore_calls
@@ -62,7 +62,9 @@ class Restorer:
             for number, line in enumerate(text.split("\n"), 1):
                 word, _, rest = line.partition(" ")
                 try:
-                    if word in own:
+                    if word in orders.ORDERS:
+                        orders.arrange(self._host.network, word, rest)
+                    elif word in own:
                         own[word](rest)
                     elif line and not line.startswith("#"):
                         self._line(line)

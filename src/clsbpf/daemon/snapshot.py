@@ -26,11 +26,12 @@ from ..netlink.tcmsg import TcMsg, tc_message
 from ..tc import ids
 from ..tc.actions.action import AnyAction
 from ..tc.actions.mirred import Mirred
-from ..tc.filter import Filter
+from ..tc.filter import Classifier, Filter
 from ..tc.qdiscs.htb import Htb
-from ..tc.qdiscs.qdisc import walk_qdiscs
+from ..tc.qdiscs.qdisc import QdiscStats, walk_qdiscs
 from ..tccmd.saved import requests
 from ..tccmd.saved.words import Said, line_of
+from . import orders
 from .host import Host
 
 PROGRAMS_DIRECTORY = "/clsbpf/programs"
@@ -45,7 +46,7 @@ class Snapshot:
     """Makes the lines.  Those of filters are made once: a filter does not change."""
 
     host: Host
-    _lines: dict[Filter, str] = field(default_factory=dict)
+    _lines: dict[Filter, tuple[str, ...]] = field(default_factory=dict)
     _made_at: tuple[int, int] = (-1, -1)
     """What actions and devices were like when they were made."""
     _gone: Device | None = None
@@ -95,15 +96,23 @@ class Snapshot:
         qdiscs = {header.handle: m for header, m in dumped if header.ifindex == device.ifindex}
         dump = dump_classes(network, _dump_request(Rtm.GETTCLASS, TcMsg(0, device.ifindex)))
         classes = {TcMsg.decode(m.payload).handle: m for m in dump}
-        for root in filter(None, (device.root, device.ingress)):
-            for qdisc in walk_qdiscs(root):
-                made = [requests.qdisc_request(qdiscs[qdisc.handle])] if qdisc.handle else []
-                if isinstance(qdisc, Htb):
-                    # Of one level the oldest first: a new class goes to the front of its place in the table.
-                    oldest_first = list(qdisc.walk())[::-1]
-                    inner_first = sorted(oldest_first, key=lambda class_: -class_.level)
-                    made += [requests.class_request(classes[class_.classid]) for class_ in inner_first]
-                yield from (self._line(each) for each in made if each is not None)
+        found = [q for root in (device.root, device.ingress) if root is not None for q in walk_qdiscs(root)]
+        for qdisc in found:
+            if qdisc.handle:
+                yield from self._lines_of(requests.qdisc_request(qdiscs[qdisc.handle], _rate(qdisc.stats)))
+            if isinstance(qdisc, Htb):
+                # Of one level the oldest first: a new class goes to the front of its place in the table.
+                oldest_first = list(qdisc.walk())[::-1]
+                made = sorted(oldest_first, key=lambda class_: -class_.level)
+                for class_ in made:
+                    message = classes[class_.classid]
+                    yield from self._lines_of(requests.class_request(message, _rate(class_.stats)))
+                yield from orders.classes(device, qdisc, made)
+        yield from orders.qdiscs(device, found)
+
+    def _lines_of(self, request: Message | None) -> Iterator[str]:
+        if request is not None:
+            yield self._line(request)
 
     def _standalone_actions(self, wanted: Wanted) -> Iterator[str]:
         """Actions that are there without a filter's holding them."""
@@ -124,21 +133,48 @@ class Snapshot:
             self._lines = {}  # the words of actions and the names of devices are in the lines
             self._made_at = now
         before, self._lines = self._lines, {}
+        there = {action for action in self._actions() if action.references > action.bindings}
         for place in self._places():
+            chains = orders.Chains()
             for chain in place.block.chains.values():
                 if chain.explicitly_created:
+                    chains.chain(chain.index)
                     yield self._line(_chain(place, chain.index))
                 for classifier in chain.classifiers:
                     for each in reversed(list(classifier)):
-                        line = before.get(each)
-                        if line is None:
-                            message = filter_message(_NO_REQUEST, Rtm.NEWTFILTER, 0, place, classifier, each)
-                            program = each.program
-                            id = program.id if isinstance(program, LoadedProgram) else None
-                            line = self._line(requests.filter_request(message, id, gone=self._gone_index))
-                        self._lines[each] = line
+                        new = [action for action in orders.actions_of(each) if action not in there]
+                        there.update(new)
+                        chains.filter(chain.index, place.block, new)
+                        lines = before.get(each) or self._filter(place, classifier, each, new)
+                        if all(action.estimator is None for action in orders.actions_of(each)):
+                            self._lines[each] = lines  # else it depends on what came before
                         self._note_filter(each, wanted)
-                        yield line
+                        yield from lines
+            yield from chains.line(place)
+
+    def _filter(
+        self, place: Place, classifier: Classifier, each: Filter, new: list[AnyAction]
+    ) -> tuple[str, ...]:
+        """The line of a filter.
+
+        An estimator is every new action's of a request: where only some have one, or another one, the filter
+        comes with the first actions and is replaced by itself with more.
+        """
+        message = filter_message(_NO_REQUEST, Rtm.NEWTFILTER, 0, place, classifier, each)
+        program = each.program
+        id = program.id if isinstance(program, LoadedProgram) else None
+        actions = orders.actions_of(each)
+        rates = {count: _rate(action) for count, action in enumerate(actions) if action in new}
+        ends = [at for (_, one), (at, other) in itertools.pairwise(rates.items()) if one != other]
+        lines: list[str] = []
+        for count in (*ends, len(actions)):
+            rate = next((rates[at] for at in range(count - 1, -1, -1) if at in rates), None)
+            flags = requests.REPLACE if lines else requests.CREATE
+            request = requests.filter_request(
+                message, id, gone=self._gone_index, rate=rate, first_actions=count, flags=flags
+            )
+            lines.append(self._line(request))
+        return tuple(lines)
 
     def _places(self) -> Iterator[Place]:
         """The blocks of all devices, then those that are shared."""
@@ -226,10 +262,11 @@ def _dump_request(type: Rtm, tcm: TcMsg) -> Request:
     return Request(Message(type), tcm, {}, None, 0)
 
 
+def _rate(counted: QdiscStats | AnyAction) -> bytes | None:
+    """The TCA_RATE of an estimator."""
+    return counted.estimator.attr if counted.estimator is not None else None
+
+
 def _chain(place: Place, index: int) -> Message:
-    header = (
-        TcMsg.of_block(place.block.index)
-        if place.device is None
-        else TcMsg(0, place.device.ifindex, 0, place.parent)
-    )
+    header = orders.place_header(place)
     return tc_message(Rtm.NEWCHAIN, header, [nla.u32(Tca.CHAIN, index)], flags=requests.CREATE)

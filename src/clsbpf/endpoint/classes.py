@@ -45,7 +45,7 @@ def new_class(network: Network, request: Request) -> list[Datagram]:
         raise NetlinkError(errno.EINVAL, "Cannot create traffic class with classid TC_H_ROOT")
     if not isinstance(qdisc, Htb):
         raise NetlinkError(errno.EOPNOTSUPP)
-    made = _change_htb(request, qdisc, class_, classid, parent)
+    made = _change_htb(network, request, qdisc, class_, classid, parent)
     network.generation += 1
     _tell(network, request, Rtm.NEWTCLASS, device, qdisc, made)
     if made is not class_ and request.profile.rebinds_filters:
@@ -126,7 +126,9 @@ def _find_qdisc(network: Network, request: Request) -> tuple[Device, Qdisc, int,
     return device, qdisc, parent, classid
 
 
-def _change_htb(request: Request, qdisc: Htb, class_: HtbClass | None, classid: int, parent: int) -> HtbClass:
+def _change_htb(
+    network: Network, request: Request, qdisc: Htb, class_: HtbClass | None, classid: int, parent: int
+) -> HtbClass:
     """htb_change_class()."""
     options = _htb_options(request)
     rate = request.attrs.get(Tca.RATE)
@@ -135,12 +137,13 @@ def _change_htb(request: Request, qdisc: Htb, class_: HtbClass | None, classid: 
         qdisc.check_new_class(classid, parent)
         if not valid:
             raise NetlinkError(errno.EINVAL)
-        class_, remark = qdisc.create_class(classid, parent, options, estimator=rate is not None)
+        class_, remark = qdisc.create_class(classid, parent, options)
     else:
         if not valid:
             raise NetlinkError(errno.EINVAL)
-        class_.estimator = class_.estimator or rate is not None
         remark = qdisc.change_class(class_, options)
+    if rate is not None:
+        class_.stats.estimate(rate.payload, network.clock)
     request.warn(remark)
     return class_
 

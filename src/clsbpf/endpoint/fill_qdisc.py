@@ -60,7 +60,7 @@ def qdisc_message(
     attrs.append(nla.u8(Tca.HW_OFFLOAD, 0))
     if qdisc.stab is not None:
         attrs.append(nla.nest(Tca.STAB, [nla.binary(TcaStab.BASE, qdisc.stab.spec)]))
-    attrs += _stats(qdisc.stats, qdisc.estimator)
+    attrs += _stats(qdisc.stats)
     if warning is not None:
         attrs.append(nla.string(Tca.EXT_WARN_MSG, warning))
     header = TcMsg(
@@ -75,7 +75,7 @@ def qdisc_message(
     )
 
 
-def _stats(stats: QdiscStats | None, estimator: bool, xstats: bytes | None = None) -> list[Attr]:
+def _stats(stats: QdiscStats | None, xstats: bytes | None = None) -> list[Attr]:
     """gnet_stats_*: TCA_STATS2, then the same again for old readers."""
     if stats is None:
         return [nla.nest(Tca.STATS2, ()), nla.binary(Tca.STATS, encode_old_stats(0, 0))]
@@ -84,7 +84,7 @@ def _stats(stats: QdiscStats | None, estimator: bool, xstats: bytes | None = Non
         stats.packets,
         drops=stats.drops,
         overlimits=stats.overlimits,
-        rates=(0, 0) if estimator else None,
+        rates=stats.rates(),
     )
     if xstats is not None:
         inner.append(nla.binary(TcaStats.APP, xstats))
@@ -108,7 +108,6 @@ class _ClassInfo:
     options: Attr | None
     stats: QdiscStats | None
     """None: the kind has no dump_stats."""
-    estimator: bool = False
     xstats: bytes | None = None
 
 
@@ -127,7 +126,7 @@ def class_message(
     attrs = [nla.string(Tca.KIND, qdisc.kind)]
     if info.options is not None:
         attrs.append(info.options)
-    attrs += _stats(info.stats, info.estimator, info.xstats)
+    attrs += _stats(info.stats, info.xstats)
     if warning is not None:
         attrs.append(nla.string(Tca.EXT_WARN_MSG, warning))
     header = TcMsg(0, device.ifindex, info.handle, info.parent, info.info)
@@ -162,7 +161,6 @@ def _htb_class(qdisc: Qdisc, class_: Any) -> _ClassInfo:
         class_.queue.handle if class_.queue is not None else 0,
         nla.nest(Tca.OPTIONS, inside),
         class_.stats,
-        class_.estimator,
         xstats.encode(),
     )
 

@@ -144,9 +144,9 @@ def _create(network: Network, device: Device, request: Request) -> None:
             raise NetlinkError(errno.EOPNOTSUPP, f"{side} block sharing is not supported")
     stab = _stab(request)
     new = KINDS[kind].init(kind, handle, parent, request.attrs.get(Tca.OPTIONS), network.home(device))
-    new.stab, new.estimator = stab, Tca.RATE in request.attrs
+    new.stab = stab
     try:
-        _check_estimator(request)
+        _estimate(network, request, new)
         _graft(network, device, request, new)
     except NetlinkError:
         new.destroy()
@@ -195,7 +195,8 @@ def _create_hook(network: Network, device: Device, request: Request) -> None:
     told = [] if old is None else [_told(request, Rtm.DELQDISC, 0, device, old, references=0)]
 
     def announce(new: Qdisc) -> None:
-        new.stab, new.estimator = stab, Tca.RATE in request.attrs
+        new.stab = stab
+        _estimate(network, request, new)
         if notify_needed(network, request):
             # What was there before was at least the noop qdisc, so that the kernel always says "replaced".
             notify(network, request, (*told, _told(request, Rtm.NEWQDISC, NLM_F_REPLACE, device, new)))
@@ -224,7 +225,7 @@ def _change(network: Network, device: Device, qdisc: Qdisc, request: Request) ->
     qdisc.stab = _stab(request)
     if Tca.RATE in request.attrs and valid_estimator(request.attrs[Tca.RATE].payload):
         # A bad one is passed over without a word: what was changed before cannot be taken back.
-        qdisc.estimator = True
+        qdisc.stats.estimate(request.attrs[Tca.RATE].payload, network.clock)
 
 
 def _stab(request: Request) -> SizeTable | None:
@@ -237,6 +238,13 @@ def _check_estimator(request: Request) -> None:
     rate = request.attrs.get(Tca.RATE)
     if rate is not None and not valid_estimator(rate.payload):
         raise NetlinkError(errno.EINVAL, "Failed to generate new estimator")
+
+
+def _estimate(network: Network, request: Request, new: Qdisc) -> None:
+    """gen_new_estimator()."""
+    _check_estimator(request)
+    if Tca.RATE in request.attrs:
+        new.stats.estimate(request.attrs[Tca.RATE].payload, network.clock)
 
 
 def valid_estimator(rate: bytes) -> bool:

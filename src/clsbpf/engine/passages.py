@@ -23,7 +23,7 @@ from ..tc.qdiscs.htb import Htb, HtbClass
 from ..tc.qdiscs.prio import Prio
 from ..tc.qdiscs.qdisc import Qdisc, walk_qdiscs
 from .planned import PlannedFilter, planned_filters
-from .queueing import blocks_of
+from .queueing import blocks_of, has_estimator
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,6 +125,8 @@ def obstacle(root: Qdisc) -> str | None:
     for qdisc in walk_qdiscs(root):
         if type(qdisc) not in NATIVE:
             return f"qdisc {qdisc.kind} is not native"
+    if has_estimator(root):
+        return "a qdisc or class has a rate estimator"
     for parent, block in blocks_of(root):
         for planned in planned_filters(block, parent):
             if planned.obstacle is not None:

@@ -15,7 +15,7 @@ from ..skb import Skb
 from ..tc import ids
 from ..tc.act import TcAct
 from ..tc.chain import Block
-from ..tc.qdiscs.htb import Htb
+from ..tc.qdiscs.htb import Htb, HtbClass
 from ..tc.qdiscs.passage import Passage
 from ..tc.qdiscs.prio import Prio
 from ..tc.qdiscs.qdisc import Qdisc, QdiscStats, walk_qdiscs
@@ -43,6 +43,14 @@ def blocks_of(root: Qdisc | None) -> Iterator[tuple[int, Block]]:
 def chooses(root: Qdisc) -> bool:
     """Is there a class to choose, at the root or below?  (tbf has a class, but no choice.)"""
     return any(qdisc.has_classes and qdisc.takes_filters for qdisc in walk_qdiscs(root))
+
+
+def has_estimator(root: Qdisc) -> bool:
+    """Must what passes a root be counted when it passes, since somebody reckons how fast it comes?"""
+    qdiscs = list(walk_qdiscs(root))
+    classes = (class_ for qdisc in qdiscs for class_ in qdisc.walk() if isinstance(class_, HtbClass))
+    counters = [*(qdisc.stats for qdisc in qdiscs), *(class_.stats for class_ in classes)]
+    return any(each.estimator is not None for each in counters)
 
 
 def transmit(root: Qdisc, skb: Skb) -> Passage:

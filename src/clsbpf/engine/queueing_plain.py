@@ -21,7 +21,7 @@ from ..tc.qdiscs.prio import Band, Prio
 from ..tc.qdiscs.qdisc import Qdisc
 from .planned import planned_filters
 from .programs import LoadedProgram
-from .queueing import Queueing, blocks_of
+from .queueing import Queueing, blocks_of, has_estimator
 
 if TYPE_CHECKING:
     from .results import Batch
@@ -42,7 +42,7 @@ def is_plain(root: Htb | Prio) -> bool:
     They must be classic programs (which change nothing of a packet) without actions and direct action, and
     every class must be of the root and have a queue that takes what comes.
     """
-    if root.stab is not None or (isinstance(root, Htb) and not root.direct_qlen):
+    if root.stab is not None or (isinstance(root, Htb) and not root.direct_qlen) or has_estimator(root):
         return False
     if any(block is not root.own_block and any(planned_filters(block)) for _, block in blocks_of(root)):
         return False

@@ -20,6 +20,8 @@ from ..refusal import refusal
 from .clock import LAST_MOMENT
 from .surroundings import NSEC_PER_SEC
 
+_PARAMETERS = struct.Struct("=bB")
+"""struct tc_estimator: the interval as a power of two of a second, ewma_log."""
 AVERAGE_SHIFT = 8
 """Of the averages' binary places."""
 IDLE_INTERVALS = 4096
@@ -73,11 +75,16 @@ class Estimator(ctypes.Structure):
         """gen_new_estimator() of a TCA_RATE (struct tc_estimator); NetlinkError EINVAL for bad numbers."""
         if len(payload) < 2:
             raise refusal(errno.EINVAL, "an estimator has two bytes: interval and weight")
-        interval, ewma_log = struct.unpack_from("=bB", payload)
+        interval, ewma_log = _PARAMETERS.unpack_from(payload)
         if not -2 <= interval <= 3 or not 0 < ewma_log < 31:
             raise refusal(errno.EINVAL, f"no estimator has interval {interval} and weight {ewma_log}")
         length = (NSEC_PER_SEC // 4) << interval + 2
         return cls(interval + 2, ewma_log, length, now + length)
+
+    @property
+    def attr(self) -> bytes:
+        """The TCA_RATE that asks for one like it."""
+        return _PARAMETERS.pack(self.interval_log - 2, self.ewma_log)
 
     def catch_up(self, now: int, size: int, packets: int) -> None:
         """est_timer(), for each interval that has ended; `size` and `packets` are counted so far."""

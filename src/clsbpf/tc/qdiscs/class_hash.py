@@ -8,7 +8,7 @@ Mirrors struct Qdisc_class_hash and qdisc_class_hash_*() of net/sched/sch_api.c.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Generic, Protocol, TypeVar
 
 
@@ -59,6 +59,19 @@ class ClassHash(Generic[C]):
         self._buckets = [[] for _ in range(2 * len(self._buckets))]
         for each in old:
             self._bucket(each).insert(0, each)
+
+    @property
+    def layout(self) -> tuple[int, tuple[int, ...]]:
+        """How many buckets there are, and the classids in the order of the walk: what `arrange` takes."""
+        return len(self._buckets), tuple(each.classid for each in self)
+
+    def arrange(self, buckets: int, order: Collection[int]) -> None:
+        """The same classes in another order, that of a table which has grown otherwise."""
+        named = [self._by_classid[classid] for classid in order if classid in self._by_classid]
+        others = [each for each in self if each.classid not in set(order)]
+        self._buckets = [[] for _ in range(buckets)]
+        for each in (*named, *others):
+            self._bucket(each).append(each)
 
     def _bucket(self, each: C) -> list[C]:
         """qdisc_class_hash()."""

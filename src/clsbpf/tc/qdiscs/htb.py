@@ -77,7 +77,6 @@ class HtbClass:
     children: int = 0
     filters: int = 0
     """qdisc_class_get(): how many filters are bound to it."""
-    estimator: bool = False
     stats: QdiscStats = field(default_factory=QdiscStats)
     lends: int = 0
     """Packets that it sent with its own tokens."""
@@ -147,9 +146,7 @@ class Htb(Qdisc):
         old, class_.queue = class_.queue, new or usual_queue(class_.classid, self.home)
         return old
 
-    def create_class(
-        self, classid: int, parentid: int, options: ClassOptions, *, estimator: bool
-    ) -> tuple[HtbClass, str | None]:
+    def create_class(self, classid: int, parentid: int, options: ClassOptions) -> tuple[HtbClass, str | None]:
         """htb_change_class() of a class that is not there; with it a remark, if there is one.
 
         A parent that is no class is none: the class is then at the top.
@@ -166,7 +163,6 @@ class Htb(Qdisc):
             queue,
             tokens=options.buffer,
             ctokens=options.cbuffer,
-            estimator=estimator,
         )
         if parent is not None:
             if parent.queue is not None:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ...errors import NetlinkError
 from ...skb import Skb
+from ..actions.clock import Clock
+from ..actions.estimator import Estimator
 from ..chain import Block
 from ..program import ClassBinder
 
@@ -25,17 +27,44 @@ if TYPE_CHECKING:
     from .table import QdiscTable
 
 
+TcaRate = bytes
+"""The payload of TCA_RATE."""
+
+
 @dataclass(slots=True, eq=False)
 class QdiscStats:
-    """struct gnet_stats_basic and gnet_stats_queue: what passed a qdisc or class, and what it dropped."""
+    """struct gnet_stats_basic and gnet_stats_queue: what passed a qdisc or class, and what it dropped.
+
+    With a rate estimator (TCA_RATE), whose clock is `clock`.
+    """
 
     bytes: int = 0
     packets: int = 0
     drops: int = 0
     overlimits: int = 0
+    estimator: Estimator | None = None
+    clock: Clock | None = None
+
+    def estimate(self, rate: TcaRate, clock: Clock) -> None:
+        """gen_replace_estimator(); NetlinkError EINVAL for a bad TCA_RATE."""
+        self.estimator, self.clock = Estimator.from_attr(rate, clock.now()), clock
+        self.estimator.last_bytes, self.estimator.last_packets = self.bytes, self.packets
+
+    def rates(self) -> tuple[int, int] | None:
+        """gen_estimator_read(): bytes and packets a second; None without an estimator."""
+        if self.estimator is None:
+            return None
+        self._catch_up(self.estimator)
+        return self.estimator.rates
+
+    def _catch_up(self, estimator: Estimator) -> None:
+        assert self.clock is not None
+        estimator.catch_up(self.clock.now(), self.bytes, self.packets)
 
     def add(self, size: int, packets: int = 1) -> None:
         """bstats_update(): packets of so many bytes together."""
+        if self.estimator is not None:
+            self._catch_up(self.estimator)
         self.bytes += size
         self.packets += packets
 
@@ -96,8 +125,6 @@ class Qdisc:
     handle: int
     parent: int
     stats: QdiscStats = field(default_factory=QdiscStats, kw_only=True)
-    estimator: bool = field(default=False, kw_only=True)
-    """Does it have a rate estimator (TCA_RATE)?"""
     stab: SizeTable | None = field(default=None, kw_only=True)
     invisible: bool = field(default=False, kw_only=True)
     """TCQ_F_INVISIBLE: a queue that came with its class, which dumps leave out."""

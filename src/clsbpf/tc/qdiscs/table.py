@@ -9,7 +9,7 @@ hash_32() of linux/hash.h.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from .qdisc import Qdisc
 
@@ -39,6 +39,11 @@ class QdiscTable:
     def find(self, handle: int) -> Qdisc | None:
         """The qdisc with a handle other than 0."""
         return next((each for each in self._buckets[_bucket(handle)] if each.handle == handle), None)
+
+    def arrange(self, handles: Sequence[int]) -> None:
+        """The same qdiscs in the order in which they once came: those of one bucket may have another."""
+        for bucket in self._buckets:
+            bucket.sort(key=lambda each: handles.index(each.handle) if each.handle in handles else -1)
 
     def __iter__(self) -> Iterator[Qdisc]:
         return (each for bucket in self._buckets for each in bucket)

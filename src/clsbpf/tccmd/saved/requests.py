@@ -24,10 +24,12 @@ from ..size_table_words import stab_attr
 
 CREATE = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL
 """The flags of tc's `add`."""
+REPLACE = CREATE & ~NLM_F_EXCL
+"""Those of `replace`."""
 
 
-def qdisc_request(message: Message) -> Message | None:
-    """`qdisc add`; None for one that is there without being asked for."""
+def qdisc_request(message: Message, rate: bytes | None = None) -> Message | None:
+    """`qdisc add`; None for one that is there without being asked for.  `rate`: its estimator's TCA_RATE."""
     header, attrs = _parts(message)
     if not header.handle:
         return None
@@ -42,17 +44,24 @@ def qdisc_request(message: Message) -> Message | None:
         # A reply has the description of a size table only: the table is made again, as tc makes it.
         base = next(attr for attr in attrs[Tca.STAB].attrs() if attr.type == TcaStab.BASE)
         kept.append(stab_attr(SizeSpec.decode(base.payload)))
+    kept += _rate(rate)
     made = TcMsg(0, header.ifindex, header.handle, header.parent)
     return tc_message(Rtm.NEWQDISC, made, kept, flags=CREATE)
 
 
-def class_request(message: Message) -> Message | None:
+def _rate(rate: bytes | None) -> list[Attr]:
+    """TCA_RATE, which no reply has."""
+    return [nla.binary(Tca.RATE, rate)] if rate is not None else []
+
+
+def class_request(message: Message, rate: bytes | None = None) -> Message | None:
     """`class add`; None for one that comes with its qdisc (it has no options)."""
     header, attrs = _parts(message)
     if Tca.OPTIONS not in attrs or Tca.KIND not in attrs:
         return None
     made = TcMsg(0, header.ifindex, header.handle, header.parent)
-    return tc_message(Rtm.NEWTCLASS, made, [attrs[Tca.KIND], _htb(attrs[Tca.OPTIONS])], flags=CREATE)
+    kept = [attrs[Tca.KIND], _htb(attrs[Tca.OPTIONS]), *_rate(rate)]
+    return tc_message(Rtm.NEWTCLASS, made, kept, flags=CREATE)
 
 
 def _htb(options: Attr) -> Attr:
@@ -68,10 +77,19 @@ def _htb(options: Attr) -> Attr:
     return nla.nest(options.type, made)
 
 
-def filter_request(message: Message, program: int | None = None, *, gone: int = 0) -> Message:
+def filter_request(
+    message: Message,
+    program: int | None = None,
+    *,
+    gone: int = 0,
+    rate: bytes | None = None,
+    first_actions: int | None = None,
+    flags: int = CREATE,
+) -> Message:
     """`filter add`, with the handle that it has; `program` is its id, by default what the message says.
 
-    `gone`: the ifindex for actions that lead to a device which is no more.
+    `gone`: the ifindex for actions that lead to a device which is no more.  `rate`: the TCA_RATE of actions
+    that come with it.  `first_actions`: so many of them only.
     """
     header, attrs = _parts(message)
     options = {attr.type: attr for attr in attrs[Tca.OPTIONS].attrs()} if Tca.OPTIONS in attrs else {}
@@ -80,7 +98,7 @@ def filter_request(message: Message, program: int | None = None, *, gone: int = 
         inner.append(options[TcaBpf.CLASSID])
     if TcaBpf.ACT in options:
         actions = [nla.nest(each.type, _action(each, gone)) for each in options[TcaBpf.ACT].attrs()]
-        inner.append(nla.nest(TcaBpf.ACT, actions))
+        inner.append(nla.nest(TcaBpf.ACT, actions[:first_actions]))
     if TcaBpf.POLICE in options:
         inner.append(nla.nest(TcaBpf.POLICE, _police(options[TcaBpf.POLICE].attrs())))
     if TcaBpf.OPS in options:
@@ -95,9 +113,9 @@ def filter_request(message: Message, program: int | None = None, *, gone: int = 
         inner.append(nla.u32(TcaBpf.FLAGS_GEN, skips))
     if TcaBpf.FLAGS in options:
         inner.append(options[TcaBpf.FLAGS])
-    kept = [attrs[Tca.CHAIN], attrs[Tca.KIND], nla.nest(Tca.OPTIONS, inner)]
+    kept = [attrs[Tca.CHAIN], attrs[Tca.KIND], nla.nest(Tca.OPTIONS, inner), *_rate(rate)]
     made = TcMsg(0, header.ifindex, header.handle, header.parent, header.info)
-    return tc_message(Rtm.NEWTFILTER, made, kept, flags=CREATE)
+    return tc_message(Rtm.NEWTFILTER, made, kept, flags=flags)
 
 
 def _has_gen(options: dict[int, Attr]) -> bool:

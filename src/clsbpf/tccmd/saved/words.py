@@ -6,6 +6,7 @@ fall short of what a request says, and nothing is lost by it: the caller keeps t
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -120,6 +121,7 @@ def _qdisc(request: Message, said: Said) -> Iterator[str]:
             yield from (word, str(attrs[number].u32))
     if kind not in ("clsact", "ingress"):
         yield from (*_parent(header), "handle", format_classid(header.handle))
+    yield from _estimator(attrs)
     if Tca.STAB in attrs:
         yield from size_table(attrs[Tca.STAB])
     yield kind
@@ -131,12 +133,22 @@ def _class(request: Message, said: Said) -> Iterator[str]:
     header, attrs = _attrs(request)
     kind = attrs[Tca.KIND].string
     yield from ("class", "add", "dev", said.device_name(header.ifindex), *_parent(header))
-    yield from ("classid", format_classid(header.handle), kind)
+    yield from ("classid", format_classid(header.handle), *_estimator(attrs), kind)
     yield from _known(CLASSES, kind)(attrs[Tca.OPTIONS])
 
 
 def _parent(header: TcMsg) -> tuple[str, ...]:
     return ("root",) if header.parent == TC_H_ROOT else ("parent", format_classid(header.parent))
+
+
+def _estimator(attrs: Mapping[int, Attr]) -> tuple[str, ...]:
+    """TCA_RATE: the interval, and the shortest time constant that gives the weight."""
+    if Tca.RATE not in attrs:
+        return ()
+    interval, ewma_log = struct.unpack("=bB", attrs[Tca.RATE].payload)
+    time = 250_000 << (interval + 2)
+    constant = math.ceil(time / -math.log(1.0 - 1.0 / (1 << ewma_log)))
+    return ("estimator", f"{time}us", f"{constant}us")
 
 
 def _known(
@@ -161,6 +173,7 @@ def _filter(request: Message, said: Said) -> Iterator[str]:
     yield from ("filter", "add", *_place(header, said))
     protocol = format_protocol(header.protocol)
     known = parse_protocol(protocol) == header.protocol
+    yield from _estimator(attrs)
     yield from ("pref", str(header.prio), "protocol", protocol if known else f"{header.protocol:#x}")
     yield from ("chain", str(attrs[Tca.CHAIN].u32), "handle", f"{header.handle:#x}", attrs[Tca.KIND].string)
     yield from _program(options, said, (TcaBpf.OPS_LEN, TcaBpf.OPS, TcaBpf.FD, TcaBpf.NAME))
