@@ -15,13 +15,12 @@ from ..netlink.attr import Attr
 from ..netlink.message import NLM_F_CREATE, NLM_F_EXCL, Message
 from ..netlink.schema import TCA_BPF_FLAG_ACT_DIRECT, ClsFlag, Rtm, Tca, TcaBpf
 from ..netlink.tcmsg import TCMSG_LEN, TcMsg
-from .act import KINDS
 from .act.common import Names as ActionNames
 from .ids import CLSACT_EGRESS, CLSACT_INGRESS, TC_H_ROOT, format_classid, format_protocol
 from .options import Options
 from .printer import Printer
 from .program import show_ops
-from .render_actions import print_action_message, print_actions
+from .render_actions import print_action_message, print_actions, print_options
 from .request import View
 from .rows import attrs_of, print_change
 from .stats import print_stats
@@ -234,6 +233,6 @@ def _print_bpf(out: Printer, options: Attr, handle: int, view: View, names: Name
         out.both("tag", f"tag {tag} ", tag)
     if TcaBpf.POLICE in attrs:
         out.end_line()
-        KINDS["police"].show(out, attrs[TcaBpf.POLICE], view.options, names.of_actions())
+        print_options(out, "police", attrs[TcaBpf.POLICE], view.options, names.of_actions())
     if TcaBpf.ACT in attrs:
         print_actions(out, attrs[TcaBpf.ACT], view.options, names.of_actions())

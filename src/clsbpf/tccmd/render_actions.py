@@ -81,15 +81,24 @@ def _print_flush(out: Printer, nest: Attr) -> None:
     out.say(f" {attrs[TcaAct.KIND].string} ({attrs[Tca.FCNT].u32} entries)\n")
 
 
+def print_options(out: Printer, name: str, inside: Attr | None, options: Options, names: Names) -> None:
+    """print_aopt(): what a kind that tc knows has in TCA_ACT_OPTIONS."""
+    kind = KINDS[name]
+    if kind.TITLE is not None:
+        out.both("kind", kind.TITLE, name)
+    if inside is not None:
+        kind.show(out, by_type(inside, kind.SIZES), options, names)
+
+
 def _print_one(out: Printer, action: Attr, options: Options, names: Names, of_filter: bool) -> None:
     """tc_print_one_action()."""
     attrs = by_type(action, _SIZES)
     if TcaAct.KIND not in attrs:
         raise ClsbpfError("NULL Action!")
     inside = attrs.get(TcaAct.OPTIONS)
-    kind = KINDS.get(attrs[TcaAct.KIND].string)
-    if kind is not None:
-        kind.show(out, inside, options, names)
+    name = attrs[TcaAct.KIND].string
+    if name in KINDS:
+        print_options(out, name, inside, options, names)
     elif inside is not None and inside.payload:
         out.say(f"[Unknown action, optlen={len(inside.payload)}] ")
     if options.brief and TcaAct.INDEX in attrs:

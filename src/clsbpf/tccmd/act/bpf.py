@@ -16,7 +16,6 @@ from .common import (
     TC_ACT_PIPE,
     Illegal,
     Names,
-    by_type,
     control_or,
     maybe_index,
     need,
@@ -30,7 +29,8 @@ USAGE = """\
 Usage: ... bpf [run] bytecode 'N,CODE JT JF K,…' | bytecode-file FILE | object-file FILE [section NAME]
                | object-pinned FILE  [CONTROL] [index N]"""
 
-_SIZES: dict[int, int] = {TcaActBpf.PARMS: wire.GEN.size, TcaActBpf.TM: wire.TM.size, TcaActBpf.ID: 4}
+TITLE = "bpf "
+SIZES: dict[int, int] = {TcaActBpf.PARMS: wire.GEN.size, TcaActBpf.TM: wire.TM.size, TcaActBpf.ID: 4}
 
 
 def parse(words: Words, lookups: Lookups) -> list[Attr]:
@@ -65,12 +65,8 @@ def parse(words: Words, lookups: Lookups) -> list[Attr]:
 _NUMBERS = (TcaActBpf.OPS_LEN, TcaActBpf.OPS, TcaActBpf.FD, TcaActBpf.NAME)
 
 
-def show(out: Printer, inside: Attr | None, options: Options, names: Names) -> None:
+def show(out: Printer, attrs: dict[int, Attr], options: Options, names: Names) -> None:
     """bpf_print_opt() of an action."""
-    out.both("kind", "bpf ", "bpf")
-    if inside is None:
-        return
-    attrs = by_type(inside, _SIZES)
     parms = wire.GenericParms.decode(need(attrs, TcaActBpf.PARMS, "Missing bpf parameters"))
     if TcaActBpf.NAME in attrs:
         name = attrs[TcaActBpf.NAME].string

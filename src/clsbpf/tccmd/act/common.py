@@ -201,12 +201,16 @@ class ActionKind(Protocol):
     """What tc's struct action_util has of a kind."""
 
     USAGE: str
+    SIZES: Mapping[int, int]
+    """How long the attributes of TCA_ACT_OPTIONS are, at least."""
+    TITLE: str | None
+    """What a row begins with, under "kind"; None: nothing."""
 
     def parse(self, words: Words, lookups: Lookups) -> list[Attr]:
         """parse_aopt(): the attributes of TCA_ACT_OPTIONS, from the kind's own name on."""
         ...
 
-    def show(self, out: Printer, inside: Attr | None, options: Options, names: Names) -> None:
+    def show(self, out: Printer, attrs: dict[int, Attr], options: Options, names: Names) -> None:
         """print_aopt(): the same of a reply."""
         ...
 

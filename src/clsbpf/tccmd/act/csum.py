@@ -14,7 +14,6 @@ from ..words import Words, matches_any
 from .common import (
     TC_ACT_OK,
     Names,
-    by_type,
     control_or,
     fail,
     help_wanted,
@@ -39,7 +38,8 @@ _TARGETS = (
     (("and", "or", "+"), CsumFlag(0)),
 )
 """In tc's order of looking: `i` is the IP header, `u` is UDP."""
-_SIZES: dict[int, int] = {TcaCsum.PARMS: CSUM_PARMS.size, TcaCsum.TM: wire.TM.size}
+TITLE = "csum "
+SIZES: dict[int, int] = {TcaCsum.PARMS: CSUM_PARMS.size, TcaCsum.TM: wire.TM.size}
 
 
 def parse(words: Words, lookups: Lookups) -> list[Attr]:
@@ -78,12 +78,8 @@ def _after(words: Words) -> str:
     return words.ahead or ""
 
 
-def show(out: Printer, inside: Attr | None, options: Options, names: Names) -> None:
+def show(out: Printer, attrs: dict[int, Attr], options: Options, names: Names) -> None:
     """print_csum()."""
-    out.both("kind", "csum ", "csum")
-    if inside is None:
-        return
-    attrs = by_type(inside, _SIZES)
     payload = need(attrs, TcaCsum.PARMS, "Missing csum parameters")
     parms = wire.GenericParms.decode(payload)
     flags = CSUM_PARMS.unpack_from(payload)[-1]

@@ -15,7 +15,6 @@ from ..words import Words, matches
 from .common import (
     Illegal,
     Names,
-    by_type,
     fail,
     index_number,
     need,
@@ -27,7 +26,8 @@ from .common import (
 
 _RANDOM = {"netrand": 1, "determ": 2}
 _RANDOM_NAMES = {1: "netrand", 2: "determ"}
-_SIZES: dict[int, int] = {
+TITLE = "gact "
+SIZES: dict[int, int] = {
     TcaGact.PARMS: wire.GEN.size,
     TcaGact.PROB: GACT_PROB.size,
     TcaGact.TM: wire.TM.size,
@@ -91,12 +91,8 @@ def _parse_random(words: Words) -> bytes:
     return GACT_PROB.pack(kind, value, control)
 
 
-def show(out: Printer, inside: Attr | None, options: Options, names: Names) -> None:
+def show(out: Printer, attrs: dict[int, Attr], options: Options, names: Names) -> None:
     """print_gact()."""
-    out.both("kind", "gact ", "gact")
-    if inside is None:
-        return
-    attrs = by_type(inside, _SIZES)
     parms = wire.GenericParms.decode(need(attrs, TcaGact.PARMS, "Missing gact parameters"))
     show_control(out, "action ", parms.control)
     kind, value, other = 0, 0, 0

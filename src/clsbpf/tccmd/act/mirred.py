@@ -20,7 +20,6 @@ from .common import (
     TC_ACT_STOLEN,
     Illegal,
     Names,
-    by_type,
     control_or,
     fail,
     help_wanted,
@@ -46,7 +45,8 @@ _ACTIONS = {
     ("ingress", "redirect"): (MirredAction.INGRESS_REDIR, TC_ACT_STOLEN),
     ("ingress", "mirror"): (MirredAction.INGRESS_MIRROR, TC_ACT_PIPE),
 }
-_SIZES: dict[int, int] = {
+TITLE = "mirred "
+SIZES: dict[int, int] = {
     TcaMirred.PARMS: MIRRED_PARMS.size,
     TcaMirred.TM: wire.TM.size,
     TcaMirred.BLOCKID: 4,
@@ -131,12 +131,8 @@ def _word(words: Words, said: _Said) -> bool:
     return True
 
 
-def show(out: Printer, inside: Attr | None, options: Options, names: Names) -> None:
+def show(out: Printer, attrs: dict[int, Attr], options: Options, names: Names) -> None:
     """print_mirred()."""
-    out.both("kind", "mirred ", "mirred")
-    if inside is None:
-        return
-    attrs = by_type(inside, _SIZES)
     payload = need(attrs, TcaMirred.PARMS, "Missing mirred parameters")
     parms = wire.GenericParms.decode(payload)
     *_, eaction, ifindex = MIRRED_PARMS.unpack_from(payload)

@@ -382,19 +382,16 @@ def _pack(
     )
 
 
-_SIZES: dict[int, int] = {
+TITLE = " pedit "
+SIZES: dict[int, int] = {
     TcaPedit.PARMS: PEDIT_SEL.size,
     TcaPedit.PARMS_EX: PEDIT_SEL.size,
     TcaPedit.TM: wire.TM.size,
 }
 
 
-def show(out: Printer, inside: Attr | None, options: Options, names: Names) -> None:
+def show(out: Printer, attrs: dict[int, Attr], options: Options, names: Names) -> None:
     """print_pedit()."""
-    out.both("kind", " pedit ", "pedit")
-    if inside is None:
-        return
-    attrs = by_type(inside, _SIZES)
     sel = attrs.get(TcaPedit.PARMS) or attrs.get(TcaPedit.PARMS_EX)
     if sel is None:
         raise ClsbpfError("Missing pedit parameters")

@@ -25,7 +25,6 @@ from ..words import Words, matches, matches_any
 from .common import (
     TC_ACT_RECLASSIFY,
     Names,
-    by_type,
     control_named,
     fail,
     help_wanted,
@@ -39,7 +38,8 @@ Usage: ... police [rate RATE burst SIZE[/CELL]] [pkts_rate N pkts_burst N] [mtu 
                   [avrate RATE] [overhead N] [mpu SIZE] [linklayer TYPE] [index N]
                   [CONTROL | conform-exceed EXCEED[/CONFORM]]"""
 
-_SIZES: dict[int, int] = {
+TITLE = ""
+SIZES: dict[int, int] = {
     TcaPolice.TBF: POLICE_TBF.size,
     TcaPolice.TM: wire.TM.size,
     TcaPolice.AVRATE: 4,
@@ -249,12 +249,8 @@ def _rate_table(said: _Said, bytes_per_second: int, cell_log: int) -> tuple[byte
     return spec.encode(), table
 
 
-def show(out: Printer, inside: Attr | None, options: Options, names: Names) -> None:
+def show(out: Printer, attrs: dict[int, Attr], options: Options, names: Names) -> None:
     """print_police()."""
-    out.value("kind", "police")
-    if inside is None:
-        return
-    attrs = by_type(inside, _SIZES)
     if TcaPolice.TBF not in attrs:
         raise ClsbpfError("[NULL police tbf]")
     index, control, _, burst, mtu, spec, peak, references, bindings, _ = POLICE_TBF.unpack_from(

@@ -16,7 +16,6 @@ from ..words import Words, matches
 from .common import (
     TC_ACT_PIPE,
     Names,
-    by_type,
     control_or,
     help_wanted,
     maybe_index,
@@ -27,7 +26,8 @@ from .common import (
 
 USAGE = "Usage: ... sample rate N group N [trunc SIZE] [CONTROL] [index N]"
 
-_SIZES: dict[int, int] = {
+TITLE = "sample "
+SIZES: dict[int, int] = {
     TcaSample.PARMS: wire.GEN.size,
     TcaSample.TM: wire.TM.size,
     TcaSample.RATE: 4,
@@ -77,12 +77,8 @@ def _usage(message: str, word: str) -> CommandError:
     return CommandError(message, 255, word=word, ends_batch=True, usage=USAGE)
 
 
-def show(out: Printer, inside: Attr | None, options: Options, names: Names) -> None:
+def show(out: Printer, attrs: dict[int, Attr], options: Options, names: Names) -> None:
     """print_sample()."""
-    out.both("kind", "sample ", "sample")
-    if inside is None:
-        return
-    attrs = by_type(inside, _SIZES)
     if not {TcaSample.PARMS, TcaSample.RATE, TcaSample.PSAMPLE_GROUP} <= attrs.keys():
         raise ClsbpfError("Missing sample parameters")
     parms = wire.GenericParms.decode(attrs[TcaSample.PARMS].payload)

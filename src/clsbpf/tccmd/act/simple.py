@@ -14,7 +14,6 @@ from .common import (
     TC_ACT_PIPE,
     Illegal,
     Names,
-    by_type,
     control_or,
     fail,
     help_wanted,
@@ -27,7 +26,8 @@ from .common import (
 
 USAGE = "Usage: ... simple [sdata STRING] [CONTROL] [index N]"
 
-_SIZES: dict[int, int] = {TcaDef.PARMS: wire.GEN.size, TcaDef.TM: wire.TM.size}
+TITLE = None
+SIZES: dict[int, int] = {TcaDef.PARMS: wire.GEN.size, TcaDef.TM: wire.TM.size}
 
 
 def parse(words: Words, lookups: Lookups) -> list[Attr]:
@@ -58,11 +58,8 @@ def parse(words: Words, lookups: Lookups) -> list[Attr]:
     return attrs
 
 
-def show(out: Printer, inside: Attr | None, options: Options, names: Names) -> None:
+def show(out: Printer, attrs: dict[int, Attr], options: Options, names: Names) -> None:
     """print_simple()."""
-    if inside is None:
-        return
-    attrs = by_type(inside, _SIZES)
     parms = wire.GenericParms.decode(need(attrs, TcaDef.PARMS, "Missing simple parameters"))
     need(attrs, TcaDef.DATA, "Missing simple string")
     text = attrs[TcaDef.DATA].string

@@ -16,7 +16,6 @@ from .common import (
     TC_ACT_PIPE,
     Illegal,
     Names,
-    by_type,
     control_or,
     fail,
     help_wanted,
@@ -32,7 +31,8 @@ Usage: ... skbedit [queue_mapping N] [priority MAJ:MIN] [mark N[/MASK]] [inherit
                    [ptype host|otherhost|broadcast|multicast] [CONTROL] [index N]"""
 
 _PTYPES = {"host": 0, "broadcast": 1, "multicast": 2, "otherhost": 3}
-_SIZES: dict[int, int] = {
+TITLE = "skbedit "
+SIZES: dict[int, int] = {
     TcaSkbedit.PARMS: wire.GEN.size,
     TcaSkbedit.TM: wire.TM.size,
     TcaSkbedit.QUEUE_MAPPING: 2,
@@ -105,12 +105,8 @@ def _word(words: Words, said: dict[int, Attr]) -> bool:
     return True
 
 
-def show(out: Printer, inside: Attr | None, options: Options, names: Names) -> None:
+def show(out: Printer, attrs: dict[int, Attr], options: Options, names: Names) -> None:
     """print_skbedit()."""
-    out.both("kind", "skbedit ", "skbedit")
-    if inside is None:
-        return
-    attrs = by_type(inside, _SIZES)
     parms = wire.GenericParms.decode(need(attrs, TcaSkbedit.PARMS, "Missing skbedit parameters"))
     if TcaSkbedit.QUEUE_MAPPING in attrs:
         queue = attrs[TcaSkbedit.QUEUE_MAPPING].u16

@@ -18,7 +18,6 @@ from ..words import Words, matches, matches_any
 from .common import (
     TC_ACT_PIPE,
     Names,
-    by_type,
     control_or,
     fail,
     format_link_address,
@@ -34,7 +33,8 @@ from .common import (
 USAGE = "Usage: ... skbmod set [dmac MAC] [smac MAC] [etype N] | swap mac | ecn  [CONTROL] [index N]"
 
 _MAC = re.compile(":".join(["([0-9a-fA-F]{1,2})"] * 6))
-_SIZES: dict[int, int] = {TcaSkbmod.PARMS: SKBMOD_PARMS.size, TcaSkbmod.TM: wire.TM.size, TcaSkbmod.ETYPE: 2}
+TITLE = None
+SIZES: dict[int, int] = {TcaSkbmod.PARMS: SKBMOD_PARMS.size, TcaSkbmod.TM: wire.TM.size, TcaSkbmod.ETYPE: 2}
 
 
 def parse(words: Words, lookups: Lookups) -> list[Attr]:
@@ -94,11 +94,8 @@ def _address(text: str, complaint: str) -> bytes:
     return bytes(int(part, 16) for part in found.groups())
 
 
-def show(out: Printer, inside: Attr | None, options: Options, names: Names) -> None:
+def show(out: Printer, attrs: dict[int, Attr], options: Options, names: Names) -> None:
     """print_skbmod()."""
-    if inside is None:
-        return
-    attrs = by_type(inside, _SIZES)
     payload = need(attrs, TcaSkbmod.PARMS, "Missing skbmod parameters")
     parms = wire.GenericParms.decode(payload)
     flags = SKBMOD_PARMS.unpack_from(payload)[-1]

@@ -41,7 +41,8 @@ Usage: ... tunnel_key unset | set src_ip IP dst_ip IP [id N] [dst_port N] [tos N
                       [CONTROL] [index N]"""
 
 GENEVE, VXLAN, ERSPAN = 1, 2, 3
-_SIZES: dict[int, int] = {
+TITLE = "tunnel_key "
+SIZES: dict[int, int] = {
     TcaTunnelKey.PARMS: TUNNEL_KEY_PARMS.size,
     TcaTunnelKey.TM: wire.TM.size,
     TcaTunnelKey.ENC_KEY_ID: 4,
@@ -184,12 +185,8 @@ def _erspan(text: str) -> list[Attr]:
     return attrs
 
 
-def show(out: Printer, inside: Attr | None, options: Options, names: Names) -> None:
+def show(out: Printer, attrs: dict[int, Attr], options: Options, names: Names) -> None:
     """print_tunnel_key()."""
-    out.both("kind", "tunnel_key ", "tunnel_key")
-    if inside is None:
-        return
-    attrs = by_type(inside, _SIZES)
     payload = need(attrs, TcaTunnelKey.PARMS, "Missing tunnel_key parameters")
     parms = wire.GenericParms.decode(payload)
     action = TUNNEL_KEY_PARMS.unpack_from(payload)[-1]

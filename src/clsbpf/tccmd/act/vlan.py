@@ -21,7 +21,6 @@ from .common import (
     Illegal,
     Names,
     be16,
-    by_type,
     control_or,
     format_link_address,
     help_wanted,
@@ -47,7 +46,8 @@ _ACTIONS = {
 _NAMES = {action: name for name, action in _ACTIONS.items()}
 _TAGGING = (VlanAction.PUSH, VlanAction.MODIFY)
 _TYPES = (0x8100, 0x88A8)
-_SIZES: dict[int, int] = {
+TITLE = "vlan "
+SIZES: dict[int, int] = {
     TcaVlan.PARMS: VLAN_PARMS.size,
     TcaVlan.TM: wire.TM.size,
     TcaVlan.PUSH_VLAN_ID: 2,
@@ -136,12 +136,8 @@ def _value(words: Words, valid: bool, where: str) -> str:
     return words.next()
 
 
-def show(out: Printer, inside: Attr | None, options: Options, names: Names) -> None:
+def show(out: Printer, attrs: dict[int, Attr], options: Options, names: Names) -> None:
     """print_vlan()."""
-    out.both("kind", "vlan ", "vlan")
-    if inside is None:
-        return
-    attrs = by_type(inside, _SIZES)
     payload = need(attrs, TcaVlan.PARMS, "Missing vlan parameters")
     parms = wire.GenericParms.decode(payload)
     action = VLAN_PARMS.unpack_from(payload)[-1]
