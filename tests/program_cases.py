@@ -204,6 +204,34 @@ CASES: tuple[Case, ...] = (
         },
     ),
     Case("seen", "seen", times=2),
+    Case(
+        "sni", "sni", contents={"refused": {b"ads.example.net".ljust(64, b"\0"): ZERO}}, ignored=("hellos",)
+    ),
+    Case(
+        "maglev",
+        "maglev",
+        contents={
+            "services": {
+                address("10.0.0.2") + be16(80) + b"\x06\0": u32(1),
+                address("10.0.0.2") + be16(443) + b"\x06\0": u32(1),
+                address("10.0.0.2") + be16(5000) + b"\x11\0": u32(2),
+                address("10.0.0.10") + be16(53) + b"\x11\0": u32(3),
+            },
+            "web": {u32(slot): u32(slot % 5) for slot in range(251)},
+            "names": {u32(slot): u32(slot % 2 + 7) for slot in range(251)},
+            "backends": {u32(n): mac(n) + struct.pack("=H", n) for n in (1, 2, 3, 4, 7, 8)},
+        },
+        times=2,
+    ),
+    Case(
+        "meter",
+        "meter",
+        contents={"limits": {u32(3): u64(0, 300), ZERO: u64(0, 100)}},
+        fields={"priority": 3},
+        ignored=("buckets",),
+    ),
+    Case("meter", "meter", contents={"limits": {ZERO: u64(0, 10**9)}}, ignored=("buckets",), name="wide"),
+    Case("payload", "payload"),
     Case("loops", "scan"),
     Case("loops", "walk"),
     Case("globals", "globals", times=2),

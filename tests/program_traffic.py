@@ -138,6 +138,18 @@ def dns(name: str, *, id: int = 0x77, kind: int = 1) -> bytes:
     )
 
 
+def client_hello(name: str, *, sport: int = 40010, longer: int = 0) -> bytes:
+    """The beginning of TLS: ciphers, two extensions, the name of the server, which may be said `longer`."""
+    text = name.encode()
+    named = struct.pack(">HBH", len(text) + 3, 0, len(text) + longer) + text
+    extensions = struct.pack(">HHB", 0xFF01, 1, 0) + struct.pack(">HHHH", 0x000A, 4, 2, 29)
+    extensions += struct.pack(">HH", 0, len(named)) + named
+    hello = b"\x03\x03" + bytes(range(32)) + b"\x20" + bytes(32) + struct.pack(">HHH", 4, 0x1301, 0x1302)
+    hello += b"\x01\0" + struct.pack(">H", len(extensions)) + extensions
+    record = b"\x01" + len(hello).to_bytes(3, "big") + hello
+    return tcp4(sport, 443, ACK | PSH, b"\x16\x03\x01" + struct.pack(">H", len(record)) + record)
+
+
 NAT64 = bytes.fromhex("0064ff9b0000000000000000c0000221")
 MSS = bytes.fromhex("020405b40402080a000000010000000001030307")
 LATE_MSS = bytes.fromhex("01010402020405b4")
@@ -155,6 +167,9 @@ TRAFFIC: dict[str, bytes] = {
     "fin": tcp4(40000, 80, FIN | ACK),
     "rst": tcp4(80, 40000, RST, src="10.0.0.2", dst="10.0.0.1"),
     "ssh banner": tcp4(22, 40002, ACK | PSH, b"SSH-2.0-OpenSSH_9.2\r\n", src="10.0.0.2", dst="10.0.0.1"),
+    "tls hello": client_hello("www.Example.org"),
+    "tls hello to a listed name": client_hello("Ads.example.NET", sport=40011),
+    "tls hello with a name past its end": client_hello("www.example.org", longer=40),
     "full size": tcp4(40000, 80, ACK, bytes(range(256)) * 5 + bytes(180)),
     "udp": udp4(4000, 5000, b"hello world"),
     "udp without checksum": udp4(4000, 5000, b"hello world", sum=False),
