@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import shutil
 from pathlib import Path
@@ -9,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from clsbpf.daemon.state import POLICY, State, kept
+from clsbpf.netlink.message import iter_messages, read_acknowledgement
 from clsbpf.tc.qdiscs.htb import HtbClass
+from clsbpf.tccmd.command import parse_command
 from daemon_lab import Lab
 from tc_action_lines import SPECS
 from tc_judge import tc_judge
@@ -326,6 +330,51 @@ def test_numbers_that_a_counter_gave_come_back(tmp_path: Path) -> None:
         there.tc("qdisc add dev lab0 root prio")
         assert "qdisc prio 8004:" in there.tc("qdisc show dev lab0")
         assert settled(killed(directory, tmp_path / "copy")) == settled(there)
+
+
+def datagram(*lines: str) -> bytes:
+    """The requests of several lines in one."""
+    commands = [parse_command(line.split(), lambda name: 2, environ={}) for line in lines]
+    return b"".join(each.data for command in commands for each in command.requests)
+
+
+ADDED = [f"actions add action gact drop index {number}" for number in range(1, 30)]
+
+
+def test_what_must_survive_the_machine_is_synced_once_a_datagram(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    sync = os.fdatasync
+    monkeypatch.setattr("os.fdatasync", lambda fd: (synced.append(fd), sync(fd)))
+    for wanted in (True, False):
+        there = lab()
+        with kept(there.host, tmp_path / str(wanted), synced=wanted):
+            answers = there.process.handle(datagram(*ADDED))
+            assert synced == []
+            assert not any(errors(next(answers)))  # all are done and kept when the first says so
+            assert (len(synced), len(journal(tmp_path / str(wanted)))) == (int(wanted), len(ADDED))
+            assert [errors(each) for each in answers] == [[0]] * (len(ADDED) - 1)
+        synced.clear()
+
+
+def errors(answer: bytes) -> list[int]:
+    return [read_acknowledgement(message).errno for message in iter_messages(answer)]
+
+
+def test_what_cannot_be_kept_is_not_acknowledged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = lab()
+    with kept(there.host, tmp_path / "state"):
+        with monkeypatch.context() as full:
+            full.setattr("os.write", refuse)
+            answers = list(there.process.handle(datagram(*ADDED[:5])))
+        assert [errors(each) for each in answers] == [[errno.ENOSPC]] * 5
+        there.tc(ADDED[6])  # there is room again: all of it is kept, what was refused as well
+        assert settled(killed(tmp_path / "state", tmp_path / "copy")) == settled(there)
+
+
+def refuse(descriptor: int, data: bytes) -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_a_journal_that_has_grown_gives_way_to_a_batch(

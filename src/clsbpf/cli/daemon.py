@@ -30,6 +30,12 @@ LOOPBACK, LOOPBACK_IFINDEX = "lo", 1
     help="Where what was done is kept for the next start; by default ~/.local/state/clsbpf; none: nowhere.",
 )
 @click.option(
+    "--sync",
+    "synced",
+    is_flag=True,
+    help="What is acknowledged survives a crash of the machine, too; by default all but the last 5 seconds.",
+)
+@click.option(
     "--profile",
     metavar="KERNEL",
     default="current",
@@ -41,6 +47,7 @@ def daemon(
     drivers: tuple[str, ...],
     socket: str | None,
     state: str | None,
+    synced: bool,
     profile: str,
 ) -> None:
     """Run an engine that answers on a socket: rtnetlink and bpf(2)-like calls, for `clsbpf tc` and others.
@@ -69,7 +76,8 @@ def daemon(
         if state != "none":
             from ..daemon.state import default_directory, kept
 
-            stack.enter_context(kept(host, Path(state) if state else default_directory(path)))
+            directory = Path(state) if state else default_directory(path)
+            stack.enter_context(kept(host, directory, synced=synced))
         if host.network.device(LOOPBACK) is None and LOOPBACK_IFINDEX not in host.network.devices:
             host.add_device(LOOPBACK, LOOPBACK_IFINDEX, driver=wanted.pop(LOOPBACK, None))
         for name, driver in wanted.items():

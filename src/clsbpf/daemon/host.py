@@ -9,6 +9,7 @@ raise.  Sockets are the server's.
 from __future__ import annotations
 
 import errno
+import functools
 import itertools
 import logging
 import weakref
@@ -114,27 +115,48 @@ class Process:
     def handle(self, datagram: bytes) -> Iterator[bytes]:
         """The datagrams that answer a datagram, in order; a long dump goes on as they are taken.
 
-        Every request is done, and what it changed kept, when its first answer is taken.
+        Requests are done, and what they changed is kept, before the first of their answers is given: of
+        those that only want a yes, all together.
         """
         return _joined(self._handle(datagram)) if self._joins else self._handle(datagram)
 
     def _handle(self, datagram: bytes) -> Iterator[bytes]:
         self._refused_one = False
+        held: list[tuple[Message, list[bytes]]] = []
         for message in iter_messages(datagram):
             if self._refused_one and self._stops:
-                yield self._refused(message, errno.ECANCELED)
+                held.append((message, [self._refused(message, errno.ECANCELED)]))
                 continue
-            try:
-                answers = self._answer(message)
-                self.host.before_answer()
-            except ClsbpfError as error:  # what no handler foresaw is refused as a whole
-                answers = [self._refused(message, error.errno or errno.EINVAL)]
-            except MemoryError:
-                answers = [self._refused(message, errno.ENOMEM)]
-            except Exception:  # a mistake of ours must not take the other processes with it
-                _log.exception("request of type %d failed", message.type)
-                answers = [self._refused(message, errno.EIO)]
+            answers = self._guarded(message, functools.partial(self._answer, message))
+            if isinstance(answers, list):
+                held.append((message, answers))
+                continue
+            yield from self._kept(held)
+            held = []
             yield from answers
+        yield from self._kept(held)
+
+    def _kept(self, held: list[tuple[Message, list[bytes]]]) -> Iterator[bytes]:
+        """The answers to requests, once what those changed is kept: a refusal of each if it cannot be."""
+
+        def kept() -> list[bytes]:
+            self.host.before_answer()
+            return []
+
+        for message, answers in held:
+            yield from self._guarded(message, kept) or answers
+
+    def _guarded(self, message: Message, work: Callable[[], Iterable[bytes]]) -> Iterable[bytes]:
+        """What work gives; a refusal of the message where it fails."""
+        try:
+            return work()
+        except ClsbpfError as error:  # what no handler foresaw is refused as a whole
+            return [self._refused(message, error.errno or errno.EINVAL)]
+        except MemoryError:
+            return [self._refused(message, errno.ENOMEM)]
+        except Exception:  # a mistake of ours must not take the other processes with it
+            _log.exception("request of type %d failed", message.type)
+            return [self._refused(message, errno.EIO)]
 
     def _refused(self, message: Message, code: int) -> bytes:
         self._refused_one = True

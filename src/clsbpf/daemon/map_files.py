@@ -133,6 +133,8 @@ class MapFiles:
         self._open: dict[tuple[int, int], int] = {}
         """Descriptors of logs, by map and number, the one used longest ago first."""
         self._untidy = True
+        self._named = False
+        """Is there a log whose name may not be on the disk?"""
 
     # what is done
 
@@ -194,6 +196,7 @@ class MapFiles:
             self._directory.mkdir(mode=0o700, exist_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             descriptor = os.open(self._path(id, number, "log"), flags, 0o600)
+            self._named = True
             if len(self._open) >= OPEN_LOGS:
                 os.close(self._open.pop(next(iter(self._open))))
         self._open[id, number] = descriptor
@@ -265,6 +268,9 @@ class MapFiles:
         for kept in tuple(self._kept.values()):
             while kept.unsynced:
                 os.fdatasync(self._log(kept.id, kept.unsynced.pop()))
+        if self._named:
+            sync_directory(self._directory)
+            self._named = False
 
     def close(self) -> None:
         """Give the descriptors back."""

@@ -103,6 +103,8 @@ class State:
 
     host: Host
     directory: Path
+    synced: bool = False
+    """Must what is acknowledged survive the machine, too?"""
     _snapshot: Snapshot = field(init=False)
     _maps: MapFiles = field(init=False)
     _kept_at: tuple[int, int, int] = (-1, -1, -1)
@@ -172,6 +174,8 @@ class State:
                     self._write(made)
                 else:
                     self._append(pending)
+                if self.synced:
+                    self._sync()
             except OSError as error:
                 self._whole = True
                 raise self._unwritable(error) from None
@@ -214,12 +218,15 @@ class State:
         """Let what is in the journal and the maps' logs survive the machine."""
         with self._writing:
             try:
-                if self._journal is not None and self._synced_bytes != self._journal_bytes:
-                    os.fdatasync(self._journal)
-                    self._synced_bytes = self._journal_bytes
-                self._maps.sync()
+                self._sync()
             except OSError as error:
                 raise self._unwritable(error) from None
+
+    def _sync(self) -> None:
+        if self._journal is not None and self._synced_bytes != self._journal_bytes:
+            os.fdatasync(self._journal)
+            self._synced_bytes = self._journal_bytes
+        self._maps.sync()
 
     def compact(self) -> None:
         """New images of the maps whose logs have grown long; nobody waits while they are written."""
@@ -305,6 +312,8 @@ class State:
         path = self.directory / journal_name(batch)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
         self._journal = os.open(path, flags, 0o600)
+        if self.synced:
+            sync_directory(self.directory)
         self._journal_bytes = self._synced_bytes = self._checked_bytes = self._journal_lines = 0
         for old in self.directory.glob("journal-*.tc"):
             if old.name != path.name:
@@ -350,11 +359,15 @@ def journal_name(batch: str) -> str:
 
 
 @contextlib.contextmanager
-def kept(host: Host, directory: Path) -> Iterator[State]:
-    """The host's state, restored from a directory and from then on kept there."""
+def kept(host: Host, directory: Path, *, synced: bool = False) -> Iterator[State]:
+    """The host's state, restored from a directory and from then on kept there.
+
+    `synced`: what is acknowledged survives the machine, too, at the price of an fdatasync(2) for the
+    requests of each datagram.
+    """
     open_directory(directory)
     with locked(directory / "lock", str(directory)):
-        state = State(host, directory)
+        state = State(host, directory, synced)
         for line in state.restore():
             _log.warning("not restored: %s", line)
         state.commit()
