@@ -191,4 +191,6 @@ def human_bytes(count: float) -> str:
 
 def printable(text: str) -> str:
     """The text with each control character spelled out."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -21,7 +21,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ..profile import CURRENT, KernelProfile
 from .memory import Memory
@@ -178,7 +178,8 @@ class LogAt(enum.IntEnum):
 
 
 _LINE = struct.Struct("=IIQq")
-assert _LINE.size == LogAt.TEXT
+_HEAD = _LINE.size
+assert _HEAD == LogAt.TEXT
 
 
 class Missing(enum.IntEnum):
@@ -202,8 +203,7 @@ _MISSING = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class TraceLine:
+class TraceLine(NamedTuple):
     """A line that a program printed (trace_pipe): which program, on which packet, and the text."""
 
     program: str
@@ -284,11 +284,14 @@ class Before:
 
 def _lines(log: bytes, name: Callable[[int], str]) -> Iterator[TraceLine]:
     """The lines of a log; `name` knows the programs by number."""
+    names: dict[int, str] = {}
     at = 0
     while at < len(log):
         size, length, packet, number = _LINE.unpack_from(log, at)
-        text = log[at + LogAt.TEXT : at + LogAt.TEXT + length]
-        yield TraceLine(name(number), packet, text.decode(errors="replace"))
+        if number not in names:
+            names[number] = name(number)
+        text = str(log[at + _HEAD : at + _HEAD + length], "utf-8", "replace")
+        yield TraceLine(names[number], packet, text)
         at += size
 
 
