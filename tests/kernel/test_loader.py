@@ -11,9 +11,10 @@ from clsbpf.bpf.insn import exit_, program
 from clsbpf.bpf.spec import ObjectSpec, ProgramSpec
 from clsbpf.errors import ClsbpfError, ObjectError, VerifierError
 from clsbpf.kernel.bpf import prog_test_run
-from clsbpf.kernel.loader import kernel_function, kernel_name, kernel_types, load
+from clsbpf.kernel.loader import kernel_function, kernel_name, load
 from clsbpf.kernel.maps import map_lookup, map_update
 from clsbpf.objfile import Btf
+from clsbpf.objfile.btf_kernel import kernel_types
 from clsbpf.objfile.load import load_object
 from compiled import compiled
 from judges import need_kernel

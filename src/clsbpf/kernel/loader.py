@@ -37,14 +37,13 @@ from ..bpf.spec import (
     ProgramSpec,
 )
 from ..errors import ClsbpfError, ObjectError
-from ..objfile.btf import Btf, Datasec, Func, Int, Kind, Linkage, TypeRef, Var
+from ..objfile.btf import Datasec, Kind, TypeRef
+from ..objfile.btf_kernel import is_laid_out, kernel_types
 from ..objfile.files import machine_btf
 from .calls import KERNEL, Calls
 
 _FD = struct.Struct("=I")
 _FUNC_INFO = struct.Struct("=II")
-_TYPE = struct.Struct("=III")
-_INFO = struct.Struct("=I")
 _CALL = Class.JMP | Jmp.CALL
 BPFFS = "/sys/fs/bpf"
 
@@ -103,8 +102,11 @@ def load(
     try:
         btf_fd = 0
         if spec.btf is not None:
-            btf_fd = calls.btf_load(kernel_types(spec.btf))
-            loaded._others.append(btf_fd)
+            try:
+                btf_fd = calls.btf_load(kernel_types(spec.btf))
+                loaded._others.append(btf_fd)
+            except ClsbpfError:
+                pass  # an object does without types where it can; who cannot is refused by what needs them
         for each in _inner_first(spec.maps.values()):
             path = pin_path(each, spec.name) if pin else None
             found = _pinned(path, calls)
@@ -190,7 +192,7 @@ def _type_id(type: object) -> int:
     if not isinstance(type, TypeRef):
         return 0
     section = type.btf[type.id]
-    return 0 if isinstance(section, Datasec) and not _is_laid_out(type.btf, section) else type.id
+    return 0 if isinstance(section, Datasec) and not is_laid_out(type.btf, section) else type.id
 
 
 def _fill(spec: MapSpec, loaded: LoadedObject, more: Mapping[bytes, bytes]) -> None:
@@ -256,42 +258,3 @@ def kernel_function(name: str) -> int:
     if found is None:
         raise ObjectError(f"the kernel has no function {name!r} for programs")
     return found
-
-
-def kernel_types(btf: Btf) -> bytes:
-    """An object's BTF as the kernel takes it: as long as it was, with the same ids.
-
-    The kernel knows no functions and variables that are only declared, and no sections whose variables
-    are not what they were (the compiler left one out, or a part).  Such functions become names of their
-    types, such variables global ones, and the sections that list them plain structures.
-    """
-    raw = bytearray(btf.raw)
-    number = next((t.id for t in btf if isinstance(t, Int)), 0)
-    width = btf.size_of(number) if number else 0
-    for id in range(1, len(btf)):
-        type, at = btf[id], btf.start(id)
-        match type:
-            case Func(linkage=Linkage.EXTERN):
-                _INFO.pack_into(raw, at + 4, Kind.TYPEDEF << 24)
-            case Var(linkage=Linkage.EXTERN):
-                _INFO.pack_into(raw, at + 12, Linkage.GLOBAL)
-                if not btf.resolve(type.target).id:  # a symbol of no type: only its address is wanted
-                    _INFO.pack_into(raw, at + 8, number)
-            case Datasec(variables=variables) if not _is_laid_out(btf, type):
-                _TYPE.pack_into(raw, at, 0, Kind.STRUCT << 24 | len(variables), width)
-                for n in range(len(variables)):
-                    _TYPE.pack_into(raw, at + 12 + 12 * n, 0, number, 0)
-    return bytes(raw)
-
-
-def _is_laid_out(btf: Btf, section: Datasec) -> bool:
-    """Are all variables of a section there, whole, one behind the other (btf_datasec_resolve)?"""
-    end = 0
-    for each in section.variables:
-        type = btf[each.type]
-        if each.offset < end or not isinstance(type, Var) or type.linkage == Linkage.EXTERN:
-            return False
-        if each.size < btf.size_of(type.target):
-            return False  # the compiler kept a part of a structure
-        end = each.offset + each.size
-    return end <= section.size

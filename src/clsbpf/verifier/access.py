@@ -14,8 +14,9 @@ from ..bpf import context
 from ..bpf.maps import MapFlag, MapType
 from ..bpf.spec import SOCKET_FILTER, MapSpec
 from . import tnum
-from .fields import KPTRS, SpecialField, special_fields
+from .fields import KPTRS, special_fields
 from .ranges import S64_MIN
+from .records import SpecialField
 from .refusal import Refused
 from .types import Struct, at_offset, btf_of, kernel_struct
 from .values import (

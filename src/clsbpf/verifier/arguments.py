@@ -27,9 +27,10 @@ from .access import (
     check_stack_bounds,
     kind_name,
 )
-from .fields import KPTRS, SpecialField, field_named, fields_of
+from .fields import KPTRS, field_named, fields_of
 from .locks import spin_lock
 from .memory import check_initialised, check_no_dynptr, frame_of
+from .records import SpecialField
 from .refusal import Refused
 from .stack_objects import check_new_dynptr, dynptr_at, use_dynptr
 from .state import EMPTY, LOCK, SPILL, ZERO

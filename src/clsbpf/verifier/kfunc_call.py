@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..bpf.kfuncs import Kfunc
 from ..bpf.spec import MapSpec
 from .access import kind_name
-from .fields import SpecialField
+from .records import SpecialField
 from .refusal import Refused
 from .state import Frame
 from .types import Struct

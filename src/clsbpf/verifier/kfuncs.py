@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from ..bpf.kfuncs import SCALAR_BYTES, kfuncs
 from .calls import widen
 from .checks import check_return
-from .fields import SpecialField
 from .kfunc_arguments import check_kfunc_arguments
 from .kfunc_call import KfuncCall
 from .kfunc_objects import in_tree_callback
 from .locks import acquire, check_nothing_held, forget_reference, may_point_to_lock, release
 from .ranges import ZERO, between
+from .records import SpecialField
 from .refusal import Refused
 from .sleeping import check_no_region, may_sleep
 from .stack_objects import ACTIVE, DRAINED, PACKET_DYNPTRS, end_rcu, make_dynptr, release_dynptr, set_iterator

@@ -12,8 +12,9 @@ from ..bpf import context
 from ..bpf.maps import MapFlag, MapType
 from . import arithmetic, tnum
 from .access import map_struct
-from .fields import KPTRS, SpecialField, special_fields
+from .fields import KPTRS, special_fields
 from .ranges import LOADED, UNKNOWN, ZERO
+from .records import SpecialField
 from .refusal import Refused
 from .sleeping import in_rcu
 from .state import (

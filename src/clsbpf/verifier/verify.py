@@ -8,6 +8,7 @@ A program that is refused is a VerifierError with the log and, in `report`, the 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from ..bpf.forms import FORMS
@@ -18,8 +19,10 @@ from ..profile import CURRENT, KernelProfile
 from .cfg import Flow, Subprogram, analyse, find_subprograms, jump_target
 from .exceptions import exception_callback
 from .explain import explain
+from .func_info import check_func_info, without_types
 from .functions import global_functions
 from .program import VerifiedProgram, Work
+from .program_types import program_types
 from .refusal import Refused
 from .rules import LOOPS_SINCE, Rules, rules_of
 from .stack_depth import stack_depth
@@ -58,11 +61,15 @@ def verify(
     rules = rules_of(profile, spec.type)
     begin = time.perf_counter()
     walk: Walk | None = None
+    given, refused_types = spec, program_types(btf).problem if btf is not None else ""
+    if refused_types:
+        spec, btf = without_types(spec), None
     try:
         _check_length(spec, rules)
         thrown_to = exception_callback(spec, btf)
         subprograms = find_subprograms(spec.insns, thrown_to)
         _check_abnormal_return(spec, subprograms)
+        check_func_info(spec, btf, subprograms)
         _check_text(spec, rules)
         flow = analyse(spec.insns, subprograms, spec.kfuncs, thrown_to)
         _check_release(spec, flow, rules)
@@ -75,12 +82,12 @@ def verify(
         _check_globals(walk)
         depth = stack_depth(walk)
     except Refused as refused:
-        raise _error(spec, walk, refused, verbose) from None
+        raise _error(spec, walk, refused, verbose, refused_types) from None
     seconds = time.perf_counter() - begin
     work = Work(walk.count, walk.states, walk.peak_states, depth, seconds)
     walk.log.say(_summary(work, walk.most_here))
     return VerifiedProgram.verified(
-        spec,
+        given,
         ctx_accesses=(at for at, kind in walk.pointer_kinds.items() if kind == CTX),
         pointer_kinds={at: KIND_NAMES[kind] for at, kind in walk.pointer_kinds.items()},
         seen=frozenset(walk.seen),
@@ -97,7 +104,9 @@ def _summary(work: Work, most: int) -> str:
     )
 
 
-def _error(spec: ProgramSpec, walk: Walk | None, refused: Refused, verbose: bool) -> VerifierError:
+def _error(
+    spec: ProgramSpec, walk: Walk | None, refused: Refused, verbose: bool, refused_types: str
+) -> VerifierError:
     at = refused.insn if refused.insn is not None else walk.pc if walk is not None else None
     if walk is not None and not verbose:
         log = _log_of_path(spec, walk, at, refused)
@@ -107,6 +116,11 @@ def _error(spec: ProgramSpec, walk: Walk | None, refused: Refused, verbose: bool
     else:
         log = refused.message + "\n"
     report = explain(spec, walk, refused, at)
+    if refused_types:
+        reason = (
+            f"{report.reason} (without the object's types, of which a kernel says: {refused_types})"
+        )
+        report = replace(report, reason=reason)
     message = f"{spec.name}: {report.reason}" if spec.name else report.reason
     error = VerifierError(message, insn=at, log=log, report=report)
     error.errno = refused.errno

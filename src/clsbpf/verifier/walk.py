@@ -26,11 +26,12 @@ from .cfg import (
     iterator_asked,
 )
 from .checks import checker
-from .fields import SpecialField, struct_fields
 from .functions import GlobalFunction
 from .jumping import END_OF_PATH
 from .kfunc_call import KfuncCall
 from .log import Log
+from .program_types import program_types
+from .records import SpecialField
 from .refusal import Refused
 from .requirements import requirements_of
 from .rules import Rules
@@ -71,6 +72,7 @@ class Walk:
         self.gpl_compatible = spec.license in _GPL
         self.log = Log(self, verbose=verbose)
         self.btf = btf
+        self.records = program_types(btf).records if btf is not None else {}
         self.exception_callback: int | None = None
         """The subprogram that bpf_throw goes to, where there is one."""
         self.callbacks: set[int] = set()
@@ -80,7 +82,6 @@ class Walk:
         self.throws = frozenset(
             at for at, i in enumerate(spec.insns) if i.code == CALL and i.src == 2 and self._throws(i.imm)
         )
-        self._struct_fields: dict[int, tuple[SpecialField, ...]] = {}
         self.functions = functions
         """The functions that are judged alone, by subprogram."""
         self.ids = 0
@@ -261,10 +262,7 @@ class Walk:
 
     def struct_fields(self, id: int) -> tuple[SpecialField, ...]:
         """The special fields of a structure of the program's."""
-        found = self._struct_fields.get(id)
-        if found is None:
-            found = self._struct_fields[id] = struct_fields(self.btf, id) if self.btf is not None else ()
-        return found
+        return self.records.get(id, ())
 
     def find_entry(self, state: State | None, at: int) -> State | None:
         """find_prev_entry: the stored state at a callback's call in which this round began."""
