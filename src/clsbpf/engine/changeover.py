@@ -8,20 +8,21 @@ next:
     main      ── packet by packet ─────────────┤ native walk ──────────
     another   ── lower ── LLVM ──────────── ready
 
-Both leave the same behind (counts, rows, maps, random numbers), so it does not matter where the change
-falls.  Where actions keep state of their own (a policer's tokens), the run waits instead; and small
-programs are compiled before anybody notices.
+Both leave the same behind (counts, rows, maps, actions and their clock, random numbers, qdiscs), so it does
+not matter where the change falls.  What is compiled before anybody notices is waited for: small programs, and
+many filters that are alike, of which one function serves them all (index.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..capture import Capture, Window
 from ..capture.pcap import PcapReader
 from ..link import link_layer
+from .formats import interfaces_of
 from .ledger import Ledger
 from .native import pcap_walk
 from .plan import Plan
@@ -32,48 +33,78 @@ if TYPE_CHECKING:
 
 LARGE_INSNS = 2000
 """Fewer instructions, of all filters, are compiled in less than a second."""
-MAX_FILTERS = 64
-"""Interpreting more of them is slower than waiting."""
 PATIENCE = 0.15
 """Seconds in which machine code that was kept from before is loaded."""
 STEP_BYTES = 16 << 10
 """After so many bytes of packets it is asked again whether the machine code is there."""
 
-
-def is_large(plan: Plan) -> bool:
-    """Is it worth while to begin without machine code?"""
-    if len(plan.filters) > MAX_FILTERS or plan.records is not None:
-        return False
-    return sum(len(planned.program.insns) for planned in plan.filters) >= LARGE_INSNS
+Way = Callable[[], Iterator[int]]
+"""Classifies the packets of a capture natively, from where it is; yields the bytes done."""
 
 
-def begin_interpreted(capture: Capture, plans: Plans, ledger: Ledger) -> Generator[int, None, bool]:
-    """Classify packets until the capture's plan is compiled; yields the bytes done.
+def classify(capture: Capture, plans: Plans, ledger: Ledger, choose: Callable[[], Way]) -> Iterator[int]:
+    """Classify the capture's packets in the way that `choose` chooses; yields the bytes done.
 
-    Returns whether that was all of them.  Where waiting is better, none.
+    Where that takes long to compile, packets are interpreted until it is there.
     """
-    reader = capture.reader
-    if not isinstance(reader, PcapReader):
-        return False
-    plan = plans.plan(link_layer(reader.header.link_type))
-    if not plan.is_native or not is_large(plan):
-        return False
+    found = [plans.plan(link_layer(number)) for number in link_types(capture)]
+    if not is_large(found):
+        yield from plans.timed(choose)()
+        return
     from concurrent.futures import ThreadPoolExecutor, wait
 
-    ledger.bind(plan)
+    ledger.tick(plans.clock)
+    ledger.bind(found[0])
+
+    def prepare() -> Way:
+        way = choose()
+        for plan in found:
+            compile_walk(plan, capture, ledger)
+        return way
+
     pool = ThreadPoolExecutor(1, "clsbpf-compile")
     try:
-        compiled = pool.submit(pcap_walk, plan, reader.header, ledger)
-        plans.timed(lambda: wait([compiled], PATIENCE))
-        if not compiled.done():
-            for planned in plan.filters:
-                planned.program.interpret()
-            if not (yield from _until(compiled, capture, plans, ledger)):
-                return True
-        plans.timed(compiled.result)
-        return False
+        prepared = pool.submit(prepare)
+        plans.timed(lambda: wait([prepared], PATIENCE))
+        if not prepared.done():
+            for plan in found:
+                for planned in plan.filters:
+                    planned.program.interpret()
+            if not (yield from _until(prepared, capture, plans, ledger)):
+                return
+        way = plans.timed(prepared.result)
     finally:
         pool.shutdown(wait=False)
+    yield from way()
+
+
+def link_types(capture: Capture) -> Iterable[int]:
+    """The link types that packets may have, as far as a capture begins by saying so."""
+    return dict.fromkeys(interface.link_type for interface in interfaces_of(capture))
+
+
+def compile_walk(plan: Plan, capture: Capture, ledger: Ledger) -> None:
+    """Have the walk compiled that suits the capture."""
+    if isinstance(capture.reader, PcapReader):
+        pcap_walk(plan, capture.reader.header, ledger)
+    else:
+        _ = plan.pcapng
+
+
+def is_large(plans: Iterable[Plan]) -> bool:
+    """Is it worth while to begin without machine code?"""
+    return any(code_size(plan) >= LARGE_INSNS for plan in plans if plan.is_native)
+
+
+def code_size(plan: Plan) -> int:
+    """How many instructions there are to compile, about: programs that share a function count once."""
+    if sum(len(planned.program.insns) for planned in plan.filters) < LARGE_INSNS or not plan.may_look_up:
+        return sum(len(planned.program.insns) for planned in plan.filters)
+    from ..bpf.paths import shape_of
+
+    programs = [planned.program for planned in plan.filters]
+    shapes = {each.insns if each.classic is None else shape_of(each.classic): each for each in programs}
+    return sum(len(each.insns) for each in shapes.values())
 
 
 def _until(

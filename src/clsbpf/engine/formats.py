@@ -72,9 +72,23 @@ def format_of(capture: Capture) -> tuple[Format, int] | str:
         if reader.header.length_order is not LengthOrder.CAPTURED_FIRST:
             return "its version is an old one"
         return PcapFormat(reader.header), capture.source.offset
-    if capture.source.offset:
-        return "its beginning has been read"
-    return read_beginning(capture)
+    if reader.section is not None:
+        return PcapngFormat(reader), capture.source.offset
+    known = read_beginning(capture.name, memoryview(os.pread(capture.source.fileno(), BEGINNING_BYTES, 0)))
+    return known or "it does not begin with its interfaces"
+
+
+def interfaces_of(capture: Capture) -> list[Interface]:
+    """The interfaces that a capture begins with, of which nothing was read; none where that is not known."""
+    reader, source = capture.reader, capture.source
+    if isinstance(reader, PcapReader):
+        return [reader.header.interface]
+    while True:
+        window = source.next_window()
+        known = read_beginning(capture.name, window.view)
+        if known is not None or window.final or window.length >= BEGINNING_BYTES:
+            return known[0].interfaces if known is not None else []
+        source.advance(0, window.length + 1)
 
 
 def guess_begin(descriptor: int, begin: int, kind: Format) -> int | None:
@@ -218,10 +232,9 @@ class PcapngFormat:
         return None
 
 
-def read_beginning(capture: Capture) -> tuple[PcapngFormat, int] | str:
-    """What comes before the first packet of a pcapng capture; or why that is not known."""
-    reader = PcapngReader(capture.name)
-    view = memoryview(os.pread(capture.source.fileno(), BEGINNING_BYTES, 0))
+def read_beginning(name: str, view: memoryview) -> tuple[PcapngFormat, int] | None:
+    """What comes before the first packet of a pcapng capture that begins so; None where that is not there."""
+    reader = PcapngReader(name)
     at = 0
     while at + BLOCK_HEADER_BYTES <= len(view):
         if reader.section is not None:
@@ -236,5 +249,5 @@ def read_beginning(capture: Capture) -> tuple[PcapngFormat, int] | str:
             break
         at += size
     if reader.section is None or not reader.numbers:
-        return "it does not begin with its interfaces"
+        return None
     return PcapngFormat(reader), at

@@ -124,10 +124,10 @@ def run_split(capture: Capture, plans: Plans, ledger: Ledger, jobs: int) -> Iter
     assert not isinstance(known, str)
     kind, done = known
     clock = plans.clock
-    if clock is not None:
+    if clock is not None and not capture.reader.packets:
         clock.begin()
     ledger.tick(clock)
-    if isinstance(kind, PcapngFormat):
+    if isinstance(kind, PcapngFormat) and kind.reader is not capture.reader:
         capture.reader = kind.reader.fork()
     reader = capture.reader
 

@@ -139,26 +139,25 @@ def walk(
     if plans.setup.in_order or backend != "native":
         from .inorder import run_in_order
 
-        if plans.setup.in_order and asked and jobs > 1:
-            warnings.append(f"{capture.name}: read by one worker: its filters run packet by packet")
+        if plans.setup.in_order and backend == "native":
+            said = f"packets go through the filters one by one, which is slow: {plans.setup.in_order}"
+            if said not in warnings:
+                warnings.append(said)
         return run_in_order(capture, plans, ledger)
-    if jobs > 1:
-        parallel = plans.timed(lambda: import_module(".parallel", __package__))
-        obstacle = parallel.obstacle_to_split(capture, plans, ledger)
-        if obstacle is None:
-            split: Iterator[int] = parallel.run_split(capture, plans, ledger, jobs)
-            return split
-        if asked:
-            warnings.append(f"{capture.name}: read by one worker: {obstacle}")
-    return run_alone(capture, plans, ledger)
-
-
-def run_alone(capture: Capture, plans: Plans, ledger: Ledger) -> Iterator[int]:
-    """One worker: by the native walk, as soon as it is there."""
     changeover = plans.timed(lambda: import_module(".changeover", __package__))
-    if (yield from changeover.begin_interpreted(capture, plans, ledger)):
-        return
-    yield from run_native(capture, plans, ledger)
+
+    def choose() -> Callable[[], Iterator[int]]:
+        if jobs > 1:
+            parallel = import_module(".parallel", __package__)
+            obstacle = parallel.obstacle_to_split(capture, plans, ledger)
+            if obstacle is None:
+                return lambda: parallel.run_split(capture, plans, ledger, jobs)
+            if asked:
+                warnings.append(f"{capture.name}: read by one worker: {obstacle}")
+        return lambda: run_native(capture, plans, ledger)
+
+    found: Iterator[int] = changeover.classify(capture, plans, ledger, choose)
+    return found
 
 
 WORTH_SPLITTING = 64 << 20
