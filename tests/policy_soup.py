@@ -145,6 +145,13 @@ def filters(
         yield words if "direct-action" in words else words + actions(random, kinds)
 
 
+TBF = (
+    "tbf rate 1mbit burst 500 limit 9k",
+    "tbf rate 1mbit burst 2k limit 100",
+    "tbf rate 1mbit burst 90 limit 1k",
+)
+
+
 def tree(random: Random, *, extended: float, kinds: list[Any]) -> Iterator[str]:
     """A root qdisc with classes, qdiscs in them, and filters on both."""
     stab = random.choice(("", "", "", "stab overhead 24 linklayer atm mtu 2000", "stab overhead -10"))
@@ -180,7 +187,9 @@ def tree(random: Random, *, extended: float, kinds: list[Any]) -> Iterator[str]:
                 pending.append((f"parent {leaf}", handle, depth + 1))
             elif kind < 0.3:
                 handle += 1
-                queue = random.choice(("pfifo limit 0", "bfifo limit 100", "pfifo_fast", "pfifo limit 9"))
+                queue = random.choice(
+                    ("pfifo limit 0", "bfifo limit 100", "pfifo_fast", "pfifo limit 9", *TBF)
+                )
                 yield f"qdisc add dev v0 parent {leaf} handle {handle:x}: {queue}"
         for each in parents:
             few = random.choice((0, 1, 2, 3) if each.endswith(":") else (0, 0, 1, 2))

@@ -11,7 +11,7 @@ import pytest
 
 from clsbpf.api import Engine
 from clsbpf.engine import parallel
-from clsbpf.engine.plans import needs_order
+from clsbpf.engine.planned import needs_order
 from clsbpf.tc.act import TcAct
 from clsbpf.tc.chain import Block
 from run_cases import counts, pcap, pcapng, random_packets

@@ -87,6 +87,18 @@ NOT_PLAIN = {
         f"filter add dev v0 egress bpf bytecode {PASS}",
     ],
     "a size table": ["qdisc add dev v0 root handle 1: stab overhead 4 htb"],
+    "a rate for all": [
+        "qdisc add dev v0 root handle 1: tbf rate 1mbit burst 300 limit 2k",
+        "qdisc add dev v0 parent 1:1 handle 2: prio",
+        f"filter add dev v0 parent 2: bpf bytecode {PASS} flowid 2:1",
+    ],
+    "a rate in a class": [*BASE, "qdisc add dev v0 parent 1:30 tbf rate 1mbit burst 300 limit 2k"],
+    "nothing below a rate": [
+        *BASE,
+        "qdisc add dev v0 parent 1:30 handle 3: tbf rate 1mbit burst 300 limit 2k",
+        "qdisc add dev v0 parent 3:1 handle 4: pfifo",
+        "qdisc del dev v0 parent 3:1",
+    ],
     "no room past the classes": ["qdisc add dev v0 root handle 1: htb direct_qlen 0"],
 }
 

@@ -14,10 +14,10 @@ from ..bpf.insn import Insn
 from ..endpoint import Endpoint
 from ..engine.delivery import OnDelivery
 from ..engine.devices import Device, Network
-from ..engine.pins import Pins
-from ..engine.planned import planned_filters
 from ..engine.passages import obstacle
-from ..engine.plans import Setup, needs_order
+from ..engine.pins import Pins
+from ..engine.planned import needs_order, planned_filters
+from ..engine.plans import Setup
 from ..engine.programs import LoadedProgram
 from ..engine.queueing import blocks_of, chooses
 from ..engine.queueing_plain import plain_block
@@ -245,7 +245,7 @@ class Engine:
             block=lambda link: block,
             at_ingress=hook == "ingress",
             ifindex=device.ifindex,
-            in_order=needs_order(block) or (root is not None and obstacle(root) is not None),
+            in_order=needs_order(block) or (obstacle(root) if root is not None else None),
             plain=plain is not None,
             extra=written_columns(programs_of(block, *(each for _, each in blocks_of(root)))),
             root=root,

@@ -97,9 +97,10 @@ class _FilterBlock:
         self._link = ETHERNET
 
     @property
-    def needs_order(self) -> bool:
-        """Is there a program that cannot be part of a native plan?"""
-        return any(each.verified is None for each in self.objects.values())
+    def needs_order(self) -> str | None:
+        """Which program cannot be part of a native plan; None where all can."""
+        unverified = [number for number, each in self.objects.items() if each.verified is None]
+        return f"filter {unverified[0]}: its program was not verified" if unverified else None
 
     def block(self, link: LinkLayer) -> Block:
         """The block for a link type: the nth filter has pref n, handle 1 and flowid 1:n."""

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..tc import ids
-from ..tc.qdiscs.fifo import NOQUEUE, Fifo, Queue
+from ..tc.qdiscs.fifo import NOOP, NOQUEUE, Fifo, Noop, Queue
 from ..tc.qdiscs.htb import Htb, HtbClass
 from ..tc.qdiscs.prio import Prio
 from ..tc.qdiscs.qdisc import Qdisc, walk_qdiscs
-from .planned import PlannedFilter, planned_filters
+from ..tc.qdiscs.tbf import Tbf
+from .planned import PlannedFilter, needs_order, planned_filters
 from .queueing import blocks_of, has_estimator
 
 
@@ -38,6 +39,11 @@ class Node:
     def name(self) -> str:
         """The beginning of its labels."""
         return f"q{self.number}"
+
+    @property
+    def is_first(self) -> bool:
+        """Has no qdisc above it chosen a class?"""
+        return not any(owner.takes_filters for owner, _ in self._up())
 
     def sent(self, packets: int, size: int) -> None:
         """So many packets of so many bytes together were sent by it (by htb: past its classes)."""
@@ -56,7 +62,8 @@ class Node:
 
     def lost(self, packets: int) -> None:
         """So many were dropped by it."""
-        self.qdisc.stats.drops += packets
+        if self.qdisc.kind != NOOP:
+            self.qdisc.stats.drops += packets
         for owner, class_ in self._up():
             if isinstance(class_, HtbClass):
                 class_.stats.drops += packets
@@ -102,13 +109,16 @@ class Tree:
         return signature(self.root.qdisc) != self._made_of
 
 
+_SETTINGS = ("limit", "defcls", "direct_qlen", "bands", "priomap", "params")
+
+
 def signature(root: Qdisc) -> tuple[object, ...]:
     """What a packet's way through the qdiscs depends on."""
     of_qdiscs = [
         (
             qdisc,
             qdisc.stab,
-            *(getattr(qdisc, name, None) for name in ("limit", "defcls", "direct_qlen", "bands", "priomap")),
+            *(getattr(qdisc, name, None) for name in _SETTINGS),
             *((class_, getattr(class_, "level", 0), qdisc.leaf(class_)) for class_ in qdisc.walk()),
         )
         for qdisc in walk_qdiscs(root)
@@ -116,7 +126,7 @@ def signature(root: Qdisc) -> tuple[object, ...]:
     return (*of_qdiscs, *((block, block.generation) for _, block in blocks_of(root)))
 
 
-NATIVE = (Htb, Prio, Fifo, Queue)
+NATIVE = (Htb, Prio, Tbf, Fifo, Queue, Noop)
 """The qdiscs that native code knows (queueing_text.py)."""
 
 
@@ -128,9 +138,7 @@ def obstacle(root: Qdisc) -> str | None:
     if has_estimator(root):
         return "a qdisc or class has a rate estimator"
     for parent, block in blocks_of(root):
-        for planned in planned_filters(block, parent):
-            if planned.obstacle is not None:
-                return (
-                    f"filter {planned.filter.handle:#x} of {ids.format_classid(parent)}: {planned.obstacle}"
-                )
+        reason = needs_order(block)
+        if reason is not None:
+            return f"{reason} (parent {ids.format_classid(parent)})"
     return None

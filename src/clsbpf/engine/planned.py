@@ -175,3 +175,11 @@ def planned_filters(block: Block, parent: int = 0) -> Iterator[PlannedFilter]:
         for classifier in chain.classifiers:
             for each in classifier:
                 yield PlannedFilter(index, classifier, each, parent)
+
+
+def needs_order(block: Block) -> str | None:
+    """Which filter in the block cannot be part of a native plan, and why; None where all can."""
+    for planned in planned_filters(block):
+        if planned.obstacle is not None:
+            return f"filter {planned.filter.handle:#x} of pref {planned.classifier.prio}: {planned.obstacle}"
+    return None

@@ -22,7 +22,6 @@ from .delivery import OnDelivery
 from .devices import Network
 from .matches import describe_filter
 from .plan import Plan
-from .planned import planned_filters
 from .queueing import Queueing
 from .view import View
 
@@ -37,18 +36,13 @@ def describe_program(prio: int, each: Filter) -> str:
     return describe_filter(each)
 
 
-def needs_order(block: Block) -> bool:
-    """Is there a filter in the block that cannot be part of a native plan?"""
-    return not all(planned.is_native for planned in planned_filters(block))
-
-
 @dataclass(frozen=True, slots=True)
 class Setup:
     """What packets meet: the block for a link type, and from which side.
 
     `for_ethernet` says that the filters were written for Ethernet, whatever the capture has;
-    `in_order` that a filter among them cannot be part of a native plan, so that packets go through the
-    classifier one by one; `matches` tells a reader what the filter of a prio matches.  `extra` are the
+    `in_order` why packets must go through the classifier one by one: which filter cannot be part of a native
+    plan; `matches` tells a reader what the filter of a prio matches.  `extra` are the
     columns of what programs may write (`written.py`).  With `keep_going` a packet on which a program
     faults is counted and goes without a verdict; otherwise the run ends there.  `linear`: never look
     filters up, try them one by one (to compare with).  `network` has the devices that packets can be sent to
@@ -61,7 +55,7 @@ class Setup:
     at_ingress: bool = True
     ifindex: int = 1
     for_ethernet: bool = True
-    in_order: bool = False
+    in_order: str | None = None
     extra: tuple[str, ...] = ()
     keep_going: bool = False
     linear: bool = False

@@ -23,10 +23,11 @@ from typing import Any
 from ..tc import ids
 from ..tc.act import TcAct
 from ..tc.chain import Block
-from ..tc.qdiscs.fifo import BFIFO, Fifo
+from ..tc.qdiscs.fifo import BFIFO, Fifo, Noop
 from ..tc.qdiscs.htb import Htb, HtbClass
 from ..tc.qdiscs.prio import PRIO_MAX, Prio
 from ..tc.qdiscs.qdisc import SizeTable
+from ..tc.qdiscs.tbf import Tbf
 from ..vm.environment import EnvironmentAt
 from ..vm.native_skb import At
 from ..vm.subset import load_i64, load_u32, native, record_of, store_i64, store_u32
@@ -251,8 +252,8 @@ class QueueText:
         self._end(node, SENT)
 
     def _to_class(self, node: Node, class_: Any, classid: int) -> None:
-        """Into a leaf class's queue; at the root it is the packet's class."""
-        if node is self.tree.root:
+        """Into a leaf class's queue; of the first qdisc that chooses, it is the packet's class."""
+        if node.is_first:
             self.text.emit(f"store i64 {classid}, ptr %queue.class")
         self.text.emit(f"br label %{self.tree.below[node, class_].name}")
 
@@ -322,8 +323,26 @@ class QueueText:
         emit(f"{name}.lost:")
         self._end(node, LOST)
 
+    def _tbf(self, node: Node) -> None:
+        """`Tbf.enqueue`."""
+        emit, name, tbf = self.text.emit, node.name, node.qdisc
+        assert isinstance(tbf, Tbf)
+        emit(f"{name}:")
+        size = self._load(At.WIRE_LEN)
+        long = self._assign(f"icmp ugt i32 {size}, {min(tbf.params.max_size, 0xFFFFFFFF)}")
+        (class_,) = tbf.walk()
+        emit(
+            f"br i1 {long}, label %{name}.lost, label %{self.tree.below[node, class_].name}", f"{name}.lost:"
+        )
+        self._end(node, LOST)
 
-_TEXTS = {Htb: QueueText._htb, Prio: QueueText._prio}
+    def _noop(self, node: Node) -> None:
+        """`Noop.enqueue`."""
+        self.text.emit(f"{node.name}:")
+        self._end(node, LOST)
+
+
+_TEXTS = {Htb: QueueText._htb, Prio: QueueText._prio, Tbf: QueueText._tbf, Noop: QueueText._noop}
 
 
 def signed(cases: Mapping[int, str]) -> dict[int, str]:
