@@ -9,6 +9,8 @@ the kernel is asked (`bench/verifier_sweeps.py` all of it, `differential/test_ve
 from __future__ import annotations
 
 import functools
+import itertools
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -21,24 +23,33 @@ from clsbpf.bpf.prototypes import prototype_of
 from clsbpf.bpf.spec import SCHED_CLS, SOCKET_FILTER, FuncInfo, MapSpec, ObjectSpec, ProgramSpec
 from clsbpf.objfile.btf import Btf, Kind, TypeRef
 
+Built = tuple[tuple[Insn, ...], tuple[tuple[int, str], ...]]
+"""Instructions, and of its functions (first instruction, name in `FUNCTIONS`): none where there are no types."""
+Function = tuple[str, str, str]
+"""A function of the program: its label, its name in `FUNCTIONS`, its text."""
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
     """A program to be judged by both: its instructions (made when wanted), its type, what else it has."""
 
     name: str
-    insns: tuple[Insn, ...] | Callable[[], tuple[Insn, ...]]
+    insns: tuple[Insn, ...] | Callable[[], Built]
     type: str = SCHED_CLS
     kfuncs: tuple[str, ...] = ()
-    functions: tuple[tuple[int, str], ...] = ()
-    """(first instruction, name in BTF) of its functions; none where it is loaded without types."""
     license: str = "GPL"
 
     def spec(self) -> ProgramSpec:
-        info = tuple(FuncInfo(at, name, FUNCTIONS[name]) for at, name in self.functions)
-        insns = self.insns() if callable(self.insns) else self.insns
+        insns, functions = self.insns() if callable(self.insns) else (self.insns, ())
+        info = tuple(FuncInfo(at, name, FUNCTIONS[name]) for at, name in functions)
         return ProgramSpec(
-            "sweep", self.type, insns, license=self.license, maps=MAPS, kfuncs=self.kfuncs, func_info=info
+            "sweep",
+            self.type,
+            insns,
+            license=self.license,
+            maps=MAPS,
+            kfuncs=self.kfuncs,
+            func_info=info,
         )
 
 
@@ -52,7 +63,7 @@ def _types() -> tuple[Btf, dict[str, int], dict[str, int]]:
     lock = w.struct("bpf_spin_lock", 4, ("val", number, 0))
     words = w.array(long, 2)
     timer = w.struct("bpf_timer", 16, ("opaque", words, 0))
-    task = w.fwd("task_struct")
+    task = w.struct("task_struct", 4, ("state", number, 0))
     trusted = w.ptr(w.modifier(Kind.TYPE_TAG, task, "kptr"))
     untrusted = w.ptr(w.modifier(Kind.TYPE_TAG, task, "kptr_untrusted"))
     types = {
@@ -63,7 +74,7 @@ def _types() -> tuple[Btf, dict[str, int], dict[str, int]]:
         "timed": w.struct("timed", 32, ("count", long, 0), ("timer", timer, 64), ("rest", long, 192)),
         "kept": w.struct("kept", 24, ("count", long, 0), ("task", trusted, 64), ("loose", untrusted, 128)),
     }
-    skb = w.fwd("__sk_buff")
+    skb = w.struct("__sk_buff", 4, ("len", number, 0))
     context, memory = w.ptr(skb), w.ptr(w.array(long, 2))
     size4 = w.ptr(number)
     dynptr = w.ptr(w.struct("bpf_dynptr", 16, ("opaque", words, 0)))
@@ -111,6 +122,7 @@ def _types() -> tuple[Btf, dict[str, int], dict[str, int]]:
     function("g_two", number, ("p", memory), ("n", number))
     function("g_void", 0, ("n", number))
     function("g_pointer", memory, ("n", number))
+    function("g_later", number, ("p", w.ptr(w.fwd("cgroup"))), tags=((0, "trusted"),))
     function("g_six", number, *((name, number) for name in "abcdef"))
     return w.btf(), types, functions
 
@@ -252,15 +264,31 @@ def _code(text: str) -> tuple[Insn, ...]:
 
 
 def program(
-    kind: str, *body: str | Insn, register: int = 7, other: str | None = None, end: str = END
-) -> Callable[[], tuple[Insn, ...]]:
-    """A value of the kind in r7 (and of `other` in r8), then the body, what must be given back, and the end."""
-    return functools.partial(_built, kind, body, register, other, end)
+    kind: str,
+    *body: str | Insn,
+    register: int = 7,
+    other: str | None = None,
+    end: str = END,
+    functions: tuple[Function, ...] = (),
+) -> Callable[[], Built]:
+    """A value of the kind in r7 (and of `other` in r8), then the body, what must be given back, and the end.
+
+    In a text `goto OUT` leads to the end, `call @f` calls a function of `functions`, `rN = @f` is its address.
+    """
+    return functools.partial(_built, kind, body, register, other, end, functions)
+
+
+_PLACE = re.compile(r"(?:goto (?P<out>OUT)|call @(?P<call>\w+)|(?P<reg>r\d) = @(?P<name>\w+))$")
 
 
 def _built(
-    kind: str, body: tuple[str | Insn, ...], register: int, other: str | None, end: str
-) -> tuple[Insn, ...]:
+    kind: str,
+    body: tuple[str | Insn, ...],
+    register: int,
+    other: str | None,
+    end: str,
+    functions: tuple[Function, ...],
+) -> Built:
     setup, cleanup = KINDS[kind]
     text = BEGIN
     if other is not None:
@@ -269,15 +297,22 @@ def _built(
         cleanup += after
     text += setup.replace("rX", f"r{register}")
     parts: list[Insn] = []
-    patches: list[int] = []
+    patches: list[tuple[int, str]] = []
+    places: dict[str, int] = {}
 
     def take(piece: str) -> None:
         for line in piece.splitlines():
-            if line.endswith("goto OUT"):
-                patches.append(len(parts))
-                parts.extend(_code(line.replace("OUT", "+0")))
-            else:
+            found = _PLACE.search(line)
+            if found is None:
                 parts.extend(_code(line))
+                continue
+            patches.append((len(parts), found["out"] or found["call"] or found["name"]))
+            if found["out"]:
+                parts.extend(_code(line.replace("OUT", "+0")))
+            elif found["call"]:
+                parts.append(Insn(Class.JMP | Jmp.CALL, src=1))
+            else:
+                parts.extend((Insn(Class.LD | Mode.IMM | Size.DW, int(found["reg"][1:]), 4), Insn(0)))
 
     take(text)
     for piece in body:
@@ -286,12 +321,20 @@ def _built(
         else:
             take(piece)
     take(cleanup)
-    out = len(parts)
+    places["OUT"] = len(parts)
     take(end)
-    for at in patches:
-        insn = parts[at]
-        parts[at] = Insn(insn.code, insn.dst, insn.src, out - at - 1, insn.imm)
-    return tuple(parts)
+    named = [(0, "main")]
+    for label, name, code in functions:
+        places[label] = len(parts)
+        named.append((len(parts), name))
+        take(code)
+    for at, label in patches:
+        insn, distance = parts[at], places[label] - at - 1
+        if label == "OUT":
+            parts[at] = Insn(insn.code, insn.dst, insn.src, distance, insn.imm)
+        else:
+            parts[at] = Insn(insn.code, insn.dst, insn.src, 0, distance)
+    return tuple(parts), tuple(named) if functions else ()
 
 
 # Sweeps ----------------------------------------------------------------------------------------------
@@ -720,20 +763,454 @@ def sizes() -> Iterator[Case]:
                         )
 
 
+_GLOBALS = tuple(name for name in FUNCTIONS if name.startswith("g_"))
+_USES = (
+    "", "r0 = *(u8 *)(r1 +0)\n", "r0 = *(u64 *)(r1 +8)\n", "r0 = *(u64 *)(r1 +16)\n", "*(u64 *)(r1 +0) = 1\n",
+    "if r1 == 0 goto +1\nr0 = *(u64 *)(r1 +8)\n", "if r1 == 0 goto +1\n*(u64 *)(r1 +8) = 1\n", "r0 = r1\n", "r1 += 8\n",
+    "if r1 == 0 goto +1\nr0 = *(u64 *)(r1 +16)\n", "r0 = *(u32 *)(r1 +76)\n", "r1 &= 7\nr2 = map[fd:2][0]+0\nr2 += r1\nr0 = *(u8 *)(r2 +0)\n",
+    "call 24\n", "r2 = 0\ncall 39\n", "r0 = r2\n", "r0 = r6\n", "*(u64 *)(r10 -8) = r1\nr0 = *(u64 *)(r10 -8)\n", "r1 = *(u64 *)(r1 +0)\nr0 = *(u8 *)(r1 +0)\n",
+    "r1 = r10\nr1 += -16\nr2 = 8\nr3 = r1\ncall 203\n",
+)  # fmt: skip
+
+
+def functions() -> Iterator[Case]:
+    """Global functions by their types: each kind as argument, and what each may do with it."""
+    for name in _GLOBALS:
+        for kind in KINDS:
+            for second in ("", "r2 = 0\n"):
+                body = (second, "r1 = r7\n" if kind != "unwritten" else "", "call @f\n")
+                yield Case(
+                    f"{name} {kind} {second.strip()}", program(kind, *body, functions=(("f", name, END),))
+                )
+        for use in _USES:
+            for end in (END, "exit\n"):
+                call = ("r1 = r6\nr2 = 0\n", "call @f\n")
+                argument = {"g_context": "0", "g_tagged": "0"}.get(name, "0")
+                yield Case(
+                    f"{name} {use.strip()} {end.split()[0]}",
+                    program(argument, "goto +1\n", "call @f\n", functions=(("f", name, use + end),)),
+                )
+                yield Case(
+                    f"{name} called {use.strip()}", program("0", *call, functions=(("f", name, use + end),))
+                )
+                for fit in ("stack", "value or null", "ctx", "task", "local dynptr"):
+                    body = ("r1 = r7\nr2 = 0\n", "call @f\n", "r0 = r7\n")
+                    yield Case(
+                        f"{name} of {fit} {use.strip()}",
+                        program(fit, *body, functions=(("f", name, use + end),)),
+                    )
+
+
+def static_functions() -> Iterator[Case]:
+    """Functions that are walked where they are called: each kind goes in, and comes back."""
+    for kind in KINDS:
+        for use in _USES:
+            for typed in (True, False):
+                name = "static1" if typed else "static0"
+                yield Case(
+                    f"{kind} {use.strip()} {typed}",
+                    program(kind, "r1 = r7\n", "call @f\n", functions=(("f", name, use + END),)),
+                )
+        for look in (
+            "",
+            "r0 = *(u8 *)(r0 +0)\n",
+            "r0 = *(u64 *)(r0 +8)\n",
+            "if r0 == 0 goto OUT\nr0 = *(u8 *)(r0 +0)\n",
+        ):
+            yield Case(
+                f"{kind} back {look.strip()}",
+                program(
+                    kind, "r1 = r7\n", "call @f\n", look, functions=(("f", "static1", "r0 = r1\nexit\n"),)
+                ),
+            )
+            yield Case(
+                f"{kind} back from deeper {look.strip()}",
+                program(
+                    kind,
+                    "r1 = r7\n",
+                    "call @f\n",
+                    look,
+                    functions=(("f", "static1", "call @g\nexit\n"), ("g", "static1", "r0 = r1\nexit\n")),
+                ),
+            )
+        yield Case(
+            f"{kind} spilled by the callee",
+            program(
+                kind,
+                "r1 = r10\nr1 += -248\nr2 = r7\n",
+                "call @f\n",
+                "r0 = *(u64 *)(r10 -248)\n",
+                functions=(("f", "static2", "*(u64 *)(r1 +0) = r2\n" + END),),
+            ),
+        )
+        yield Case(
+            f"{kind} read by the callee",
+            program(
+                kind,
+                "*(u64 *)(r10 -248) = r7\nr1 = r10\nr1 += -248\n",
+                "call @f\n",
+                functions=(("f", "static1", "r1 = *(u64 *)(r1 +0)\nr0 = *(u8 *)(r1 +0)\n" + END),),
+            ),
+        )
+
+
+_RESULTS = ("r0 = 0\nexit\n", "r0 = 1\nexit\n", "r0 = 2\nexit\n", "r0 = -1\nexit\n", "w0 = -1\nexit\n", "r0 = 0\nr0 += -1\nexit\n", "exit\n", "r0 = r1\nexit\n", "r0 = r2\nexit\n", "r0 = r10\nexit\n",
+            "call 7\nexit\n", "call 7\nr0 &= 1\nexit\n", "call 7\nw0 &= 1\nexit\n", "call 7\nr0 <<= 32\nexit\n", "call 7\nif r0 > 1 goto +1\nexit\nr0 = 1\nexit\n", "call 7\nif w0 > 1 goto +1\nexit\nr0 = 1\nexit\n")  # fmt: skip
+
+
+def callbacks() -> Iterator[Case]:
+    """Functions that helpers call: their arguments, what they return, the context that they are given."""
+    calls = {
+        181: "r1 = 4\nr2 = @f\nr3 = {}\nr4 = 0\ncall 181\n",
+        164: "r1 = map[fd:1]\nr2 = @f\nr3 = {}\nr4 = 0\ncall 164\n",
+        209: "r1 = map[fd:27]\nr2 = @f\nr3 = {}\nr4 = 0\ncall 209\n",
+        180: "call 158\nr1 = r0\nr2 = 0\nr3 = @f\nr4 = {}\nr5 = 0\ncall 180\n",
+        170: "r1 = map[fd:11][0]+8\nr2 = @f\ncall 170\n",
+    }
+    uses = [f"r0 = *(u8 *)(r{n} +0)\n" for n in range(6)] + [f"*(u64 *)(r{n} +0) = 1\n" for n in range(1, 5)]
+    uses += [f"if r{n} == 0 goto +1\nr0 = *(u64 *)(r{n} +8)\n" for n in range(1, 5)] + [
+        f"r0 = *(u64 *)(r{n} +32)\n" for n in range(1, 5)
+    ]
+    uses += ["r1 = r10\nr1 += -8\n*(u64 *)(r10 -8) = r2\n", "r0 = r6\n", "call 8\n", "r2 = 1\ncall 12\n"]
+    uses += [f"r9 = r1\nr1 = r{n}\nr2 = 0\nr3 = 8\ncall 203\n" for n in (1, 2)]
+    for number, call in calls.items():
+        for result in _RESULTS:
+            yield Case(
+                f"{number} returns {result.strip()}",
+                program("0", call.format(0), functions=(("f", "static2", result),)),
+            )
+        for use in uses:
+            for context in ("0", "r10", "r7"):
+                yield Case(
+                    f"{number} of {context} {use.strip()}",
+                    program("stack", call.format(context), functions=(("f", "static2", use + END),)),
+                )
+        for kind in KINDS:
+            yield Case(
+                f"{number} with {kind}", program(kind, call.format("r7"), functions=(("f", "static2", END),))
+            )
+            after = "r0 = *(u8 *)(r7 +0)\n"
+            yield Case(
+                f"{number} and then {kind}",
+                program(kind, call.format(0), after, functions=(("f", "static2", END),)),
+            )
+        for name in ("g_number", "g_none", "static0"):
+            yield Case(f"{number} {name}", program("0", call.format(0), functions=(("f", name, END),)))
+        yield Case(
+            f"{number} acquires",
+            program(
+                "0",
+                call.format(0),
+                functions=(("f", "static2", "r1 = map[fd:4]\nr2 = 16\nr3 = 0\ncall 131\n" + END),),
+            ),
+        )
+        yield Case(
+            f"{number} releases",
+            program(
+                "record",
+                "*(u64 *)(r10 -8) = r7\n",
+                call.format("r10"),
+                functions=(("f", "static2", "r1 = *(u64 *)(r2 -8)\nr2 = 0\ncall 132\n" + END),),
+            ),
+        )
+        yield Case(
+            f"{number} moves the packet",
+            program(
+                "packet 16",
+                "*(u64 *)(r10 -8) = r6\n",
+                call.format("r10"),
+                LOOK,
+                functions=(("f", "static2", "r1 = *(u64 *)(r2 -8)\nr2 = 0\ncall 39\n" + END),),
+            ),
+        )
+        yield Case(
+            f"{number} nested",
+            program(
+                "0",
+                call.format(0),
+                functions=(("f", "static2", call.replace("@f", "@g").format(0) + END), ("g", "static2", END)),
+            ),
+        )
+        yield Case(
+            f"{number} of itself",
+            program("0", call.format(0), functions=(("f", "static2", call.format(0) + END),)),
+        )
+        yield Case(
+            f"{number} writes",
+            program(
+                "stack",
+                call.format("r7"),
+                "r0 = *(u64 *)(r7 +0)\nr1 = map[fd:2][0]+0\nr1 += r0\nr0 = *(u8 *)(r1 +0)\n",
+                functions=(("f", "static2", "*(u64 *)(r2 +0) = 1\n" + END),),
+            ),
+        )
+    for count in ("0", "1", "-1", "100", "8388608", "8388609", "0x7fffffff"):
+        yield Case(
+            f"loop {count}",
+            program(
+                "0", f"r1 = {count}\nr2 = @f\nr3 = 0\nr4 = 0\ncall 181\n", functions=(("f", "static2", END),)
+            ),
+        )
+    for flags in ("1", "-1"):
+        yield Case(
+            f"loop flags {flags}",
+            program(
+                "0", f"r1 = 1\nr2 = @f\nr3 = 0\nr4 = {flags}\ncall 181\n", functions=(("f", "static2", END),)
+            ),
+        )
+    for key in MAPS:
+        yield Case(
+            f"for each of {key}",
+            program(
+                "0",
+                f"r1 = map[fd:{key}]\nr2 = @f\nr3 = 0\nr4 = 0\ncall 164\n",
+                functions=(("f", "static0", "r0 = *(u8 *)(r3 +0)\n" + END),),
+            ),
+        )
+
+
+_REGIONS = {
+    "lock": ("r1 = map[fd:10][0]+8\ncall 93\n", "r1 = map[fd:10][0]+8\ncall 94\n"),
+    "looked up lock": ("*(u32 *)(r10 -104) = 0\nr2 = r10\nr2 += -104\nr1 = map[fd:10]\ncall 1\nif r0 == 0 goto OUT\nr5 = r0\nr9 = r0\nr1 = r5\nr1 += 8\ncall 93\n", "r1 = r9\nr1 += 8\ncall 94\n"),
+    "hash's lock": (_KEY + "r1 = map[fd:25]\ncall 1\nif r0 == 0 goto OUT\nr9 = r0\nr1 = r9\nr1 += 8\ncall 93\n", "r1 = r9\nr1 += 8\ncall 94\n"),
+    "record": ("r1 = map[fd:4]\nr2 = 16\nr3 = 0\ncall 131\nif r0 == 0 goto OUT\nr9 = r0\n", "r1 = r9\nr2 = 0\ncall 133\n"),
+    "socket": (_TUPLE + "call 84\nif r0 == 0 goto OUT\nr9 = r0\n", "r1 = r9\ncall 86\n"),
+    "dynptr": ("r1 = map[fd:4]\nr2 = 16\nr3 = 0\nr4 = r10\nr4 += -64\ncall 198\n", "r1 = r10\nr1 += -64\nr2 = 0\ncall 200\n"),
+}  # fmt: skip
+_INSIDE = (
+    "", "r0 = 1\n", "r1 = map[fd:10][0]+0\n*(u64 *)(r1 +0) = 1\n", "r1 = map[fd:10][0]+8\nr0 = *(u32 *)(r1 +0)\n", "call 7\n", "call 5\n", "call 8\n", "call 93\n",
+    "r1 = map[fd:10][0]+8\ncall 93\n", "r1 = map[fd:10][0]+8\ncall 94\n", "r1 = map[fd:10][0]+12\ncall 94\n", "r0 = 0\nexit\n", "if r6 == 0 goto OUT\n", "r0 = *(u8 *)skb[0]\n", "r7 = 0\nr0 = *(u8 *)skb[r7 + 0]\n",
+    "r1 = r6\nr2 = map[fd:3]\nr3 = 0\ncall 12\n", "call @f\n", "call @g\n", "call @h\n", "r1 = 1\nr2 = @f\nr3 = 0\nr4 = 0\ncall 181\n", "r1 = r6\nr2 = 0\ncall 39\n", "goto +0\n", "r1 = *(u32 *)(r6 +76)\n",
+    "r1 = map[fd:10][0]+0\nr2 = 1\nlock *(u64 *)(r1 +0) += r2\n", "r1 = map[fd:4]\nr2 = 16\nr3 = 0\ncall 131\n", "r1 = map[fd:12][0]+8\nr2 = 0\ncall 194\n", "r9 = 0\n", "r9 += 8\n", "*(u64 *)(r10 -8) = r9\nr9 = *(u64 *)(r10 -8)\n",
+    "r1 = r9\nr2 = 0\ncall 132\n", "r1 = r9\ncall 86\n", "*(u64 *)(r10 -64) = 0\n", "may_goto +0\n", "r0 = r9\n",
+)  # fmt: skip
+
+
+def regions() -> Iterator[Case]:
+    """What is taken must be given back: locks, records, sockets and dynptrs, around every kind of instruction."""
+    more = (("f", "static0", END), ("g", "g_none", END), ("h", "static0", "r0 = *(u8 *)skb[0]\nexit\n"))
+    for name, (take, give) in _REGIONS.items():
+        for inside in _INSIDE:
+            used = tuple(each for each in more if f"@{each[0]}" in inside)
+            for closing in (give, "", give + give):
+                yield Case(
+                    f"{name}: {inside.strip()} {closing.count('call')}",
+                    program("unwritten", take, inside, closing, functions=used),
+                )
+            yield Case(
+                f"{name} in a function: {inside.strip()}",
+                program(
+                    "unwritten",
+                    "r1 = r6\n",
+                    "call @k\n",
+                    functions=(
+                        *used,
+                        (
+                            "k",
+                            "static1",
+                            "r6 = r1\n" + (take + inside + give + END).replace("goto OUT", "goto +0"),
+                        ),
+                    ),
+                ),
+            )
+        for second, (take2, give2) in _REGIONS.items():
+            for order in (
+                (take, take2.replace("r9", "r8"), give, give2.replace("r9", "r8")),
+                (take, take2.replace("r9", "r8"), give2.replace("r9", "r8"), give),
+                (take, take2.replace("r9", "r8"), give),
+            ):
+                yield Case(f"{name} and {second}", program("unwritten", *order))
+        yield Case(
+            f"{name} taken by a function",
+            program(
+                "unwritten",
+                "call @k\n",
+                give,
+                functions=(
+                    (
+                        "k",
+                        "static0",
+                        (take + END).replace("goto OUT", "goto +0").replace("r1 = r6", "r1 = 0"),
+                    ),
+                ),
+            ),
+        )
+        yield Case(
+            f"{name} given back by a function",
+            program(
+                "unwritten",
+                take,
+                "r1 = r9\n" if "r9" in take else "",
+                "call @k\n",
+                functions=(("k", "static1", "r9 = r1\n" + give + END),),
+            ),
+        )
+        yield Case(
+            f"{name} in a loop", program("unwritten", "r7 = 0\n", take, give, "r7 += 1\nif r7 < 3 goto -9\n")
+        )
+    for kind in KINDS:
+        for number in (93, 94, 132, 133, 86):
+            yield Case(
+                f"call {number} of {kind}",
+                program(kind, "r1 = r7\nr2 = 0\n", Insn(Class.JMP | Jmp.CALL, imm=number)),
+            )
+
+
+def stacks() -> Iterator[Case]:
+    """How deep calls go: frames, their stacks, tail calls and callbacks among them."""
+    tail = "r1 = 0\nr2 = map[fd:3]\nr3 = 0\n"
+    for frames in range(1, 10):
+        for size in (0, 8, 16, 24, 32, 40, 56, 64, 72, 80, 128, 256, 504, 512):
+
+            def text(n: int, frames: int = frames, size: int = size) -> str:
+                return (
+                    (f"*(u64 *)(r10 -{size}) = 0\n" if size else "")
+                    + (f"call @f{n + 1}\n" if n + 1 < frames else "")
+                    + END
+                )
+
+            chain = tuple((f"f{n}", "static0", text(n)) for n in range(1, frames))
+            yield Case(f"{frames} frames of {size}", program("unwritten", text(0), functions=chain))
+            yield Case(
+                f"{frames} frames of {size}, global",
+                program(
+                    "unwritten", text(0), functions=tuple((label, "g_none", code) for label, _, code in chain)
+                ),
+            )
+    for depth in (8, 200, 239, 240, 248, 256, 264, 400):
+        for where in (0, 1, 2):
+            bodies = [f"r1 = r6\n*(u64 *)(r10 -{depth}) = 0\n" if n < where else "" for n in range(3)]
+            call = "r2 = map[fd:3]\nr3 = 0\ncall 12\n"
+            chain = (
+                (
+                    "f",
+                    "static1",
+                    "r6 = r1\n" + bodies[1] + (call if where == 1 else "") + "r1 = r6\ncall @g\n" + END,
+                ),
+                ("g", "static1", bodies[2] + (call if where == 2 else "") + END),
+            )
+            yield Case(
+                f"tail call {where} under {depth}",
+                program(
+                    "unwritten",
+                    bodies[0],
+                    call if where == 0 else "",
+                    "r1 = r6\n",
+                    "call @f\n",
+                    functions=chain,
+                ),
+            )
+            yield Case(
+                f"tail call {where} under {depth}, dead",
+                program(
+                    "unwritten",
+                    bodies[0],
+                    "r1 = r6\n",
+                    "call @f\n",
+                    functions=tuple(
+                        (label, name, code.replace("call 12\n", "if r3 == 0 goto +1\ncall 12\n"))
+                        for label, name, code in chain
+                    ),
+                ),
+            )
+    for size in (8, 256, 496, 504, 512):
+        for call in (
+            "r1 = 1\nr2 = @f\nr3 = 0\nr4 = 0\ncall 181\n",
+            "r1 = map[fd:11][0]+8\nr2 = @f\ncall 170\n",
+            "call @f\n",
+        ):
+            for own in (8, 16, 256, 512):
+                yield Case(
+                    f"{own} calls back {size}",
+                    program(
+                        "unwritten",
+                        f"*(u64 *)(r10 -{own}) = 0\n",
+                        call,
+                        functions=(("f", "static0", f"*(u64 *)(r10 -{size}) = 0\n" + END),),
+                    ),
+                )
+    for text in (
+        "call @f\n",
+        "r1 = 1\nr2 = @f\nr3 = 0\nr4 = 0\ncall 181\n",
+        "r1 = map[fd:11][0]+8\nr2 = @f\ncall 170\n",
+    ):
+        yield Case(
+            f"recursion by {text.strip()}",
+            program("unwritten", text, functions=(("f", "static0", text + END),)),
+        )
+        yield Case(
+            f"mutual recursion by {text.strip()}",
+            program(
+                "unwritten",
+                text,
+                functions=(("f", "static0", text.replace("@f", "@g") + END), ("g", "static0", text + END)),
+            ),
+        )
+    del tail
+
+
+def control_flow() -> Iterator[Case]:
+    """Every program of up to four instructions out of these: jumps, calls, ends, halves of wide loads."""
+    choices = (
+        Insn(Class.ALU64 | Alu.MOV, 0), Insn(Class.JMP | Jmp.EXIT), *(Insn(Class.JMP | Jmp.JA, off=off) for off in (-2, -1, 0, 1)),
+        *(Insn(Class.JMP | Jmp.JEQ, 0, 0, off, 0) for off in (-2, 0, 1)), Insn(Class.JMP | Jmp.JEQ, 1, 0, 1, 5), Insn(Class.JMP32 | Jmp.JA, imm=1),
+        Insn(Class.LD | Mode.IMM | Size.DW, 0), Insn(0), *(Insn(Class.JMP | Jmp.CALL, src=1, imm=imm) for imm in (-1, 0, 1)), Insn(Class.JMP | Jmp.JCOND, off=1), Insn(Class.JMP | Jmp.JCOND, off=-1),
+        Insn(Class.LD | Mode.IMM | Size.DW, 1, 4, 0, 1),
+    )  # fmt: skip
+    for length in range(1, 5):
+        for insns in itertools.product(choices, repeat=length):
+            yield Case(f"{length} instructions", insns)
+
+
+def constants() -> Iterator[Case]:
+    """64-bit immediates of every kind: maps and their values, functions, and what there is not."""
+    for src in range(16):
+        for key in MAPS:
+            for high in (0, 1, 8, 23, 24, 31, 32, 2**29 - 1, 2**29, -1):
+                for dst, off in ((7, 0), (10, 0), (11, 0), (7, 1)):
+                    wide = (Insn(Class.LD | Mode.IMM | Size.DW, dst, src, off, key), Insn(0, imm=high))
+                    if src in (3, 5, 6):
+                        continue  # (variables of the kernel; and there is no array of descriptors here)
+                    yield Case(f"{src} {key} {high} {dst} {off}", program("unwritten", *wide))
+                    yield Case(
+                        f"{src} {key} {high} {dst} {off}, dead",
+                        program("unwritten", "r0 = 0\nif r0 == 0 goto +2\n", *wide),
+                    )
+            wide = (Insn(Class.LD | Mode.IMM | Size.DW, 7, src, 0, key), Insn(0, imm=0))
+            for look in (LOOK, "*(u64 *)(r7 +0) = 1\n", "r0 = *(u64 *)(r7 +16)\n") if src in (1, 2) else ():
+                yield Case(f"{src} {key} {look.strip()}", program("unwritten", *wide, look))
+
+
+def packet_loads() -> Iterator[Case]:
+    """LD_ABS and LD_IND: with any kind as context, as index, and afterwards."""
+    for mode in (Mode.ABS, Mode.IND):
+        for size in _SIZES:
+            for kind in KINDS:
+                for type in (SCHED_CLS, SOCKET_FILTER):
+                    load = Insn(Class.LD | mode | size, 0, 7 if mode == Mode.IND else 0, 0, 4)
+                    yield Case(f"{type} {mode.name} {size.name} {kind}", program(kind, load), type)
+                    yield Case(
+                        f"{type} {mode.name} {size.name} {kind}, kept", program(kind, load, LOOK), type
+                    )
+                    yield Case(
+                        f"{type} {mode.name} {size.name} of {kind}",
+                        program(kind, "r6 = r7\nr7 = 0\n", load),
+                        type,
+                    )
+            for function in ("r6 = r1\n", "", "r6 = r1\nr7 = r1\n"):
+                code = function + f"r0 = *({'u8' if size == Size.B else 'u32'} *)skb[0]\nexit\n"
+                for name in ("static1", "g_context"):
+                    yield Case(
+                        f"in {name} {function.strip()}",
+                        program("unwritten", "r1 = r6\n", "call @f\n", functions=(("f", name, code),)),
+                    )
+
+
 SWEEPS: Mapping[str, Callable[[], Iterator[Case]]] = {
     sweep.__name__: sweep
     for sweep in (
-        *(
-            opcodes,
-            context_fields,
-            memory,
-            stores,
-            atomics,
-            arithmetic,
-            arithmetic_constants,
-            jumps,
-            jumps_to_constants,
-        ),
-        *(bounds, helpers, helpers_of_socket_filters, maps, sizes),
+        *(opcodes, context_fields, memory, stores, atomics, arithmetic, arithmetic_constants, jumps),
+        *(jumps_to_constants, bounds, helpers, helpers_of_socket_filters, maps, sizes, functions),
+        *(static_functions, callbacks, regions, stacks, control_flow, constants, packet_loads),
     )
 }

@@ -321,7 +321,7 @@ def helper_access(v: Walk, call: Call, regno: int, size: int, *, write: bool, ze
                 )
             check_region(reg, regno, reg.off, size, reg.size, "memory, mem", zero=zero)
         case values.BTF:
-            check_access(v, reg, regno, 0, size, write=write)
+            check_access(v, reg, regno, 0, size, write=False)
         case values.STACK:
             _stack_argument(v, call, regno, reg, size, write=write, zero=zero, raw=raw)
         case _:

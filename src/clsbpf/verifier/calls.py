@@ -36,6 +36,7 @@ from .types import kernel_struct
 from .values import (
     ALLOC,
     BTF,
+    DYNPTR,
     MAP_KEY,
     MAP_PTR,
     MAP_VALUE,
@@ -262,7 +263,7 @@ def _exchanged_kptr(v: Walk, call: Call) -> Reg:
     flags = MAYBE_NULL
     if call.kptr.target.local:
         flags |= ALLOC | (PERCPU if call.kptr.name == "kptr_percpu" else 0)
-    v.ids += 1
+    v.ids += 2  # (one for that it may be 0, one for the reference, as the kernel counts)
     return Reg(BTF, obj=call.kptr.target, flags=flags, id=v.ids, ref=acquire(v, v.ids))
 
 
@@ -335,11 +336,18 @@ def enter(v: Walk, callee: Frame) -> None:
 
 def _global_call(v: Walk, subprogram: int) -> int:
     """btf_check_subprog_call: a function that is judged alone: its arguments fit, r0 is any number."""
+    function = v.functions[subprogram]
+    try:
+        function.check_call(v)
+    except Refused as refused:
+        caller = f"Caller passes invalid args into func#{subprogram} ('{function.name}')"
+        refused.after = f"{refused.after}\n{caller}" if refused.after else caller
+        raise
     if v.state.locked:
-        raise Refused("lock", "global function calls are not allowed while holding a lock", errno=22)
-    v.check_global_arguments(subprogram)
+        message = "global function calls are not allowed while holding a lock,"
+        raise Refused("lock", message, errno=22, after="use static function instead")
     if v.log.verbose:
-        v.log.say(f"Func#{subprogram} ('{v.functions[subprogram].name}') is global and assumed valid.")
+        v.log.say(f"Func#{subprogram} ('{function.name}') is global and assumed valid.")
     v.globals_called.add(subprogram)
     if v.changes_packet(subprogram):
         forget_packet(v)
@@ -440,11 +448,12 @@ def _map_elem_arguments(v: Walk, call: Call, regs: list[Reg]) -> tuple[Reg, ...]
 
 
 def _vma_arguments(v: Walk, call: Call, regs: list[Reg]) -> tuple[Reg, ...]:
-    return (regs[1], Reg(BTF, obj=kernel_struct("vm_area_struct"), flags=TRUSTED), regs[4])
+    return (regs[1], Reg(BTF, obj=kernel_struct("vm_area_struct")), regs[4])
 
 
 def _ringbuf_arguments(v: Walk, call: Call, regs: list[Reg]) -> tuple[Reg, ...]:
-    return (Reg(16), regs[3])
+    v.ids += 1
+    return (Reg(DYNPTR, id=v.ids), regs[3])
 
 
 _CALLBACK_ARGUMENTS: dict[int, Callable[[Walk, Call, list[Reg]], tuple[Reg, ...]]] = {

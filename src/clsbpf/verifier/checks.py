@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 Check = Callable[[], None]
 
 SPIN_UNLOCK = 94
-KPTR_XCHG = 194
 
 
 def checker(v: Walk, requirement: Requirement) -> Check:
@@ -188,7 +187,7 @@ def check_end(v: Walk) -> None:
     check_nothing_held(v, "BPF_EXIT instruction in main prog", locks=len(state.frames) == 1)
     reg = v.regs[0]
     if not main:
-        if reg.kind == STACK:
+        if reg.kind == STACK and len(state.frames) > 1:
             raise Refused("return", "cannot return stack pointer to the caller", 0, errno=22)
         callback = v.frame.callback
         if callback is not None:
@@ -250,5 +249,5 @@ def check_call_allowed(v: Walk, helper: int | None) -> None:
             return
         if insn.src == 1:
             return  # a static function is part of the region; a global one is refused when it is called
-    if helper not in (SPIN_UNLOCK, KPTR_XCHG):
+    if helper != SPIN_UNLOCK:
         raise Refused("lock", "function calls are not allowed while holding a lock", errno=22)

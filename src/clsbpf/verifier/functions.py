@@ -15,10 +15,11 @@ from ..bpf.spec import ProgramSpec
 from ..errors import ClsbpfError
 from .access import check_fixed, kind_name
 from .arguments import ANY_CALL, helper_access
+from .memory import not_null
 from .ranges import UNKNOWN
 from .refusal import Refused
 from .stack_objects import use_dynptr
-from .types import Struct, is_or_begins_with, kernel_struct
+from .types import Struct, is_or_begins_with, kernel_btf, kernel_struct
 from .values import (
     BTF,
     CTX,
@@ -36,7 +37,6 @@ from .values import (
     TRUSTED,
     UNTRUSTED,
     Reg,
-    clone,
 )
 
 if TYPE_CHECKING:
@@ -68,31 +68,34 @@ class GlobalFunction:
     arguments: tuple[Argument, ...]
     problem: str = ""
     """Why its type will not do, if so."""
+    errno: int = 22
+    """With which errno that is refused."""
 
     def parameters(self, v: Walk) -> list[Reg]:
         """What its registers r1… hold when it begins."""
         if self.problem:
-            raise Refused("function-type", self.problem, errno=22)
+            raise Refused("function-type", self.problem, errno=self.errno)
         return [_parameter(v, argument) for argument in self.arguments]
 
     def check_call(self, v: Walk) -> None:
         """btf_check_func_arg_match: do the caller's registers fit?"""
         if self.problem:
-            raise Refused("function-type", self.problem, errno=22)
+            raise Refused("function-type", self.problem, errno=self.errno)
         for regno, argument in enumerate(self.arguments, 1):
             reg = v.regs[regno]
-            if not reg.kind:
-                raise Refused("unwritten", f"R{regno} !read_ok", regno)
             if argument.kind == "number":
                 if reg.kind != SCALAR:
                     raise Refused("function-argument", f"R{regno} is not a scalar", regno, errno=22)
             elif argument.kind == "context":
+                if reg.kind not in _ANY_OFFSET:
+                    check_fixed(reg, regno, offset_ok=reg.kind == BTF)
                 if reg.kind != CTX:
                     raise Refused(
                         "function-argument", f"arg#{regno - 1} expects pointer to ctx", regno, errno=22
                     )
-                check_fixed(reg, regno)
             elif argument.kind == "dynptr":
+                if reg.kind not in _ANY_OFFSET:
+                    check_fixed(reg, regno, offset_ok=reg.kind == BTF)
                 use_dynptr(v, regno, reg)
             elif argument.kind == "struct":
                 _check_struct(v, regno, reg, argument)
@@ -124,36 +127,35 @@ def _check_struct(v: Walk, regno: int, reg: Reg, argument: Argument) -> None:
     """check_reg_type of a trusted argument."""
     if reg.is_null and argument.flags & MAYBE_NULL:
         return
-    fits = (
-        reg.kind == BTF
-        and reg.flags & ~(argument.flags & MAYBE_NULL) in (0, TRUSTED, RCU)
-        and argument.struct is not None
-        and is_or_begins_with(v, reg.obj, reg.off, argument.struct, strict=False)
-    )
-    if not fits:
-        raise Refused(
-            "function-argument",
-            f"R{regno} type={kind_name(reg)} expected=ptr_, trusted_ptr_, rcu_ptr_",
-            regno,
-        )
+    assert argument.struct is not None
+    if reg.kind != BTF or reg.flags & ~(argument.flags & MAYBE_NULL) not in (0, TRUSTED, RCU):
+        problem = f"R{regno} type={kind_name(reg)} expected=ptr_, trusted_ptr_, rcu_ptr_"
+    elif not is_or_begins_with(v, reg.obj, reg.off, argument.struct, strict=False):
+        problem = f"R{regno} is of type {reg.obj.name} but {argument.struct.name} is expected"
+    else:
+        check_fixed(reg, regno, offset_ok=not reg.flags & MAYBE_NULL)
+        return
+    raise Refused("function-argument", problem, regno)
 
 
 def _check_memory(v: Walk, regno: int, reg: Reg, argument: Argument) -> None:
     """check_mem_reg: the memory may be read and written as far as the type is large."""
-    if not argument.nullable and reg.flags & MAYBE_NULL:  # (a constant 0 passes)
-        raise Refused("null-check", f"arg#{regno - 1} is expected to be non-NULL", regno, of=kind_name(reg))
     if reg.is_null:
         return
-    if reg.kind not in _ANY_OFFSET:
+    if reg.kind not in _ANY_OFFSET or reg.flags & MAYBE_NULL:
         check_fixed(reg, regno, offset_ok=reg.kind == BTF)
-    known = clone(reg)
-    known.flags &= ~MAYBE_NULL
-    v.regs[regno] = known
+    v.regs[regno] = not_null(reg) if reg.flags & MAYBE_NULL else reg
     try:
         for write in (False, True):
             helper_access(v, ANY_CALL, regno, argument.size, write=write, zero=True, raw=False)
+    except Refused as refused:
+        refused.errno = 22
+        raise
     finally:
         v.regs[regno] = reg
+    if not argument.nullable and reg.flags & MAYBE_NULL:
+        message = f"arg#{regno - 1} is expected to be non-NULL"
+        raise Refused("null-check", message, regno, errno=22, of=kind_name(reg))
 
 
 _ANY_OFFSET = frozenset({SCALAR, STACK, PACKET, PACKET_META, MAP_KEY, MAP_VALUE, MEM})
@@ -202,9 +204,13 @@ def _described(btf: Any, function: Any) -> GlobalFunction:
         if isinstance(argument, str):
             kind = type(btf.resolve(param.type)).__name__.lower()
             why = argument or f"type {kind} in {function.name}() is not supported yet."
-            return GlobalFunction(function.name, (), f"arg#{number} {why}")
+            errno = 2 if why.endswith(_NO_MATCH) else 22
+            return GlobalFunction(function.name, (), f"arg#{number} {why}", errno)
         arguments.append(argument)
     return GlobalFunction(function.name, tuple(arguments))
+
+
+_NO_MATCH = "has no matches"
 
 
 def _argument(btf: Any, id: int, tags: set[str]) -> Argument | str:
@@ -225,8 +231,11 @@ def _argument(btf: Any, id: int, tags: set[str]) -> Argument | str:
         return wrong if tags else Argument("dynptr")
     if "trusted" in tags:
         struct = kernel_struct(target_name.split("___")[0])
-        if "nonnull" in tags or not hasattr(target, "members"):
+        if "nonnull" in tags:
             return wrong
+        if kernel_btf() is not None and not (struct.id and hasattr(target, "members")):
+            what = type(target).__name__.upper().replace("COMPOSITE", "STRUCT") if target else "UNKNOWN"
+            return f"reference type('{what} {target_name}') {_NO_MATCH}"
         return Argument("struct", struct=struct, flags=TRUSTED | (MAYBE_NULL if "nullable" in tags else 0))
     if "untrusted" in tags:
         if tags != {"untrusted"}:
@@ -239,7 +248,6 @@ def _argument(btf: Any, id: int, tags: set[str]) -> Argument | str:
     try:
         size = btf.size_of(kind.target)
     except ClsbpfError:
-        return (
-            f"reference type('{type(target).__name__.upper()} {target_name}') size cannot be determined: -22"
-        )
+        kind_of = "UNKNOWN" if target is None else type(target).__name__.upper()
+        return f"reference type('{kind_of} {target_name}') size cannot be determined: -22"
     return Argument("memory", size, "nonnull" not in tags)

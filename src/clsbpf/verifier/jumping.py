@@ -22,15 +22,13 @@ from ..bpf.isa import (
     op_of,
     src_of,
 )
-from ..bpf.maps import MapType
-from ..bpf.spec import MapSpec
 from . import arithmetic, branches
 from .branches import FLIPPED
 from .calls import function_call, function_exit, helper_call, widen
-from .fields import has_field
 from .kfunc_call import is_trusted
 from .kfuncs import kfunc_call
 from .locks import may_point_to_lock
+from .memory import not_null
 from .prune import live_registers
 from .ranges import ZERO, Range, const
 from .state import SPILL, Slot, State
@@ -271,25 +269,10 @@ def _settle_null(v: Walk, state: State, pointer: Reg, *, is_null: bool) -> None:
 def _settled(v: Walk, reg: Reg, is_null: bool) -> Reg:
     if is_null:
         return Reg(SCALAR, ZERO)
-    new = _not_null_any_more(reg)
+    new = not_null(reg)
     if new.id and not may_point_to_lock(v, new):
         new.id = 0
     return new
-
-
-def _not_null_any_more(reg: Reg) -> Reg:
-    """mark_ptr_not_null_reg."""
-    if reg.kind == MAP_VALUE and reg.obj.inner is not None:
-        return Reg(MAP_PTR, obj=reg.obj.inner, uid=reg.id if _has_timer(reg.obj.inner) else 0)
-    new = clone(reg)
-    new.flags &= ~MAYBE_NULL
-    if reg.kind == MAP_VALUE and reg.obj.type in (MapType.SOCKMAP, MapType.SOCKHASH):
-        new.kind, new.obj = SOCKET, None
-    return new
-
-
-def _has_timer(spec: MapSpec) -> bool:
-    return has_field(spec, "bpf_timer") or has_field(spec, "bpf_wq") or has_field(spec, "bpf_task_work")
 
 
 def _equal_pointers(v: Walk, state: State, dst: int, a: Reg, src: int, b: Reg) -> None:
@@ -298,7 +281,7 @@ def _equal_pointers(v: Walk, state: State, dst: int, a: Reg, src: int, b: Reg) -
         return
     regs = state.frames[-1].regs
     number, maybe = (dst, a) if a.flags & MAYBE_NULL else (src, b)
-    regs[number] = _not_null_any_more(maybe)
+    regs[number] = not_null(maybe)
 
 
 def _packet_range(fall: State, jump: State, op: int, dst: int, a: Reg, src: int, b: Reg) -> None:

@@ -12,7 +12,7 @@ from ..bpf import context
 from ..bpf.maps import MapFlag, MapType
 from . import arithmetic, tnum
 from .access import map_struct
-from .fields import KPTRS, special_fields
+from .fields import KPTRS, has_field, special_fields
 from .ranges import LOADED, UNKNOWN, ZERO
 from .records import SpecialField
 from .refusal import Refused
@@ -38,6 +38,7 @@ from .values import (
     ALLOC,
     BTF,
     CTX,
+    DYNPTR,
     MAP_PTR,
     MAP_VALUE,
     MAYBE_NULL,
@@ -51,6 +52,7 @@ from .values import (
     RDONLY,
     SCALAR,
     SOCK_COMMON,
+    SOCKET,
     STACK,
     UNTRUSTED,
     Reg,
@@ -208,6 +210,19 @@ def _constant_load(reg: Reg, off: int, size: int) -> Reg | None:
     return number(int.from_bytes(raw, sys.byteorder))
 
 
+def not_null(reg: Reg) -> Reg:
+    """mark_ptr_not_null_reg: a pointer that was compared with 0; a map out of a map of maps is then known."""
+    if reg.kind == MAP_VALUE and reg.obj.inner is not None:
+        inner = reg.obj.inner
+        timed = any(has_field(inner, name) for name in ("bpf_timer", "bpf_wq", "bpf_task_work"))
+        return Reg(MAP_PTR, obj=inner, uid=reg.id if timed else 0)
+    new = clone(reg)
+    new.flags &= ~MAYBE_NULL
+    if reg.kind == MAP_VALUE and reg.obj.type in (MapType.SOCKMAP, MapType.SOCKHASH):
+        new.kind, new.obj = SOCKET, None
+    return new
+
+
 # The stack -------------------------------------------------------------------------------------------
 
 
@@ -321,7 +336,7 @@ def stack_store(v: Walk, pointer: Reg, off: int, size: int, value: Reg | None, r
         rest = bytes(k if k in (ZERO_BYTE, INVALID_BYTE) else MISC for k in old.kinds[size:])
         frame.stack[number] = Slot(bytes([SPILL]) * size + rest, value)
         return
-    if value is not None and value.kind != SCALAR:
+    if value is not None and value.kind not in _NOT_SPILLED:
         if size != 8:
             raise Refused("stack-slot", "invalid size of register spill", regno, size=size, off=off)
         if frame is not v.frame and value.kind == STACK:
@@ -329,6 +344,7 @@ def stack_store(v: Walk, pointer: Reg, off: int, size: int, value: Reg | None, r
                 "stack-slot",
                 "cannot spill pointers to stack into stack frame of the caller",
                 regno,
+                errno=22,
                 size=size,
                 off=off,
             )
@@ -343,6 +359,8 @@ def stack_store(v: Walk, pointer: Reg, off: int, size: int, value: Reg | None, r
     frame.stack[number] = Slot(kinds[:at] + bytes([fill]) * size + kinds[at + size :])
 
 
+_NOT_SPILLED = frozenset({SCALAR, DYNPTR})
+"""What leaves only bytes on the stack, not what it was (is_spillable_regtype)."""
 _SCRUBBED = frozenset({SPILL, ITER_BYTES, IRQ_BYTES})
 """What is nothing any more when one of its bytes is written over (scrub_spilled_slot)."""
 

@@ -28,7 +28,8 @@ from ..bpf.maps import MapType
 from ..bpf.spec import SOCKET_FILTER, ProgramSpec
 from . import memory
 from .access import MAX_VAR_OFF
-from .checks import check_takes_atomics
+from .calls import function_exit
+from .checks import check_end, check_takes_atomics
 from .computing import alu_step, move_step
 from .fields import has_field
 from .jumping import jump_step
@@ -44,6 +45,7 @@ from .values import (
     STACK,
     UNWRITTEN,
     Reg,
+    number,
     unknown,
 )
 
@@ -238,8 +240,16 @@ def _map_reference(program: ProgramSpec, at: int, insn: Insn) -> Reg | Refused:
 
 
 def _packet_load(v: Walk, at: int) -> Step:
+    after = at + 1
+
     def load() -> int:
         v.regs[0:6] = [unknown(), *[UNWRITTEN] * 5]
-        return at + 1
+        if len(v.state.frames) == 1:
+            return after
+        # Outside of the packet the function returns 0; that the load succeeds is another path.
+        v.push(after)
+        v.regs[0] = number(0)
+        check_end(v)
+        return function_exit(v)
 
     return load

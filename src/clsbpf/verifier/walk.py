@@ -301,10 +301,6 @@ class Walk:
         proto = prototype_of(insn.imm) if insn.code == CALL and not insn.src else None
         return proto is not None and (proto.changes_packet or insn.imm == TAIL_CALL)
 
-    def check_global_arguments(self, subprogram: int) -> None:
-        """btf_check_func_arg_match."""
-        self.functions[subprogram].check_call(self)
-
 
 def graph_node(call: KfuncCall) -> Reg:
     """set_rbtree_add_callback_state: a node that is in the tree."""
