@@ -30,6 +30,7 @@ from .access import (
 from .fields import KPTRS, field_named, fields_of
 from .locks import spin_lock
 from .memory import check_initialised, check_no_dynptr, frame_of
+from .precision import mark_register, mark_slot
 from .records import SpecialField
 from .refusal import Refused
 from .stack_objects import check_new_dynptr, dynptr_at, use_dynptr
@@ -64,13 +65,13 @@ from .values import (
     UNTRUSTED,
     Lost,
     Reg,
-    mark_precise,
 )
 
 if TYPE_CHECKING:
     from .walk import Walk
 
 MAX_VAR_SIZE = 1 << 29
+PEEK = 89
 SPIN_LOCK, TIMER_INIT, KPTR_XCHG, DYNPTR_WRITE = 93, 169, 194, 202
 
 
@@ -386,14 +387,15 @@ def _key(v: Walk, call: Call, regno: int, reg: Reg) -> None:
     if slot.kinds[at : at + size] == bytes([ZERO]) * size:
         call.key = 0
     elif spilled and slot.reg.kind == SCALAR and slot.reg.var.const is not None:
-        mark_precise(slot.reg)
+        mark_slot(v, reg.size, (-off - 1) // 8)
         call.key = slot.reg.var.const
 
 
 def _value(v: Walk, call: Call, regno: int, reg: Reg) -> None:
     if call.map is None or (reg.is_null and call.proto.words[regno - 1].endswith("-or-null")):
         return
-    written = call.proto.words[regno - 1] == "value-u"
+    asked = call.number == PEEK and call.map.type == MapType.BLOOM_FILTER  # whether this is in it
+    written = call.proto.words[regno - 1] == "value-u" and not asked
     helper_access(v, call, regno, call.map.value_size, write=written, zero=False, raw=written)
 
 
@@ -422,7 +424,7 @@ def _size(zero: bool) -> Callable[[Walk, Call, int, Reg], None]:
             )
         raw = word == "mem-u" and reg.var.const is not None
         helper_access(v, call, regno - 1, reg.var.umax, write=word in ("mem-u", "mem-w"), zero=zero, raw=raw)
-        mark_precise(reg)
+        mark_register(v, regno)
 
     return rule
 
@@ -439,7 +441,7 @@ def _fixed(size: int, *, write: bool, raw: bool) -> Callable[[Walk, Call, int, R
 def _constant(v: Walk, call: Call, regno: int, reg: Reg) -> None:
     if reg.var.const is None:
         raise Refused("constant", f"R{regno} is not a known constant'", regno)
-    mark_precise(reg)
+    mark_register(v, regno)
     call.memory = reg.var.const
 
 

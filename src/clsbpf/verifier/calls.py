@@ -25,12 +25,13 @@ from .formats import format_problem
 from .kernel_variables import this_processors
 from .locks import acquire, check_nothing_held, release
 from .memory import frame_of, overwrite
+from .precision import mark_register
 from .prune import IdMap
 from .ranges import UNKNOWN, between, synced
 from .refusal import ENOTSUPP, Refused
 from .sleeping import check_no_region, may_sleep
 from .stack_objects import PACKET_DYNPTRS, make_dynptr, release_dynptr
-from .state import ALL_SLOTS, Frame, Slot, State
+from .state import Frame, Slot, State
 from .tnum import U32, U64
 from .types import kernel_struct
 from .values import (
@@ -55,7 +56,6 @@ from .values import (
     UNWRITTEN,
     Reg,
     lost,
-    mark_precise,
     unknown,
 )
 
@@ -66,6 +66,7 @@ MAX_FRAMES = 8
 FIRST_UNKNOWN = 212
 """__BPF_FUNC_MAX_ID."""
 _TAIL_CALL = 12
+LOOP = 181
 _DYNPTR_ENDS = frozenset({199, 200})
 RINGBUF_RESERVE_DYNPTR = 198
 FOR_EACH, SNPRINTF, DYNPTR_FROM_MEM = 164, 165, 197
@@ -110,9 +111,9 @@ def helper_call(v: Walk, number: int) -> int:
     if number == _TAIL_CALL:
         check_nothing_held(v, "tail_call")
         v.tail_calls.add(v.frame.subprogram)
-        index = v.regs[3].var.const
+        index = v.regs[3].var.const if v.regs[3].kind == SCALAR else None
         if index is not None and index < v.regs[2].obj.max_entries:
-            mark_precise(v.regs[3])  # record_func_key: the kernel makes a jump of such a call
+            mark_register(v, 3)  # record_func_key: the kernel makes a jump of such a call
     if number in SYNC_CALLBACKS or number == TIMER_SET_CALLBACK:
         _push_callback(v, call)
     _make_dynptr(v, call)
@@ -329,7 +330,7 @@ def function_call(v: Walk, target: int) -> int:
 def enter(v: Walk, callee: Frame) -> None:
     """A function begins: its frame pointer, an empty stack."""
     callee.regs[10] = Reg(STACK, size=callee.number)
-    callee.written = ALL_SLOTS
+    v.liveness.elsewhere()
     v.state.frames.append(callee)
     v.frame, v.regs = callee, callee.regs
 
@@ -365,17 +366,19 @@ def function_exit(v: Walk) -> int:
     state.frames.pop()
     caller = state.frames[-1]
     v.frame, v.regs = caller, caller.regs
+    after = callee.callsite
     if callee.callback is None:
         caller.regs[0] = result
-        if v.log.verbose:
-            v.log.returned(callee.callsite + 1)
-            v.log.nothing()
-        return callee.callsite + 1
-    caller.callback_depth = 0
+        after += 1
+    if v.log.verbose:
+        v.log.returned(after)
+        v.log.nothing()
+    if callee.callback is None:
+        return after
     before = v.find_entry(state.parent, callee.callsite)
     if before is not None:
         widen(before, state)
-    return callee.callsite
+    return after
 
 
 def widen(before: State, now: State) -> None:
@@ -383,17 +386,18 @@ def widen(before: State, now: State) -> None:
     ids = IdMap()
     for old, new in zip(before.frames, now.frames, strict=False):
         for number, reg in enumerate(new.regs):
-            new.regs[number] = _widened(old.regs[number], reg, ids)
+            if not old.precise >> number & 1:
+                new.regs[number] = _widened(old.regs[number], reg, ids)
         for number, slot in list(new.stack.items()):
             was = old.stack.get(number)
-            if was is not None and slot.kinds[0] == 1 == was.kinds[0]:
+            if was is not None and slot.kinds[0] == 1 == was.kinds[0] and not old.precise_slots >> number & 1:
                 wide = _widened(was.reg, slot.reg, ids)
                 if wide is not slot.reg:
                     new.stack[number] = Slot(slot.kinds, wide)
 
 
 def _widened(old: Reg, new: Reg, ids: IdMap) -> Reg:
-    if old.kind != SCALAR or new.kind != SCALAR or old.precise or new.precise:
+    if old.kind != SCALAR or new.kind != SCALAR:
         return new
     if old.var is new.var and old.off == new.off and ids.alike(old.id, new.id):
         return new
@@ -418,12 +422,17 @@ def _push_callback(v: Walk, call: Call) -> None:
         v.push_async(call)
         return
     caller = v.frame
-    limit = caller.regs[1].var.umax if call.number == 181 else None
-    if call.number == 181:
-        mark_precise(caller.regs[1])
-        if limit is not None and caller.callback_depth >= limit and limit:
-            return
-        if limit == 0:
+    if call.number == LOOP:
+        if v.pc not in v.not_inlined:  # update_loop_inline_state
+            if caller.regs[4].is_null:
+                mark_register(v, 4)
+            else:
+                v.not_inlined.add(v.pc)
+        mark_register(v, 1)
+        if caller.callback_depth >= caller.regs[1].var.umax:
+            caller.callback_depth = 0
+            if v.log.verbose:
+                v.log.say(f"frame{caller.number} bpf_loop iteration limit reached")
             return
     pushed = v.push(v.flow.subprograms[call.function].start)
     pushed.callback_unroll_depth += 1
@@ -437,6 +446,7 @@ def _push_callback(v: Walk, call: Call) -> None:
         callee.regs[number] = reg
     pushed.frames.append(callee)
     caller.callback_depth = 0
+    v.log.everything()
 
 
 def _loop_arguments(v: Walk, call: Call, regs: list[Reg]) -> tuple[Reg, ...]:

@@ -29,6 +29,7 @@ from ..bpf.isa import (
 )
 from ..bpf.kfuncs import kfuncs as kfunc_table
 from ..bpf.prototypes import prototype_of
+from .components import loops
 from .refusal import Refused
 
 CALL = Class.JMP | Jmp.CALL
@@ -36,9 +37,9 @@ EXIT = Class.JMP | Jmp.EXIT
 SYNC_CALLBACKS = {164: 1, 180: 2, 181: 1, 209: 1}
 """Helpers that call a function of the program's before they return: number → index of that argument."""
 TIMER_SET_CALLBACK = 170
-KFUNC_CALLBACKS = frozenset({
-    "bpf_rbtree_add_impl", "bpf_wq_set_callback_impl", "bpf_task_work_schedule_signal_impl",
-    "bpf_task_work_schedule_resume_impl",
+SYNC_KFUNC_CALLBACKS = frozenset({"bpf_rbtree_add_impl"})
+ASYNC_KFUNC_CALLBACKS = frozenset({
+    "bpf_wq_set_callback_impl", "bpf_task_work_schedule_signal_impl", "bpf_task_work_schedule_resume_impl",
 })  # fmt: skip
 
 
@@ -62,6 +63,12 @@ class Flow:
     """Where a path may come from elsewhere than the instruction before."""
     live: tuple[int, ...]
     """By instruction: the registers (bits) that may be read from there on."""
+    following: tuple[tuple[int, ...], ...]
+    """By instruction: those that may come next within the function."""
+    loops: tuple[int, ...]
+    """By instruction: the number of the loop that it is in (see `components`), 0 for none."""
+    callback_calls: frozenset[int]
+    """Where a helper calls a function of the program's before it returns, any number of times."""
 
 
 def is_pseudo_call(insn: Insn) -> bool:
@@ -75,12 +82,21 @@ def is_function_pointer(insn: Insn) -> bool:
 
 
 def calls_back(insn: Insn, kfuncs: Sequence[str]) -> bool:
-    """Does it call a helper, or a kernel function, that calls a function of the program?"""
+    """is_sync_callback_calling_insn: does what it calls call a function of the program before it returns?"""
     if insn.code != CALL or insn.src == PSEUDO_CALL:
         return False
     if insn.src == PSEUDO_KFUNC_CALL:
-        return 0 <= insn.imm < len(kfuncs) and kfuncs[insn.imm] in KFUNC_CALLBACKS
-    return insn.imm in SYNC_CALLBACKS or insn.imm == TIMER_SET_CALLBACK
+        return 0 <= insn.imm < len(kfuncs) and kfuncs[insn.imm] in SYNC_KFUNC_CALLBACKS
+    return insn.imm in SYNC_CALLBACKS
+
+
+def calls_back_later(insn: Insn, kfuncs: Sequence[str]) -> bool:
+    """is_async_callback_calling_insn: … or some time later?"""
+    if insn.code != CALL or insn.src == PSEUDO_CALL:
+        return False
+    if insn.src == PSEUDO_KFUNC_CALL:
+        return 0 <= insn.imm < len(kfuncs) and kfuncs[insn.imm] in ASYNC_KFUNC_CALLBACKS
+    return insn.imm == TIMER_SET_CALLBACK
 
 
 def iterator_asked(insn: Insn, kfuncs: Sequence[str]) -> str | None:
@@ -124,7 +140,21 @@ def analyse(
     """check_cfg, and what else is known without values; Refused where the kernel refuses."""
     at_start = {sub.start: index for index, sub in enumerate(subprograms)}
     prune, jumps = _check_reachable(insns, thrown_to, kfuncs)
-    return Flow(subprograms, at_start, prune, jumps, _live_registers(insns, kfuncs))
+    following = tuple(
+        successors(insns, at) if insns[at].code or not at or not insns[at - 1].is_ld_imm64 else ()
+        for at in range(len(insns))
+    )
+    callbacks = frozenset(at for at, insn in enumerate(insns) if calls_back(insn, kfuncs))
+    return Flow(
+        subprograms,
+        at_start,
+        prune,
+        jumps,
+        _live_registers(insns, kfuncs, following),
+        following,
+        loops(following),
+        callbacks,
+    )
 
 
 def jump_target(insn: Insn, at: int) -> int | None:
@@ -183,13 +213,17 @@ def _check_reachable(
         insn = insns[at]
         cls, op = class_of(insn.code), op_of(insn.code)
         if is_function_pointer(insn) or is_pseudo_call(insn):
-            prune.add(at + insn.imm + 1)
-            jumps.add(at + insn.imm + 1)
+            after = at + 1 + insn.is_ld_imm64
+            prune.update((at, after, at + insn.imm + 1))
+            jumps.update((after, at + insn.imm + 1))
             todo.append(at + insn.imm + 1)
         if insn.code == CALL:
             prune.add(at + 1)
             jumps.add(at + 1)
-            if calls_back(insn, kfuncs) or iterator_asked(insn, kfuncs) is not None:
+            if calls_back(insn, kfuncs):
+                prune.add(at)
+                jumps.add(at)
+            elif calls_back_later(insn, kfuncs) or iterator_asked(insn, kfuncs) is not None:
                 prune.add(at)
         elif cls in (Class.JMP, Class.JMP32) and op != Jmp.EXIT:
             target = jump_target(insn, at)
@@ -253,12 +287,14 @@ def uses_and_defines(insn: Insn, kfuncs: Sequence[str] = ()) -> tuple[int, int]:
     return (dst | src if from_register else dst), 0
 
 
-def _live_registers(insns: Sequence[Insn], kfuncs: Sequence[str]) -> tuple[int, ...]:
+def _live_registers(
+    insns: Sequence[Insn], kfuncs: Sequence[str], following: Sequence[Sequence[int]]
+) -> tuple[int, ...]:
     live = [0] * (len(insns) + 1)
-    effects = [uses_and_defines(insn, kfuncs) for insn in insns]
-    following = [
-        successors(insns, at) if insns[at].code or at == 0 or not insns[at - 1].is_ld_imm64 else ()
-        for at in range(len(insns))
+    effects = [
+        # (of an access to the packet by number nothing is known: compute_insn_live_regs)
+        (0x3FF, 0) if insn.code & 7 == Class.LD and not insn.is_ld_imm64 else uses_and_defines(insn, kfuncs)
+        for insn in insns
     ]
     changed = True
     while changed:

@@ -14,6 +14,7 @@ from . import tnum
 from .access import check_access, check_fixed, kind_name
 from .locks import check_nothing_held
 from .memory import kernel_pointer_at
+from .precision import mark_register
 from .ranges import S64_MAX, S64_MIN
 from .refusal import Refused
 from .requirements import Access, Atomically, MayCall, MayEnd, Never, PacketLoad, Readable, Requirement
@@ -29,7 +30,6 @@ from .values import (
     SOCKETS,
     STACK,
     Reg,
-    mark_precise,
 )
 
 if TYPE_CHECKING:
@@ -187,6 +187,8 @@ def check_end(v: Walk) -> None:
     check_nothing_held(v, "BPF_EXIT instruction in main prog", locks=len(state.frames) == 1)
     reg = v.regs[0]
     if not main:
+        if len(state.frames) > 1:
+            v.liveness.update(state)
         if reg.kind == STACK and len(state.frames) > 1:
             raise Refused("return", "cannot return stack pointer to the caller", 0, errno=22)
         callback = v.frame.callback
@@ -196,16 +198,16 @@ def check_end(v: Walk) -> None:
             elif reg.kind != SCALAR:
                 raise Refused("return", "R0 not a scalar value", 0, errno=13)
             else:
-                _check_result_of_callback(reg, 0, callback, "callback")
+                _check_result_of_callback(v, 0, callback, "callback")
         return
     check_return(v, 0)
 
 
-def _check_result_of_callback(reg: Reg, register: int, callback: str, what: str) -> None:
+def _check_result_of_callback(v: Walk, register: int, callback: str, what: str) -> None:
     """retval_range_within, verbose_invalid_scalar: in 64 bits."""
-    var = reg.var
+    mark_register(v, register)
+    var = v.regs[register].var
     low, high = _RESULTS.get(callback, (0, 1))
-    mark_precise(reg)
     if low <= var.smin and var.smax <= high:
         return
     least = f" smin={var.smin}" if var.smin > S64_MIN else ""
@@ -229,7 +231,7 @@ def check_return(v: Walk, register: int) -> None:
         if reg.kind != SCALAR:
             what = f"the register R{register} is not a known value ({kind_name(reg)})"
             raise Refused("return", f"At async callback return {what}", register, errno=22)
-        _check_result_of_callback(reg, register, base.callback, "async callback")
+        _check_result_of_callback(v, register, base.callback, "async callback")
     elif base.subprogram not in (0, v.exception_callback) and reg.kind != SCALAR:
         raise Refused(
             "return",

@@ -23,6 +23,7 @@ from ..bpf.isa import (
 )
 from . import arithmetic, memory
 from .access import MAX_VAR_OFF, kind_name
+from .precision import mark_register
 from .ranges import S32_MAX, S32_MIN, S64_MIN, UNKNOWN, WIDTH_32, ZERO, Range, const
 from .refusal import Refused
 from .tnum import U32, U64
@@ -47,7 +48,6 @@ from .values import (
     Reg,
     clone,
     known_width,
-    mark_precise,
     unknown,
 )
 
@@ -97,7 +97,7 @@ def move_step(v: Walk, at: int, insn: Insn) -> Step:
         if new is var and wide:
             regs[dst] = reg
         else:
-            regs[dst] = Reg(SCALAR, new, 0, reg.id if wide else 0, (reg,))
+            regs[dst] = Reg(SCALAR, new, 0, reg.id if wide else 0)
         return after
 
     return narrow if is32 or size else copy
@@ -112,7 +112,7 @@ def alu_step(v: Walk, at: int, insn: Insn) -> Step:
         reg = v.regs[dst]
         if reg.kind == SCALAR:
             id, off = (reg.id, reg.off) if keeps else (0, 0)
-            v.regs[dst] = Reg(SCALAR, arithmetic.byte_order(reg.var, insn.imm, swaps), off, id, (reg,))
+            v.regs[dst] = Reg(SCALAR, arithmetic.byte_order(reg.var, insn.imm, swaps), off, id)
         else:
             v.regs[dst] = unknown()
         return after
@@ -120,7 +120,7 @@ def alu_step(v: Walk, at: int, insn: Insn) -> Step:
     def negate() -> int:
         reg = v.regs[dst]
         if reg.kind == SCALAR:
-            v.regs[dst] = Reg(SCALAR, compute(Alu.NEG, reg.var, ZERO, is32), 0, 0, (reg,))
+            v.regs[dst] = Reg(SCALAR, compute(Alu.NEG, reg.var, ZERO, is32))
         else:
             v.regs[dst] = unknown()
         return after
@@ -143,7 +143,7 @@ def alu_step(v: Walk, at: int, insn: Insn) -> Step:
         a = regs[dst]
         b = regs[src] if from_register else constant
         if a.kind != SCALAR or b.kind != SCALAR:
-            regs[dst] = _pointer_arithmetic(v, op, dst, a, src, b, is32)
+            regs[dst] = _pointer_arithmetic(v, op, dst, a, src if from_register else None, b, is32)
             return after
         if forks and b.var.const is not None and a.var.s32_min == -1 and a.var.s32_max == 0:
             a = _forked(v, at, dst, a)
@@ -154,7 +154,7 @@ def alu_step(v: Walk, at: int, insn: Insn) -> Step:
             more = b.var.smin if op == Alu.ADD else -b.var.smin
             if S32_MIN <= more <= S32_MAX:
                 id, off = a.id | link, more
-        regs[dst] = Reg(SCALAR, var, off, id, () if var is UNKNOWN else (a, b) if from_register else (a,))
+        regs[dst] = Reg(SCALAR, var, off, id)
         return after
 
     return apply
@@ -165,8 +165,8 @@ def _forked(v: Walk, at: int, dst: int, a: Reg) -> Reg:
     other = v.push(at)
     whole = a.var.smin == -1 and a.var.smax == 0
     make = const if whole else functools.partial(arithmetic.with_low_half, a.var)
-    other.frames[-1].regs[dst] = Reg(SCALAR, make(0), src=(a,))
-    return Reg(SCALAR, make(U64 if whole else U32), src=(a,))
+    other.frames[-1].regs[dst] = Reg(SCALAR, make(0))
+    return Reg(SCALAR, make(U64 if whole else U32))
 
 
 _ARITHMETIC_KINDS = frozenset({CTX, MAP_VALUE, MAP_KEY, STACK, PACKET_META, PACKET, BTF, MEM, FUNC, DYNPTR})
@@ -195,15 +195,16 @@ def _sane(reg: Reg, off: int, var: Range, regno: int) -> None:
         )
 
 
-def _pointer_arithmetic(v: Walk, op: int, dst: int, a: Reg, src: int, b: Reg, is32: bool) -> Reg:
+def _pointer_arithmetic(v: Walk, op: int, dst: int, a: Reg, src: int | None, b: Reg, is32: bool) -> Reg:
     """adjust_ptr_min_max_vals, after adjust_reg_min_max_vals sorted out which is the pointer."""
     if a.kind != SCALAR and b.kind != SCALAR:
         if op == Alu.SUB:
             return unknown()
         symbol = _SYMBOLS.get(op, "?")
         raise Refused("pointer-math", f"R{dst} pointer {symbol} pointer prohibited", dst, operator=symbol)
-    pointer, number, regno = (a, b, dst) if a.kind != SCALAR else (b, a, src)
-    mark_precise(number)
+    pointer, number, regno = (a, b, dst) if a.kind != SCALAR or src is None else (b, a, src)
+    if src is not None:
+        mark_register(v, src if pointer is a else dst)
     symbol = _SYMBOLS.get(op, "?")
     if is32:
         if op == Alu.SUB:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..bpf.disasm import format_insn
+from ..bpf.isa import Class, Jmp
 from ..bpf.spec import ProgramSpec
+from .precision import backwards
 from .refusal import Refused
 from .values import Lost
 
@@ -94,11 +96,7 @@ def explain(spec: ProgramSpec, walk: Walk | None, refused: Refused, at: int | No
     path: list[Branch] = []
     changed = None
     if walk is not None and refused.kind not in ("stack-depth", "recursion"):
-        trail: Any = walk.state.trail
-        while trail is not None and len(path) < MAX_PATH:
-            trail, insn, taken = trail
-            path.append(Branch(place_of(spec, insn), bool(taken)))
-        path.reverse()
+        path = _branches(spec, walk)
         if refused.register is not None and at is not None:
             changed = _last_write(spec, at, refused.register)
     tell, suggestion = _KINDS.get(refused.kind, (_as_is, ""))
@@ -115,6 +113,23 @@ def explain(spec: ProgramSpec, walk: Walk | None, refused: Refused, at: int | No
         changed,
         suggestion,
     )
+
+
+def _branches(spec: ProgramSpec, walk: Walk) -> list[Branch]:
+    """The latest decisions on the path, the last of them last."""
+    found: list[Branch] = []
+    later = walk.pc
+    for at in backwards(walk):
+        insn = spec.insns[at]
+        if insn.code & 7 in (Class.JMP, Class.JMP32) and insn.code & 0xF0 not in _NO_BRANCH:
+            found.append(Branch(place_of(spec, at), later != at + 1))
+            if len(found) == MAX_PATH:
+                break
+        later = at
+    return found[::-1]
+
+
+_NO_BRANCH = frozenset({Jmp.JA, Jmp.CALL, Jmp.EXIT, Jmp.JCOND})
 
 
 def _last_write(spec: ProgramSpec, at: int, register: int) -> Place | None:

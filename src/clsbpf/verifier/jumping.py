@@ -29,9 +29,9 @@ from .kfunc_call import is_trusted
 from .kfuncs import kfunc_call
 from .locks import may_point_to_lock
 from .memory import not_null
-from .prune import live_registers
+from .precision import mark_register, note
 from .ranges import ZERO, Range, const
-from .state import SPILL, Slot, State
+from .state import POINTER_DST, POINTER_SRC, SPILL, Slot, State
 from .values import (
     ADD_CONST,
     ADD_CONST32,
@@ -50,11 +50,10 @@ from .values import (
     SCALAR,
     SOCK_COMMON,
     SOCKET,
+    STACK,
     TCP_SOCK,
     UNTRUSTED,
     Reg,
-    clone,
-    mark_precise,
 )
 
 if TYPE_CHECKING:
@@ -107,19 +106,24 @@ def jump_step(v: Walk, at: int, insn: Insn) -> Step:
         regs = v.regs
         a = regs[dst]
         b = regs[src] if from_register else constant
+        if a.kind == STACK or b.kind == STACK:
+            note(v, (POINTER_DST if a.kind == STACK else 0) | (POINTER_SRC if b.kind == STACK else 0))
         outcome = _predicted(op, a, b, is32)
         if outcome >= 0:
             if a.kind == SCALAR:
-                mark_precise(a)
+                mark_register(v, dst)
             if b.kind == SCALAR and from_register:
-                mark_precise(b)
-            v.state.trail = (v.state.trail, at, outcome)
+                mark_register(v, src)
             return target if outcome else after
+        linked = _linked_by_id(v, a, b)
+        if len(linked) > 1:
+            note(v, 0, tuple(linked))
+            a = regs[dst]
+            if from_register:
+                b = regs[src]
         other = v.push(target)
-        other.trail = (v.state.trail, at, 1)
-        v.state.trail = (v.state.trail, at, 0)
         if a.kind == SCALAR == b.kind:
-            _refine(v, other, op, dst, a, src if from_register else None, b, is32)
+            _refine(v, other, op, dst, a, src if from_register else None, b, is32, linked)
         elif not is32 and b.var is ZERO and b.kind == SCALAR and not from_register and a.flags & MAYBE_NULL:
             if op in (Jmp.JEQ, Jmp.JNE):
                 null_state, other_state = (other, v.state) if op == Jmp.JEQ else (v.state, other)
@@ -181,61 +185,84 @@ def _packet_predicted(op: int, a: Reg, b: Reg) -> int:
     return -1
 
 
-def _refine(v: Walk, other: State, op: int, dst: int, a: Reg, src: int | None, b: Reg, is32: bool) -> None:
+_Linked = list[tuple[int, int, bool]]
+
+
+def _refine(
+    v: Walk, other: State, op: int, dst: int, a: Reg, src: int | None, b: Reg, is32: bool, links: _Linked
+) -> None:
     """reg_set_min_max, then sync_linked_regs."""
     if src == dst:
         yes_a, no_a = branches.refined_alone(op, a.var, is32)
         yes_b, no_b = yes_a, no_a
     else:
         yes_a, yes_b, no_a, no_b = branches.refined(op, a.var, b.var, is32)
-    linked = a.id & ~ADD_CONST, b.id & ~ADD_CONST if src is not None else 0
     for state, new_a, new_b in ((v.state, no_a, no_b), (other, yes_a, yes_b)):
         regs = state.frames[-1].regs
-        both = (a, b)
-        first = _narrowed(a, new_a, both)
+        first = _narrowed(a, new_a)
         regs[dst] = first
         if src is not None:
-            second = first if src == dst else _narrowed(b, new_b, both)
+            second = first if src == dst else _narrowed(b, new_b)
             regs[src] = second
-            if linked[1]:
-                _sync_linked(v, state, second)
-        if linked[0]:
-            _sync_linked(v, state, regs[dst])
+            if b.id:
+                _sync_linked(state, second, links)
+        if a.id:
+            _sync_linked(state, regs[dst], links)
 
 
-def _narrowed(reg: Reg, var: Range, sources: tuple[Reg, Reg]) -> Reg:
+def _narrowed(reg: Reg, var: Range) -> Reg:
     if var is reg.var:
         return reg
-    return Reg(SCALAR, var, reg.off, reg.id, sources)
+    return Reg(SCALAR, var, reg.off, reg.id)
 
 
 MAX_LINKED = 6
 """LINKED_REGS_MAX: as many numbers are kept in step; those beyond lose their id."""
 
 
-def _sync_linked(v: Walk, state: State, known: Reg) -> None:
-    """collect_linked_regs, sync_linked_regs: what is known of one number is known of its copies.
+def _linked_by_id(v: Walk, a: Reg, b: Reg) -> _Linked:
+    """collect_linked_regs, of what is compared: numbers that are known to be the same, or a constant more.
 
-    Registers that no instruction reads any more are left as they are.
+    Those beyond MAX_LINKED are none any more.  Registers that no instruction reads any more do not count.
     """
+    found: _Linked = []
+    for known in (b, a):
+        if known.kind != SCALAR or not known.id:
+            continue
+        family = known.id & ~ADD_CONST
+        state = v.state
+        for frame in reversed(state.frames):
+            live = v.flow.live[v.pc if frame is v.frame else state.frames[frame.number + 1].callsite]
+            for number in range(10):
+                reg = frame.regs[number]
+                if reg.kind == SCALAR and reg.id & ~ADD_CONST == family and live >> number & 1:
+                    if len(found) < MAX_LINKED:
+                        found.append((frame.number, number, True))
+                    else:
+                        frame.regs[number] = reg.but(id=0)
+            for number, slot in sorted(frame.stack.items()):
+                reg = slot.reg
+                if reg.kind == SCALAR and reg.id & ~ADD_CONST == family and slot.kinds[0] == SPILL:
+                    if len(found) < MAX_LINKED:
+                        found.append((frame.number, number, False))
+                    else:
+                        frame.stack[number] = Slot(slot.kinds, reg.but(id=0))
+    return found
+
+
+def _sync_linked(state: State, known: Reg, links: _Linked) -> None:
+    """sync_linked_regs: what is known of one number is known of its copies."""
     family = known.id & ~ADD_CONST
-    count = 0
-    for frame in reversed(state.frames):
-        live = live_registers(v, state, frame.number, v.pc)
-        for number in range(10):
-            reg = frame.regs[number]
-            if reg.kind == SCALAR and reg.id & ~ADD_CONST == family and live >> number & 1:
-                count += 1
-                if count > MAX_LINKED:
-                    frame.regs[number] = reg.but(id=0)
-                elif reg is not known:
-                    frame.regs[number] = _linked(reg, known)
-        for number, slot in frame.stack.items():
-            reg = slot.reg
-            if reg.kind == SCALAR and reg.id & ~ADD_CONST == family and slot.kinds[0] == SPILL:
-                count += 1
-                linked = reg.but(id=0) if count > MAX_LINKED else _linked(reg, known)
-                frame.stack[number] = Slot(slot.kinds, linked)
+    for frame_number, number, is_reg in links:
+        frame = state.frames[frame_number]
+        reg = frame.regs[number] if is_reg else frame.stack[number].reg
+        if reg is known or reg.kind != SCALAR or reg.id & ~ADD_CONST != family:
+            continue
+        linked = _linked(reg, known)
+        if is_reg:
+            frame.regs[number] = linked
+        else:
+            frame.stack[number] = Slot(frame.stack[number].kinds, linked)
 
 
 def _linked(reg: Reg, known: Reg) -> Reg:
@@ -244,13 +271,10 @@ def _linked(reg: Reg, known: Reg) -> Reg:
     if not (reg.id | known.id) & ADD_CONST or reg.off == known.off:
         if reg.id == known.id and reg.var is known.var:
             return reg
-        new = clone(known)
-        new.src = (reg, known)
-        new.precise = False
-        return new
+        return known
     delta = const(reg.off - known.off)
     var = arithmetic.alu(Alu.ADD, known.var, delta, bool((reg.id | known.id) & ADD_CONST32))
-    return Reg(SCALAR, var, reg.off, reg.id, (reg, known))
+    return Reg(SCALAR, var, reg.off, reg.id)
 
 
 def _settle_null(v: Walk, state: State, pointer: Reg, *, is_null: bool) -> None:

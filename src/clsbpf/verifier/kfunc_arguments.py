@@ -28,6 +28,7 @@ from .kfunc_objects import (
     object_argument,
 )
 from .locks import spin_lock
+from .precision import mark_register
 from .refusal import Refused
 from .stack_objects import (
     check_new_dynptr,
@@ -99,7 +100,7 @@ def _check(v: Walk, call: KfuncCall, number: int) -> int:
     if param.ends("__prog") or param.ends("__ign"):
         return 1
     if not param.pointer:
-        _number(call, regno, reg, param)
+        _number(v, call, regno, reg, param)
         return 1
     flags = kfunc.flags
     trusted = bool(flags & {"trusted", "release"})
@@ -155,12 +156,13 @@ _FIXED_OFFSET = frozenset({0, ALLOC, TRUSTED, RCU, ALLOC | NON_OWNING, ALLOC | N
 """Flags of structures' pointers of which a member may be passed."""
 
 
-def _number(call: KfuncCall, regno: int, reg: Reg, param: KfuncParam) -> None:
+def _number(v: Walk, call: KfuncCall, regno: int, reg: Reg, param: KfuncParam) -> None:
     if reg.kind != SCALAR:
         raise Refused("argument-kind", f"R{regno} is not a scalar", regno, errno=22, of=kind_name(reg),
                       expected="a number", helper=call.kfunc.name)  # fmt: skip
     if param.ends("__k"):
         known_number(call, regno, reg)
+        mark_register(v, regno)
 
 
 def _kind_of(v: Walk, call: KfuncCall, number: int) -> str:

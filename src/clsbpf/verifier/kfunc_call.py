@@ -22,7 +22,6 @@ from .values import (
     TCP_SOCK,
     TRUSTED,
     Reg,
-    mark_precise,
 )
 
 if TYPE_CHECKING:
@@ -87,5 +86,4 @@ def known_number(call: KfuncCall, regno: int, reg: Reg) -> None:
     """A number that is known before the program runs; it is noted in the call."""
     if reg.var.const is None:
         raise Refused("constant", f"R{regno} must be a known constant", regno, errno=22)
-    mark_precise(reg)
     call.constant = reg.var.const

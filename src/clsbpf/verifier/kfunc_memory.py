@@ -10,9 +10,10 @@ from .access import kind_name
 from .arguments import ANY_CALL, MAX_VAR_SIZE, check_constant_string, helper_access
 from .fields import field_named, has_field
 from .kfunc_call import AS_STRUCT, TRUSTED_FLAGS, KfuncCall, Rule, known_number, wrong_argument
+from .precision import mark_register
 from .refusal import Refused
 from .types import Struct, is_or_begins_with, kernel_struct
-from .values import BTF, MAP_PTR, MAP_VALUE, MAYBE_NULL, NOT_INIT, RCU, Reg, clone, mark_precise
+from .values import BTF, MAP_PTR, MAP_VALUE, MAYBE_NULL, NOT_INIT, RCU, Reg, clone
 
 if TYPE_CHECKING:
     from .walk import Walk
@@ -116,7 +117,7 @@ def check_size(v: Walk, regno: int, size: Reg) -> None:
         )
     for write in (False, True):
         helper_access(v, ANY_CALL, regno, size.var.umax, write=write, zero=True, raw=False)
-    mark_precise(size)
+        mark_register(v, regno + 1)
 
 
 def string_argument(v: Walk, call: KfuncCall, number: int, regno: int, reg: Reg) -> None:

@@ -2,22 +2,22 @@
 
 A line an instruction, as the kernel's disassembler writes it, with what it read and wrote behind it:
 `R1=pkt(r=14)`, `fp-8=scalar()`.  Where the walk takes up another path, `from N to M:` and the whole state.
-What is not known is not printed, and bounds that say nothing are left out (print_verifier_state).
-
-The kernel's lines about its search for what must be precise (`mark_precise`) are not here: the search is
-another one (see `values`).
+What is not known is not printed, and bounds that say nothing are left out (print_verifier_state).  In between
+are the lines of who works out what matters: `precision`, `liveness`, `loops`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..bpf.disasm import format_insn
 from ..bpf.helpers import BY_NUMBER
-from ..bpf.isa import PSEUDO_CALL, PSEUDO_KFUNC_CALL, Class, Jmp, class_of
-from .cfg import CALL, uses_and_defines
+from ..bpf.insn import Insn
+from ..bpf.isa import PSEUDO_CALL, PSEUDO_KFUNC_CALL, Atomic, Class, Jmp, Mode
+from .cfg import CALL, is_function_pointer, uses_and_defines
 from .ranges import S32_MAX, S32_MIN, S64_MAX, S64_MIN, Range
 from .state import DYNPTR_BYTES, INVALID, IRQ_BYTES, ITER_BYTES, MISC, SPILL, Frame, Slot, State
 from .state import ZERO as ZERO_BYTE
@@ -82,8 +82,12 @@ def range_fields(var: Range) -> Iterator[str]:
         yield f"var_off=({var.value:#x}; {var.mask:#x})"
 
 
-def register_text(reg: Reg, frame: int | None = None) -> str:
+def register_text(reg: Reg, frame: int | None = None, *, precise: int = 0) -> str:
     """print_reg_state: `scalar(id=1,umax=255,var_off=(0x0; 0xff))`.  `frame` is the one that runs."""
+    return "P" * precise + _register_text(reg, frame)
+
+
+def _register_text(reg: Reg, frame: int | None) -> str:
     from .access import kind_name
 
     if reg.kind == NOT_INIT:
@@ -102,7 +106,7 @@ def register_text(reg: Reg, frame: int | None = None) -> str:
     if reg.ref:
         parts.append(f"ref_obj_id={reg.ref}")
     if reg.kind in (MAP_PTR, MAP_VALUE, MAP_KEY) and reg.obj is not None:
-        if reg.obj.name:
+        if reg.obj.name and not reg.obj.name.endswith(".inner"):  # (a map's pattern of those in it has none)
             parts.append(f"map={reg.obj.name[:15]}")
         parts.append(f"ks={reg.obj.key_size},vs={reg.obj.value_size}")
     if reg.kind != SCALAR and reg.off:
@@ -136,7 +140,7 @@ def state_text(
     parts = [f" frame{frame.number}:"] if frame.number else []
     for n, reg in enumerate(frame.regs):
         if reg.kind != NOT_INIT and (registers is None or registers >> n & 1):
-            parts.append(f" R{n}={register_text(reg, frame.number)}")
+            parts.append(f" R{n}={register_text(reg, frame.number, precise=frame.precise >> n & 1)}")
     parts += [f" {text}" for text in _stack_text(frame, slots)]
     if state.refs:
         parts.append(" refs=" + ",".join(str(ref.id) for ref in state.refs))
@@ -153,7 +157,8 @@ def _stack_text(frame: Frame, slots: set[int] | None) -> Iterator[str]:
         lowest = slot.kinds[0]
         if lowest == SPILL:
             rest = "".join(_BYTES[k] for k in reversed(slot.kinds) if k != SPILL)
-            yield f"fp{at}={rest}{register_text(slot.reg, frame.number)}"
+            precise = frame.precise_slots >> number & 1
+            yield f"fp{at}={rest}{register_text(slot.reg, frame.number, precise=precise)}"
         elif lowest == DYNPTR_BYTES:
             if slot.reg.size:
                 yield f"fp{at}=dynptr_{slot.reg.obj}({_ids(slot)})"
@@ -166,7 +171,7 @@ def _stack_text(frame: Frame, slots: set[int] | None) -> Iterator[str]:
 
 
 def _ids(slot: Slot) -> str:
-    fields = (("id", slot.reg.id), ("ref_id", slot.reg.ref))
+    fields = (("id", slot.reg.id), ("ref_id", slot.reg.ref), ("dynptr_id", 1))
     return ",".join(f"{name}={value}" for name, value in fields if value)
 
 
@@ -186,10 +191,31 @@ def insn_text(v: Walk, at: int) -> str:
     if insn.code == CALL and insn.src == PSEUDO_KFUNC_CALL:
         names = v.spec.kfuncs
         return f"call {names[insn.imm]}" if 0 <= insn.imm < len(names) else f"call kernel-function#{insn.imm}"
-    text = format_insn(v.insns, at)
-    if class_of(insn.code) == Class.STX and "atomic_" in text:
-        text = text.replace("atomic_", "atomic64_" if insn.code & 0x18 == 0x18 else "atomic_")
+    if is_function_pointer(insn):
+        return f"r{insn.dst} = {insn.imm & U32:#x}"
+    text = format_insn(v.insns, at).removesuffix(" ll")
+    if insn.code & 0xE7 == Class.STX | Mode.ATOMIC:
+        text = _atomic_text(insn) or text
     return _GOTO.sub(r"goto pc\1", text)
+
+
+_ATOMICS: dict[int, str] = {
+    Atomic.ADD: "add", Atomic.OR: "or", Atomic.AND: "and", Atomic.XOR: "xor",
+}  # fmt: skip
+
+
+def _atomic_text(insn: Insn) -> str | None:
+    """What the kernel prints of an atomic operation that gives something back."""
+    wide = insn.code & 0x18 == 0x18
+    name = "atomic64" if wide else "atomic"
+    where = f"({'u64' if wide else 'u32'} *)(r{insn.dst} {insn.off:+d})"
+    if insn.imm == Atomic.CMPXCHG:
+        return f"r0 = {name}_cmpxchg({where}, r0, r{insn.src})"
+    if insn.imm == Atomic.XCHG:
+        return f"r{insn.src} = {name}_xchg({where}, r{insn.src})"
+    if insn.imm & Atomic.FETCH and insn.imm & ~Atomic.FETCH in _ATOMICS:
+        return f"r{insn.src} = {name}_fetch_{_ATOMICS[insn.imm & ~Atomic.FETCH]}({where}, r{insn.src})"
+    return None
 
 
 _STATE_COLUMN, _STEP = 40, 8
@@ -206,7 +232,6 @@ class Log:
         self._line_said: tuple[str, int] | None = None
         self._registers = 0
         self._slots: set[int] = set()
-        self._before: dict[int, Slot] = {}
         self._behind = False
         """Is the last line an instruction, behind which its state may stand?"""
 
@@ -220,7 +245,8 @@ class Log:
         for at, insn in enumerate(self.v.insns):
             if not skip:
                 live = "".join(str(n) if flow.live[at] >> n & 1 else "." for n in range(10))
-                self.say(f"{at:7}: {live} ({insn.code:02x}) {insn_text(self.v, at)}")
+                loop = f"{flow.loops[at]:3d} " if flow.loops[at] > 0 else "    "
+                self.say(f"{loop}{at:3}: {live} {self.line_of(at)}")
             skip = insn.is_ld_imm64 and not skip
 
     def safe(self, at: int, origin: int | None) -> None:
@@ -238,11 +264,9 @@ class Log:
         if source is not None and (source.file, source.line) != self._line_said:
             self._line_said = source.file, source.line
             self.say(f"; {source.text} @ {source.file.rpartition('/')[2]}:{source.line}")
-        self.say(f"{at}: ({self.v.insns[at].code:02x}) {insn_text(self.v, at)}")
+        self.say(f"{at}: {self.line_of(at)}")
         self._behind = True
         if self.verbose:
-            frame = self.v.frame
-            self._before = dict(frame.stack)
             self._touches(at)
 
     def _touches(self, at: int) -> None:
@@ -254,17 +278,18 @@ class Log:
         self._registers |= used | defined
         if insn.code & 7 in (Class.LDX, Class.ST, Class.STX):
             base = v.regs[insn.src if insn.code & 7 == Class.LDX else insn.dst]
-            if base.kind == STACK and not base.var.mask:
-                self._slots.add((-(base.off + base.var.smin + insn.off) - 1) // 8)
+            if base.kind == STACK:
+                low, high = (base.off + insn.off + end for end in (base.var.smin, base.var.smax))
+                self._slots.update(range((-high - 1) // 8, (-low - 1) // 8 + 1))
+
+    def touched(self, slots: Iterable[int]) -> None:
+        """mark_stack_slot_scratched: a call wrote these, or an object in them was used."""
+        self._slots.update(slots)
 
     def state(self) -> None:
-        """After an instruction: what it changed on the stack; a jump's state is said at once."""
+        """After an instruction: a jump's state is said at once."""
         v = self.v
         insn = v.insns[v.pc]
-        memory = insn.code & 7 in (Class.LDX, Class.ST, Class.STX)
-        if memory or (insn.code == CALL and insn.src != PSEUDO_CALL):
-            stack = v.frame.stack
-            self._slots |= {n for n, slot in stack.items() if self._before.get(n) is not slot}
         if insn.code & 7 in (Class.JMP, Class.JMP32) and insn.code & 0xF0 not in (Jmp.JA, Jmp.CALL, Jmp.EXIT):
             self._flush(v.pc)
 
@@ -276,6 +301,10 @@ class Log:
         """mark_verifier_state_clean."""
         self._registers, self._slots = 0, set()
 
+    def result(self) -> None:
+        """mark_reg_scratched of r0: a tail call returned from the function."""
+        self._registers, self._slots = 1, set()
+
     def _flush(self, at: int) -> None:
         if not (self._registers or self._slots):
             return
@@ -283,7 +312,7 @@ class Log:
         if self._behind and self.lines:
             line = self.lines[-1]
             column = (max(len(line) + 1 + _STEP // 2, _STATE_COLUMN) + _STEP - 1) // _STEP * _STEP - 2
-            self.lines[-1] = f"{line:<{column}};{text}" if text else line
+            self.lines[-1] = f"{line:<{column}};{text}"
         else:
             self.say(f"{at}:{text}")
         self.nothing()
@@ -305,6 +334,21 @@ class Log:
         """… and the caller's, after."""
         self.say(f"to caller at {at}:")
         self.say(state_text(self.v.state))
+
+    def line_of(self, at: int) -> str:
+        """An instruction, with its code (verbose_insn)."""
+        return f"({self.v.insns[at].code:02x}) {insn_text(self.v, at)}"
+
+    def whole(self, state: State, frame: int = -1) -> str:
+        """All of a frame."""
+        return state_text(state, frame)
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Nothing is said meanwhile."""
+        before, self.verbose = self.verbose, False
+        yield
+        self.verbose = before
 
     def say(self, line: str) -> None:
         """A line of its own."""

@@ -13,6 +13,7 @@ from ..bpf.maps import MapFlag, MapType
 from . import arithmetic, tnum
 from .access import map_struct
 from .fields import KPTRS, has_field, special_fields
+from .precision import mark_register, note_stack
 from .ranges import LOADED, UNKNOWN, ZERO
 from .records import SpecialField
 from .refusal import Refused
@@ -23,7 +24,6 @@ from .state import (
     IRQ_BYTES,
     ITER_BYTES,
     MISC,
-    NOTHING,
     SPECIAL,
     SPILL,
     SPILLED,
@@ -59,7 +59,6 @@ from .values import (
     clone,
     known_width,
     lost,
-    mark_precise,
 )
 
 if TYPE_CHECKING:
@@ -78,7 +77,6 @@ def with_id(v: Walk, reg: Reg) -> Reg:
         v.ids += 1
         named = clone(reg)
         named.id = v.ids
-        named.src = (reg,)  # what is learned of the copy holds of what a stored state has
         return named
     return reg
 
@@ -105,7 +103,6 @@ def load(v: Walk, src: int, off: int, size: int, signed: bool, dst: int) -> None
         if var is not result.var:
             narrowed = clone(result)
             narrowed.var = var
-            narrowed.src = (result,)
             if signed:
                 narrowed.id = 0
             result = narrowed
@@ -240,53 +237,40 @@ def _bits(slots: range) -> int:
     return sum(1 << slot for slot in slots)
 
 
-def stack_load(v: Walk, reg: Reg, off: int, size: int, regno: int = -1) -> Reg:
+def stack_load(v: Walk, reg: Reg, off: int, size: int, regno: int = -1, *, to_register: bool = True) -> Reg:
     """check_stack_read through the register `regno`."""
     frame = frame_of(v, reg)
     if reg.var.mask:
         low, high = off + reg.var.smin, off + reg.var.smax + size
         check_initialised(v, frame, reg, low, high - low, clobber=False, regno=regno, size=size)
         if all(frame.stack.get((-at - 1) // 8, EMPTY).kinds[at % 8] == ZERO_BYTE for at in range(low, high)):
-            zero = Reg(SCALAR, ZERO)
-            mark_precise(zero)
-            return zero
+            return Reg(SCALAR, ZERO)
         return Reg(SCALAR, UNKNOWN)
     off += reg.var.smin
     number = (-off - 1) // 8
     slot = frame.stack.get(number, EMPTY)
-    v.state.mark_read(frame.number, 1 << number)
+    v.liveness.read(v.state, frame.number, v.pc, 1 << number)
     kinds = slot.kinds
     if (kinds is SPILLED and size == 8) or (kinds == SPILLED and size == 8):
-        v.state.history += 1
-        named = with_id(v, slot.reg)
-        if named is not slot.reg:
-            frame.stack[number] = Slot(SPILLED, named)
-        return named
+        note_stack(v, frame.number, number)
+        return slot.reg
     at = off % 8
     if kinds[0] == SPILL:
         held = slot.reg
         if held.kind != SCALAR:
             raise Refused("stack-slot", "invalid size of register fill", None, size=size, off=off)
+        if not to_register:
+            return held
         spilled = kinds.count(SPILL)
         if at == 0 and size <= spilled:
-            v.state.history += 1
-            if size == 4 == spilled and known_width(held.var) <= 32:
-                named = with_id(v, held)
-                if named is not held:
-                    held = named
-                    frame.stack[number] = Slot(kinds, held)
-            filled = clone(held)
-            if known_width(held.var) > size * 8:
-                filled.id = 0
-                filled.src = (held,)
-            else:
-                filled = held
-            return filled
+            note_stack(v, frame.number, number)
+            return held.but(id=0) if known_width(held.var) > size * 8 else held
         wanted = kinds[at : at + size]
         if not SPECIAL.isdisjoint(wanted):
             raise _unreadable(off, size)
         if all(k == SPILL for k in wanted) and held.var is ZERO:
-            return Reg(SCALAR, ZERO, src=(held,))
+            note_stack(v, frame.number, number)
+            return Reg(SCALAR, ZERO)
         if all(k == ZERO_BYTE for k in wanted):
             return Reg(SCALAR, ZERO)
         return Reg(SCALAR, UNKNOWN)
@@ -307,7 +291,7 @@ def stack_store(v: Walk, pointer: Reg, off: int, size: int, value: Reg | None, r
     """
     frame = frame_of(v, pointer)
     if pointer.var.mask:
-        _vague_store(v, frame, off + pointer.var.smin, off + pointer.var.smax + size, value)
+        _vague_store(v, frame, off + pointer.var.smin, off + pointer.var.smax + size, value, regno)
         return
     off += pointer.var.smin
     number, at = (-off - 1) // 8, off % 8
@@ -316,9 +300,9 @@ def stack_store(v: Walk, pointer: Reg, off: int, size: int, value: Reg | None, r
         destroy_dynptr(v, frame, number)
         old = frame.stack.get(number, EMPTY)
     if size == 8:
-        frame.written |= 1 << number
+        v.liveness.write(frame.number, 1 << number)
     if at == 0 and value is not None and value.kind == SCALAR:
-        v.state.history += 1
+        note_stack(v, frame.number, number)
         if size == 8:
             if regno is not None:
                 named = with_id(v, value)
@@ -348,24 +332,32 @@ def stack_store(v: Walk, pointer: Reg, off: int, size: int, value: Reg | None, r
                 size=size,
                 off=off,
             )
-        v.state.history += 1
+        note_stack(v, frame.number, number)
         frame.stack[number] = Slot(SPILLED, value)
         return
     fill = MISC
     if value is not None and value.var is ZERO:
-        mark_precise(value)
+        if regno is not None:
+            mark_register(v, regno)
         fill = ZERO_BYTE
-    kinds = bytes(MISC if k in _SCRUBBED else k for k in old.kinds)
+    kinds = _scrubbed(old.kinds)
     frame.stack[number] = Slot(kinds[:at] + bytes([fill]) * size + kinds[at + size :])
 
 
 _NOT_SPILLED = frozenset({SCALAR, DYNPTR})
 """What leaves only bytes on the stack, not what it was (is_spillable_regtype)."""
 _SCRUBBED = frozenset({SPILL, ITER_BYTES, IRQ_BYTES})
-"""What is nothing any more when one of its bytes is written over (scrub_spilled_slot)."""
+"""What is nothing any more when one of its bytes is written over."""
 
 
-def _vague_store(v: Walk, frame: Frame, low: int, high: int, value: Reg | None) -> None:
+def _scrubbed(kinds: bytes) -> bytes:
+    """scrub_spilled_slot, of all bytes: what a register, or an object, was is only bytes now."""
+    if kinds[0] in _SCRUBBED:
+        return bytes(MISC if k != INVALID_BYTE else k for k in kinds)
+    return kinds
+
+
+def _vague_store(v: Walk, frame: Frame, low: int, high: int, value: Reg | None, regno: int | None) -> None:
     """check_stack_write_var_off: somewhere in low..high-1."""
     zero = value is not None and value.kind == SCALAR and value.var is ZERO
     used = False
@@ -388,8 +380,8 @@ def _vague_store(v: Walk, frame: Frame, low: int, high: int, value: Reg | None) 
                 else:
                     kinds[i] = MISC
         frame.stack[number] = Slot(bytes(kinds))
-    if used and value is not None:
-        mark_precise(value)
+    if used and regno is not None:
+        mark_register(v, regno)
 
 
 def check_initialised(
@@ -423,14 +415,11 @@ def check_initialised(
                 size=size,
                 off=low,
             )
-        if clobber and kinds is not NOTHING:
-            frame.stack[number] = Slot(
-                bytes(
-                    MISC if k == SPILL or (first <= i < last and k != INVALID_BYTE) else k
-                    for i, k in enumerate(kinds)
-                )
-            )
-    v.state.mark_read(frame.number, _bits(_slots(low, length)))
+        if clobber:
+            if SPILL in kinds[first:last]:
+                kinds = _scrubbed(kinds)
+            frame.stack[number] = Slot(kinds[:first] + bytes([MISC]) * (last - first) + kinds[last:])
+    v.liveness.read(v.state, frame.number, v.pc, _bits(_slots(low, length)))
 
 
 def check_no_dynptr(frame: Frame, low: int, high: int) -> None:
@@ -442,19 +431,15 @@ def check_no_dynptr(frame: Frame, low: int, high: int) -> None:
 
 def overwrite(v: Walk, frame: Frame, low: int, size: int) -> None:
     """A helper writes these bytes (raw mode): whatever was there is gone."""
+    v.log.touched(_slots(low, size))
     for number in _slots(low, size):
         old = frame.stack.get(number, EMPTY)
         if DYNPTR_BYTES in old.kinds:
             destroy_dynptr(v, frame, number)
             old = frame.stack.get(number, EMPTY)
         bottom = -8 * (number + 1)
-        if low <= bottom and bottom + 8 <= low + size:
-            frame.written |= 1 << number
         frame.stack[number] = Slot(
-            bytes(
-                MISC if low <= bottom + i < low + size or k in _SCRUBBED else k
-                for i, k in enumerate(old.kinds)
-            )
+            bytes(MISC if low <= bottom + i < low + size else k for i, k in enumerate(_scrubbed(old.kinds)))
         )
 
 

@@ -57,14 +57,17 @@ def _write(v: Walk, reg: Reg, regno: int, slots: int) -> None:
     v.use_stack(reg.size, -at)
     frame = frame_of(v, reg)
     number = (-at - 1) // 8
+    v.log.touched(range(number - slots + 1, number + 1))
     for n in range(number, number - slots, -1):
         if DYNPTR_BYTES in frame.stack.get(n, EMPTY).kinds:
             destroy_dynptr(v, frame, n)
-        frame.written |= 1 << n
+        v.liveness.write(frame.number, 1 << n)
 
 
 def _read(v: Walk, reg: Reg, number: int, slots: int) -> None:
-    v.state.mark_read(reg.size, sum(1 << n for n in range(number - slots + 1, number + 1)))
+    held = range(number - slots + 1, number + 1)
+    v.log.touched(held)
+    v.liveness.read(v.state, reg.size, v.pc, sum(1 << n for n in held))
 
 
 def _fill(frame: Frame, number: int, slots: int, byte: int, **fields: object) -> None:
@@ -152,7 +155,7 @@ def release_dynptr(v: Walk, held: Reg) -> None:
             if slot.kinds[0] == DYNPTR_BYTES and slot.reg.ref == held.ref:
                 gone.add(slot.reg.id)
                 del frame.stack[number]
-                frame.written |= 1 << number
+                v.liveness.write(frame.number, 1 << number)
     for frame in v.state.frames:
         for number, reg in enumerate(frame.regs):
             if reg.kind == MEM and reg.uid in gone:
@@ -213,14 +216,13 @@ def destroy_iterator(v: Walk, frame: Frame, number: int) -> None:
     release(v, held.ref)
     for n in range(number, number - ITERATOR_BYTES[held.obj] // 8, -1):
         frame.stack.pop(n, None)
-        frame.written |= 1 << n
+        v.liveness.write(frame.number, 1 << n)
 
 
 def set_iterator(frame: Frame, number: int, *, state: int, deeper: bool) -> None:
     """The iterator goes into another state."""
     slot = frame.stack[number]
     held = slot.reg.but(uid=state, off=slot.reg.off + deeper)
-    held.src = ()
     frame.stack[number] = Slot(slot.kinds, held)
 
 
@@ -293,4 +295,4 @@ def restore_flags(v: Walk, regno: int, reg: Reg, *, of_lock: bool) -> None:
         )
     v.state.refs = tuple(ref for ref in v.state.refs if ref is not flags[-1])
     frame.stack.pop(number)
-    frame.written |= 1 << number
+    v.liveness.write(frame.number, 1 << number)

@@ -4,15 +4,16 @@ A state is a stack of frames (functions that called each other), each with eleve
 stack slots of eight bytes, and what the program owes: references to give back, a lock to release.  A
 slot's eight bytes are each of a kind; a slot that a register was spilled to also has the register.
 
-States form a tree by `parent`: the stored state that a path last went through.  A read of a stack slot
-marks it as read in all of those back to where it was written, so that a stored state knows which of its
-slots mattered.
+States form a tree by `parent`: the stored state that a path last went through.  Since then the path's jumps
+and its accesses to spilled registers are noted (`History`), so that it can be gone back (`precision`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from .ranges import Range
 from .values import UNWRITTEN, Reg
 
 INVALID, SPILL, MISC, ZERO, DYNPTR_BYTES, ITER_BYTES, IRQ_BYTES = range(7)
@@ -22,7 +23,15 @@ SPECIAL = frozenset({DYNPTR_BYTES, ITER_BYTES, IRQ_BYTES})
 """Bytes of what only calls may touch (is_stack_slot_special)."""
 SPILLED = bytes([SPILL]) * 8
 NOTHING = bytes(8)
-ALL_SLOTS = (1 << 64) - 1
+
+History = tuple[Any, int, int, int, tuple[tuple[int, int, bool], ...]] | None
+"""struct bpf_jmp_history_entry, with the one before: (before, instruction, the instruction before it, flags,
+linked registers as (frame, register or slot, is it a register)).  None where a path begins.
+"""
+STACK_ACCESS, POINTER_DST, POINTER_SRC = 1 << 9, 1 << 10, 1 << 11
+"""INSN_F_STACK_ACCESS (of the frame in bits 0 to 2, the slot in 3 to 8), INSN_F_DST_REG_STACK,
+INSN_F_SRC_REG_STACK.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +68,21 @@ class Frame:
     """struct bpf_func_state: one function under way.
 
     `stack` maps a slot's number (0: the bytes -8..-1 from the frame pointer) to what it holds.
-    `written` has a bit for each slot that was written whole since the parent state.
+    `precise` and `precise_slots` have, of a stored state, a bit for each register, or slot, whose number
+    mattered later (see `precision`).
     """
 
     __slots__ = (
+        "async_entries",
         "callback",
         "callback_depth",
         "callsite",
         "number",
+        "precise",
+        "precise_slots",
         "regs",
         "stack",
         "subprogram",
-        "written",
     )
 
     def __init__(self, number: int, subprogram: int, callsite: int) -> None:
@@ -79,10 +91,13 @@ class Frame:
         self.callsite = callsite
         self.regs: list[Reg] = [UNWRITTEN] * 11
         self.stack: dict[int, Slot] = {}
-        self.written = ALL_SLOTS
+        self.precise = 0
+        self.precise_slots = 0
         self.callback: str | None = None
         """The helper that calls this function, where it is a callback."""
         self.callback_depth = 0
+        self.async_entries = 0
+        """async_entry_cnt: the how manieth callback that runs later it is, one having begun the other."""
 
     def copy(self) -> Frame:
         new = Frame.__new__(Frame)
@@ -91,41 +106,48 @@ class Frame:
         new.callsite = self.callsite
         new.regs = self.regs.copy()
         new.stack = self.stack.copy()
-        new.written = self.written
+        new.precise = new.precise_slots = 0
         new.callback = self.callback
         new.callback_depth = self.callback_depth
+        new.async_entries = self.async_entries
         return new
 
 
 class State:
-    """struct bpf_verifier_state.
+    """struct bpf_verifier_state, and bpf_verifier_state_list of those that are stored.
 
-    `refs` is what is to be released, locks among it; `rcu` and `preempt` count the regions under way;
-    `branches` how many
-    paths that went through this (stored) state are not walked to their end; `read` which stack slots, by
-    frame, a later instruction reads.  `trail` is the path: (trail before, instruction, branch taken?).
+    `refs` is what is to be released, locks among it; `rcu` and `preempt` count the regions under way.
+    `first_insn` is where it went through `parent`; of a state that is not walked on now, `insn` is where it
+    stands and `origin` the instruction before.  `history` is what was noted since `parent`, `noted` how much.
+
+    Of a stored state: `branches` counts the paths through it that are not walked to their end, `live` has
+    by frame the registers that may still be read, `alive` the slots (once it is `cleaned`), `chains` the
+    loops that it is in (see `loops`), `dropped` is whether it is kept for those that come from it only.
     """
 
     __slots__ = (
+        "alive",
+        "allowed",
         "branches",
         "callback_unroll_depth",
+        "chains",
+        "cleaned",
+        "differed",
+        "dropped",
         "first_insn",
         "frames",
         "history",
         "hits",
         "insn",
         "live",
-        "loops",
         "may_goto_depth",
         "misses",
+        "noted",
         "origin",
         "parent",
         "preempt",
         "rcu",
-        "read",
         "refs",
-        "trail",
-        "waits_for",
     )
 
     def __init__(self) -> None:
@@ -136,20 +158,21 @@ class State:
         self.parent: State | None = None
         self.branches = 1
         self.insn = 0
-        self.origin = 0
-        """The instruction before, where the state was put aside."""
+        self.origin = -1
         self.first_insn = 0
         self.callback_unroll_depth = 0
         self.may_goto_depth = 0
-        self.read: list[int] = [0] * 8
-        self.trail: object = None
-        self.hits = 0
-        self.history = 0
-        self.misses = 0
-        self.loops: list[State] = []
+        self.history: History = None
+        self.noted = 0
+        self.hits = self.misses = 0
+        self.allowed = 3
+        """So many misses, before it is dropped."""
+        self.differed: tuple[int, Range] | None = None
+        """A register that matters, and its number: another one has made a difference before."""
+        self.cleaned = self.dropped = False
         self.live: tuple[tuple[tuple[int, Reg], ...], ...] = ()
-        """Of a stored state, by frame: the registers that may still be read, and their numbers."""
-        self.waits_for: State | None = None
+        self.chains: tuple[tuple[int, ...], tuple[int, ...]] = (), ()
+        self.alive: list[int] | None = None
 
     def copy(self) -> State:
         """copy_verifier_state."""
@@ -165,13 +188,15 @@ class State:
         new.first_insn = self.first_insn
         new.callback_unroll_depth = self.callback_unroll_depth
         new.may_goto_depth = self.may_goto_depth
-        new.read = [0] * 8
-        new.trail = self.trail
-        new.hits = new.misses = 0
         new.history = self.history
-        new.loops = []
+        new.noted = self.noted
+        new.hits = new.misses = 0
+        new.allowed = 3
+        new.differed = None
+        new.cleaned = new.dropped = False
         new.live = ()
-        new.waits_for = None
+        new.chains = (), ()
+        new.alive = None
         return new
 
     @property
@@ -179,26 +204,15 @@ class State:
         """Is a lock held (active_locks)?"""
         return any(ref.kind in LOCKS for ref in self.refs)
 
-    def wait_with(self, other: State) -> None:
-        """The states before this one, back to `other`, are not known wholly before it is."""
-        state = self.parent
-        while state is not None and state is not other:
-            state.waits_for = other
-            state = state.parent
+    def same_calls(self, other: State) -> bool:
+        """same_callsites."""
+        mine, theirs = self.frames, other.frames
+        if len(mine) == 1:
+            return len(theirs) == 1
+        return len(mine) == len(theirs) and all(
+            one.callsite == two.callsite for one, two in zip(mine, theirs, strict=True)
+        )
 
-    def mark_read(self, frame: int, slots: int) -> None:
-        """These slots (bits) of a frame are read now: say so to the states before, back to the writing."""
-        state: State = self
-        parent = state.parent
-        while parent is not None:
-            if frame >= len(state.frames) or frame >= len(parent.frames):
-                return
-            slots &= ~state.frames[frame].written
-            new = slots & ~parent.read[frame]
-            if not new:
-                return
-            parent.read[frame] |= new
-            for back in parent.loops:
-                back.mark_read(frame, new)
-            slots = new
-            state, parent = parent, parent.parent
+    def insn_of(self, frame: int) -> int:
+        """frame_insn_idx: where the function of a frame stands."""
+        return self.insn if frame == len(self.frames) - 1 else self.frames[frame + 1].callsite

@@ -142,7 +142,7 @@ def _atomic(v: Walk, at: int, insn: Insn) -> Step:
         if into is not None:
             memory.load(v, insn.dst, insn.off, size, False, into)
         elif pointer.kind == STACK:
-            memory.stack_load(v, pointer, insn.off + pointer.off, size)
+            memory.stack_load(v, pointer, insn.off + pointer.off, size, to_register=False)
         if pointer.kind == STACK:
             memory.stack_store(v, pointer, insn.off + pointer.off, size, None, None)
         return after

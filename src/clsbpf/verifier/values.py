@@ -4,12 +4,6 @@ A register is unwritten, a number (`ranges`), or a pointer.  A pointer is of a k
 (`off`) and a variable part (`var`, a Range), and what its kind needs: how far the packet is known to
 reach, the map, the size of the memory.  Pointers and numbers that are known to be equal share an `id`;
 what must be given back carries a `ref`.
-
-*Precision.*  Two states differ for the walk only where the difference matters: a number that never
-decided a branch or an access may be anything.  The kernel finds out which mattered by walking its
-history of instructions backwards.  Here each number knows the numbers that it was computed from (`src`):
-`mark_precise` follows these.  A stored state holds numbers of its own (see `prune`), so that what is
-learned on one path marks the states that this path went through, and no others.
 """
 
 from __future__ import annotations
@@ -94,7 +88,7 @@ class Reg:
     `uid`: which map, where it came out of a map of maps.
     """
 
-    __slots__ = ("flags", "id", "kind", "obj", "off", "precise", "ref", "size", "src", "uid", "var")
+    __slots__ = ("flags", "id", "kind", "obj", "off", "ref", "size", "uid", "var")
 
     def __init__(
         self,
@@ -102,7 +96,6 @@ class Reg:
         var: Range = ZERO,
         off: int = 0,
         id: int = 0,
-        src: tuple[Reg, ...] = (),
         flags: int = 0,
         ref: int = 0,
         size: int = 0,
@@ -113,18 +106,15 @@ class Reg:
         self.var = var
         self.off = off
         self.id = id
-        self.src = src
         self.flags = flags
         self.ref = ref
         self.size = size
         self.obj = obj
         self.uid = uid
-        self.precise = False
 
     def but(self, **changes: Any) -> Reg:
-        """The same with some fields changed, computed from this one."""
+        """The same with some fields changed."""
         new = clone(self)
-        new.src = (self,)
         for name, value in changes.items():
             setattr(new, name, value)
         return new
@@ -152,13 +142,11 @@ def clone(r: Reg) -> Reg:
     n.var = r.var
     n.off = r.off
     n.id = r.id
-    n.src = r.src
     n.flags = r.flags
     n.ref = r.ref
     n.size = r.size
     n.obj = r.obj
     n.uid = r.uid
-    n.precise = r.precise
     return n
 
 
@@ -186,19 +174,6 @@ def lost(what: str, insn: int) -> Reg:
 def number(value: int) -> Reg:
     """mark_reg_known."""
     return Reg(SCALAR, const(value))
-
-
-def mark_precise(reg: Reg) -> None:
-    """mark_chain_precision: this number matters, and so does what it came from."""
-    if reg.precise or reg.kind != SCALAR:
-        return
-    reg.precise = True
-    todo = list(reg.src)
-    while todo:
-        r = todo.pop()
-        if not r.precise and r.kind == SCALAR:
-            r.precise = True
-            todo.extend(r.src)
 
 
 def known_width(r: Range) -> int:

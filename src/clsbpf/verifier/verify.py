@@ -84,8 +84,8 @@ def verify(
     except Refused as refused:
         raise _error(spec, walk, refused, verbose, refused_types) from None
     seconds = time.perf_counter() - begin
-    work = Work(walk.count, walk.states, walk.peak_states, depth, seconds)
-    walk.log.say(_summary(work, walk.most_here))
+    work = Work(walk.count, walk.stored.total, walk.stored.peak, depth, seconds)
+    walk.log.say(_summary(work, walk.stored.most_here))
     return VerifiedProgram.verified(
         given,
         ctx_accesses=(at for at, kind in walk.pointer_kinds.items() if kind == CTX),
@@ -117,9 +117,7 @@ def _error(
         log = refused.message + "\n"
     report = explain(spec, walk, refused, at)
     if refused_types:
-        reason = (
-            f"{report.reason} (without the object's types, of which a kernel says: {refused_types})"
-        )
+        reason = f"{report.reason} (without the object's types, of which a kernel says: {refused_types})"
         report = replace(report, reason=reason)
     message = f"{spec.name}: {report.reason}" if spec.name else report.reason
     error = VerifierError(message, insn=at, log=log, report=report)

@@ -13,14 +13,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..bpf.isa import Class
 from ..bpf.prototypes import prototype_of
 from ..bpf.spec import ProgramSpec
 from . import prune
 from .arguments import Call
 from .cfg import (
     CALL,
+    EXIT,
     Flow,
-    calls_back,
     is_function_pointer,
     is_pseudo_call,
     iterator_asked,
@@ -29,8 +30,12 @@ from .checks import checker
 from .functions import GlobalFunction
 from .jumping import END_OF_PATH
 from .kfunc_call import KfuncCall
+from .liveness import StackLiveness
 from .log import Log
+from .loops import Visit, leave
+from .precision import effects_of
 from .program_types import program_types
+from .prune import StoredStates
 from .records import SpecialField
 from .refusal import Refused
 from .requirements import requirements_of
@@ -46,6 +51,8 @@ _GPL = frozenset(
 )
 """license_is_gpl_compatible."""
 
+_PRUNE, _JUMP, _STORES = 1, 2, 4
+"""Of an instruction: are states compared there, may a path come from elsewhere, may it write to the stack?"""
 MAY_GOTO_CODE = 0xE5
 TAIL_CALL = 12
 
@@ -87,10 +94,14 @@ class Walk:
         self.ids = 0
         self.count = self.count_before = 0
         self.jumps = self.jumps_before = 0
-        self.states = self.evicted = self.peak_states = self.most_here = 0
-        self.pc = 0
+        self.pc = self.previous = 0
+        """The instruction under way, and the one before."""
+        self.noted_at = -1
+        """The count at which something was noted in the history of the path."""
         self.pending: list[State] = []
-        self.stored: dict[tuple[int, tuple[int, ...]], list[State]] = {}
+        self.stored = StoredStates(len(spec.insns))
+        self.visits: dict[tuple[int, ...], Visit] = {}
+        self.not_inlined: set[int] = set()
         self.pointer_kinds: dict[int, int] = {}
         """By instruction that loads or stores: the kind of pointer it goes through."""
         self.pointer_flags: dict[int, int] = {}
@@ -103,13 +114,23 @@ class Walk:
         self._changes: dict[int, bool] = {}
         self.flow_allows_ld_abs = True
         insns = self.insns
-        self.callback_calls = frozenset(at for at, i in enumerate(insns) if calls_back(i, spec.kfuncs))
+        self.callback_calls = flow.callback_calls
+        self.effects = effects_of(insns, self.callback_calls)
         self.may_gotos = frozenset(at for at, i in enumerate(insns) if i.code == MAY_GOTO_CODE)
         self.iterator_calls = frozenset(
             at for at, i in enumerate(insns) if iterator_asked(i, spec.kfuncs) is not None
         )
         self.forced_checkpoints = self.callback_calls | self.may_gotos | self.iterator_calls
         second = {at + 1 for at, i in enumerate(insns) if i.is_ld_imm64}
+        self.liveness = StackLiveness(
+            flow.following, flow.subprograms, self.log, flow.prune_points, flow.callback_calls
+        )
+        self._points = [
+            (_PRUNE if at in flow.prune_points else 0)
+            | (_JUMP if at in flow.jump_points else 0)
+            | (_STORES if i.code & 7 in (Class.ST, Class.STX) or i.code == CALL else 0)
+            for at, i in enumerate(insns)
+        ]
         self.state = State()
         self.frame = Frame(0, 0, -1)
         self.regs = self.frame.regs
@@ -131,32 +152,47 @@ class Walk:
         state.frames.append(frame)
         state.insn = state.first_insn = self.flow.subprograms[subprogram].start
         self.stored.clear()
+        self.visits.clear()
+        self.liveness.elsewhere()
         self.pending = [state]
         while self.pending:
             self.state = self.pending.pop()
             self.frame = self.state.frames[-1]
             self.regs = self.frame.regs
+            self.pc = self.state.origin
             self._path(self.state.insn, None if self.state is state else self.state.origin)
             self._ended()
+            self.liveness.update(self.state)
 
     def _path(self, pc: int, origin: int | None) -> None:
-        steps, prune_points, limit = self.steps, self.flow.prune_points, self.rules.max_visited
+        steps, points, limit = self.steps, self._points, self.rules.max_visited
         verbose, seen = self.log.verbose, self.seen
-        self.log.everything()
+        if verbose:
+            self.log.everything()
+        state = self.state
         while True:
+            previous = self.previous = self.pc
             self.pc = pc
-            self.count += 1
-            if self.count > limit:
+            self.count = count = self.count + 1
+            if count > limit:
                 raise Refused(
                     "complexity",
-                    f"BPF program is too large. Processed {self.count} insn",
+                    f"BPF program is too large. Processed {count} insn",
                     errno=7,
                     limit=limit,
                 )
-            if pc in prune_points and prune.visited(self, pc):
-                if verbose:
-                    self.log.safe(pc, origin)
-                return
+            point = points[pc]
+            if point:
+                if point & _PRUNE and prune.visited(self, pc):
+                    if verbose:
+                        self.log.safe(pc, origin)
+                    return
+                if point & _JUMP:  # `note`
+                    self.noted_at = count
+                    state.history = state.history, pc, previous, 0, ()
+                    state.noted += 1
+                if point & _STORES:
+                    self.liveness.begin(state)
             if verbose:
                 if origin is not None:
                     self.log.arrived(origin, pc)
@@ -166,14 +202,20 @@ class Walk:
             checks, step = steps[pc]
             for check in checks:
                 check()
-            depth = len(self.state.frames)
-            pc = step()
+            depth = len(state.frames) if verbose else 0
+            after = step()
+            if point & _STORES:
+                self.liveness.commit(pc)
+            pc = after
             if pc < 0:
                 return
             if verbose:
                 self.log.state()
-                if len(self.state.frames) < depth:
-                    origin = self.pc
+                if len(state.frames) < depth:
+                    if self.insns[self.pc].code == EXIT:
+                        origin = self.pc
+                    else:  # by a tail call
+                        self.log.result()
 
     def _ended(self) -> None:
         """update_branch_counts: one path less to walk for all states before."""
@@ -182,6 +224,10 @@ class Walk:
             state.branches -= 1
             if state.branches:
                 return
+            leave(self, state)
+            if state.branches:
+                return
+            prune.forget(self, state)
             state = state.parent
 
     def push(self, target: int) -> State:
@@ -220,15 +266,17 @@ class Walk:
         self.async_callbacks.add(call.function)
         frame = Frame(0, call.function, self.pc)
         frame.callback = "timer_set_callback"
+        frame.async_entries = self.frame.async_entries + 1
         frame.regs[10] = Reg(STACK)
         if call.map.key_size:
             frame.regs[2] = Reg(5, obj=call.map)
         frame.regs[1] = Reg(3, obj=call.map)
         frame.regs[3] = Reg(MAP_VALUE, obj=call.map)
         other.frames.append(frame)
-        other.insn = self.flow.subprograms[call.function].start
-        other.trail = self.state.trail
+        other.insn = other.first_insn = self.flow.subprograms[call.function].start
+        other.origin = self.pc
         self.pending.append(other)
+        self.log.everything()
 
     def push_kfunc_callback(self, call: KfuncCall) -> None:
         """push_callback_call, of a kernel function: at once, or some time later."""
@@ -248,10 +296,11 @@ class Walk:
         else:
             self.async_callbacks.add(call.function)
             other = State()
-            other.trail = self.state.trail
-            other.insn = start
+            other.origin = self.pc
+            other.insn = other.first_insn = start
             self.pending.append(other)
             frame = Frame(0, call.function, self.pc)
+            frame.async_entries = self.frame.async_entries + 1
             assert call.map is not None
             frame.regs[1] = Reg(MAP_PTR, obj=call.map)
             frame.regs[2] = Reg(MAP_KEY, obj=call.map) if call.map.key_size else Reg(0)
@@ -259,6 +308,7 @@ class Walk:
         frame.callback = name
         frame.regs[10] = Reg(STACK, size=frame.number)
         other.frames.append(frame)
+        self.log.everything()
 
     def struct_fields(self, id: int) -> tuple[SpecialField, ...]:
         """The special fields of a structure of the program's."""
@@ -267,7 +317,7 @@ class Walk:
     def find_entry(self, state: State | None, at: int) -> State | None:
         """find_prev_entry: the stored state at a callback's call in which this round began."""
         while state is not None:
-            if state.insn == at and len(state.frames) == len(self.state.frames):
+            if state.insn == at and state.same_calls(self.state):
                 return state
             state = state.parent
         return None
