@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..bpf.kfuncs import SCALAR_BYTES, kfuncs
+from ..objfile.btf import Array, Btf, Composite, Enum, Int
 from .calls import widen
 from .checks import check_return
 from .kfunc_arguments import check_kfunc_arguments
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 THROW = "bpf_throw"
 _LOCKING = frozenset({"bpf_res_spin_lock", "bpf_res_spin_lock_irqsave"})
+MAX_SCALAR_DEPTH = 3
 MAX_PERCPU_BYTES = 512
 """BPF_GLOBAL_PERCPU_MA_MAX_SIZE."""
 
@@ -258,6 +260,13 @@ def _new_object(v: Walk, call: KfuncCall) -> Reg:
                 1,
                 errno=22,
             )
+        if not _holds_numbers(v.btf, struct):
+            raise Refused(
+                "constant",
+                "bpf_percpu_obj_new type ID argument must be of a struct of scalars",
+                1,
+                errno=22,
+            )
         if v.struct_fields(id):
             raise Refused(
                 "constant",
@@ -266,6 +275,23 @@ def _new_object(v: Walk, call: KfuncCall) -> Reg:
                 errno=22,
             )
     return Reg(BTF, obj=Struct(struct.name, id, True), flags=ALLOC | (PERCPU if percpu else 0))
+
+
+def _holds_numbers(btf: Btf, struct: Composite, depth: int = 0) -> bool:
+    """__btf_type_is_scalar_struct: nothing but numbers, arrays of them, and structures of such."""
+    for member in struct.members:
+        type = btf.resolve(member.type)
+        if isinstance(type, Composite) and not type.is_union:
+            if depth >= MAX_SCALAR_DEPTH or not _holds_numbers(btf, type, depth + 1):
+                return False
+            continue
+        if isinstance(type, Array):
+            if not type.count:
+                return False
+            type = btf.resolve(type.element)
+        if not isinstance(type, Int | Enum):
+            return False
+    return True
 
 
 def _same_object(v: Walk, call: KfuncCall) -> Reg:
