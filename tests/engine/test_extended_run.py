@@ -33,6 +33,9 @@ PROGRAMS = (
     "resize.o:there_and_back",
     "sockets.o:lookup_tcp",
     "trace.o:trace",
+    "meter.o:meter",
+    "kernel_context.o:by_probe",
+    "router.o:route",
     "vlan.o:vlan_push_two",
 )
 
