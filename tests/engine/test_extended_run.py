@@ -35,7 +35,6 @@ PROGRAMS = (
     "trace.o:trace",
     "meter.o:meter",
     "kernel_context.o:by_probe",
-    "router.o:route",
     "vlan.o:vlan_push_two",
 )
 
