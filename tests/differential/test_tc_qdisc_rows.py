@@ -13,6 +13,7 @@ import pytest
 
 from clsbpf.netlink import attr as nla
 from clsbpf.netlink.attr import Attr
+from clsbpf.netlink.codel import TcaCodel, TcaFqCodel
 from clsbpf.netlink.message import Message
 from clsbpf.netlink.qdisc import (
     HtbGlob,
@@ -40,6 +41,8 @@ KINDS = [
     "prio",
     "tbf",
     "tbf",
+    "codel",
+    "fq_codel",
     "pfifo",
     "bfifo",
     "pfifo_head_drop",
@@ -86,6 +89,8 @@ class Maker:
                 return nla.nest(Tca.OPTIONS, self.htb())
             case "tbf":
                 return nla.nest(Tca.OPTIONS, self.tbf())
+            case "codel" | "fq_codel":
+                return nla.nest(Tca.OPTIONS, self.codel(kind))
             case "prio" | "pfifo_fast":
                 return nla.binary(Tca.OPTIONS, encode_prio(self.signed(), priomap))
             case "clsact" | "ingress":
@@ -106,6 +111,17 @@ class Maker:
             *(each for each in wide if self.random.random() < 0.2),
         ]
 
+    def codel(self, kind: str) -> list[Attr]:
+        numbers = TcaCodel if kind == "codel" else TcaFqCodel
+        return self.some(
+            *(
+                nla.u8(number, self.number(8))
+                if "_SELECTOR" in number.name or "MASK" in number.name
+                else nla.u32(number, self.number())
+                for number in numbers
+            )
+        )
+
     def tbf(self) -> list[Attr]:
         rates = self.rate(), self.rate() if self.random.random() < 0.5 else RateSpec(0)
         qopt = TbfQopt(*rates, *(self.number() for _ in range(3)))
@@ -115,21 +131,25 @@ class Maker:
             *(each for each in wide if self.random.random() < 0.2),
         ]
 
-    def stats(self) -> Attr:
+    def stats(self, kind: str) -> Attr:
         inside = self.some(
             nla.binary(TcaStats.BASIC, struct.pack("=QI", self.number(64), self.number())),
             nla.binary(TcaStats.QUEUE, struct.pack("=IIIII", *(self.number() for _ in range(5)))),
         )
         if self.random.random() < 0.3:
             inside.insert(0, nla.binary(TcaStats.RATE_EST, struct.pack("=II", self.number(), self.number())))
-        if self.random.random() < 0.4:
+        if kind in ("codel", "fq_codel"):
+            numbers = [self.random.choice([0, 1, self.number()]), *(self.number() for _ in range(9))]
+            counted_there = struct.pack("=10I", *numbers)
+            inside.append(nla.binary(TcaStats.APP, counted_there[: self.random.choice([40, 36, 20])]))
+        elif self.random.random() < 0.4:
             counted = HtbXstats(self.number(), self.number(), self.number(), self.signed(), self.signed())
             inside.append(nla.binary(TcaStats.APP, counted.encode()))
         return nla.nest(Tca.STATS2, inside)
 
     def message(self) -> Message:
         kind = self.random.choice(KINDS)
-        attrs = [nla.string(Tca.KIND, kind), *self.some(self.options(kind), self.stats())]
+        attrs = [nla.string(Tca.KIND, kind), *self.some(self.options(kind), self.stats(kind))]
         numbers = [self.random.choice([0x10000, 0x1000A, 5, 0, self.number()]) for _ in range(3)]
         parent = self.random.choice([0xFFFFFFFF, 0xFFFFFFF1, numbers[1]])
         header = TcMsg(0, self.random.choice([1, 2, 3]), numbers[0], parent, numbers[2])

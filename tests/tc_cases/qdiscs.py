@@ -485,7 +485,48 @@ TBF: list[Row] = [
     ("qdisc del dev v0 root", 2, "qdisc tbf", 0),
 ]
 
+FQ = "qdisc add dev v0 root handle 1: fq_codel"
+FQ_CODEL: list[Row] = [
+    (
+        FQ,
+        0,
+        "limit 10240p flows 1024 quantum 1514 target 5ms interval 100ms memory_limit 32Mb ecn drop_batch 64",
+        1,
+    ),
+    (f"{FQ} limit 1500", 0, "limit 1500p flows 1024", 1),
+    (f"{FQ} memory_limit 100000", 0, "memory_limit 100000b", 1),
+    (f"{FQ} target 2000", 0, "target 1.99ms|target 2ms", 1),
+    (f"{FQ} interval 5000", 0, "interval 5ms|interval 4.99ms", 1),
+    (f"{FQ} quantum 9000", 0, "quantum 9000", 1),
+    (f"{FQ} quantum 10", 0, "quantum 256", 1),
+    (f"{FQ} quantum 1048577", 2, "qdisc fq_codel", 0),
+    (f"{FQ} noecn", 0, " ecn", 0),
+    (f"{FQ} ce_threshold 1000us", 0, "ce_threshold 999us", 1),
+    (f"{FQ} drop_batch 100", 0, "drop_batch 100", 1),
+    (f"{FQ} flows 256", 0, "flows 256", 1),
+    (f"{FQ} flows 65537", 2, "qdisc fq_codel", 0),
+    (f"{FQ} limit 1000 flows 256 drop_batch 10", 0, "limit 1000p flows 256 .* drop_batch 10", 1),
+    (f"{FQ} limit x", 1, "qdisc fq_codel", 0),
+    (f"{FQ} what", 1, "qdisc fq_codel", 0),
+    (FQ.replace("add", "change") + " noecn limit 5", 0, "limit 5p .* drop_batch 64", 1, FQ),
+    (FQ.replace("add", "change") + " flows 5", 2, "flows 1024", 1, FQ),
+    (FQ.replace("add", "replace") + " limit 5", 0, "limit 5p", 1, FQ),
+    ("class add dev v0 parent 1: classid 1:1 htb rate 1mbit", 2, "qdisc fq_codel", 1, FQ),
+    ("filter add dev v0 parent 1: bpf bytecode '1,6 0 0 0' flowid 1:2", 0, "qdisc fq_codel", 1, FQ),
+    ("qdisc add dev v0 parent 1:1 pfifo", 2, "qdisc pfifo", 0, FQ),
+    ("qdisc del dev v0 root", 0, "qdisc fq_codel", 0, FQ),
+    ("qdisc add dev v0 root codel", 0, "limit 1000p target 5ms interval 100ms", 1),
+    (
+        "qdisc add dev v0 root codel limit 1500 ecn ce_threshold 5ms",
+        0,
+        "limit 1500p target 5ms ce_threshold 5ms",
+        1,
+    ),
+    ("qdisc add dev v0 root codel flows 3", 1, "qdisc codel", 0),
+]
+
 CASES = [
+    *family(FQ_CODEL, verify="qdisc show dev v0", undo=CLEAN),
     *family(TBF, verify="qdisc show dev v0", undo=CLEAN, in_kernel=True),
     *family(HANDLES, verify="qdisc show dev v0", undo=CLEAN, in_kernel=True),
     *family(CLASSES, verify="class show dev v0", undo=CLEAN, in_kernel=True),

@@ -60,7 +60,8 @@ def qdisc_message(
     attrs.append(nla.u8(Tca.HW_OFFLOAD, 0))
     if qdisc.stab is not None:
         attrs.append(nla.nest(Tca.STAB, [nla.binary(TcaStab.BASE, qdisc.stab.spec)]))
-    attrs += _stats(qdisc.stats)
+    xstats = None if isinstance(qdisc, HookQdisc) else KINDS[qdisc.kind].xstats
+    attrs += _stats(qdisc.stats, xstats, first=True)
     if warning is not None:
         attrs.append(nla.string(Tca.EXT_WARN_MSG, warning))
     header = TcMsg(
@@ -75,8 +76,8 @@ def qdisc_message(
     )
 
 
-def _stats(stats: QdiscStats | None, xstats: bytes | None = None) -> list[Attr]:
-    """gnet_stats_*: TCA_STATS2, then the same again for old readers."""
+def _stats(stats: QdiscStats | None, xstats: bytes | None = None, *, first: bool = False) -> list[Attr]:
+    """gnet_stats_*: TCA_STATS2, then the same again for old readers.  A qdisc's xstats come first."""
     if stats is None:
         return [nla.nest(Tca.STATS2, ()), nla.binary(Tca.STATS, encode_old_stats(0, 0))]
     inner = encode_stats(
@@ -87,7 +88,7 @@ def _stats(stats: QdiscStats | None, xstats: bytes | None = None) -> list[Attr]:
         rates=stats.rates(),
     )
     if xstats is not None:
-        inner.append(nla.binary(TcaStats.APP, xstats))
+        inner.insert(0 if first else len(inner), nla.binary(TcaStats.APP, xstats))
     old = encode_old_stats(stats.bytes, stats.packets, drops=stats.drops, overlimits=stats.overlimits)
     attrs = [nla.nest(Tca.STATS2, inner), nla.binary(Tca.STATS, old)]
     if xstats is not None:

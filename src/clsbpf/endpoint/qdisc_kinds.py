@@ -4,7 +4,7 @@ A kind's `init` makes a qdisc of a request's options or raises what the kernel r
 anything is made; `change` alters one; `options` is what a dump says of it.
 
 Mirrors init, change and dump of struct Qdisc_ops in net/sched/sch_htb.c, sch_prio.c, sch_fifo.c and
-sch_generic.c; tbf's are in a file of their own.
+sch_generic.c; tbf's and codel's are in files of their own.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from ..tc.qdiscs.fifo import Fifo, Queue
 from ..tc.qdiscs.htb import INT_MAX, Htb
 from ..tc.qdiscs.prio import Prio
 from ..tc.qdiscs.qdisc import Qdisc, QdiscHome
+from . import codel
 from .tbf import change_tbf, init_tbf, tbf_options
 
 Init = Callable[[str, int, int, Attr | None, QdiscHome], Qdisc]
@@ -39,6 +40,8 @@ class QdiscKind:
     init: Init
     options: Callable[[Qdisc], Attr | None]
     change: Callable[[Qdisc, Attr, QdiscHome], None] | None = None
+    xstats: bytes | None = None
+    """What dump_stats adds: where nothing waits, it never changes."""
 
 
 def _no_options(qdisc: Qdisc) -> Attr | None:
@@ -170,6 +173,10 @@ KINDS: Mapping[str, QdiscKind] = {
     "mq": QdiscKind(_init_mq, _no_options),
     "htb": QdiscKind(_init_htb, _htb_options),
     "prio": QdiscKind(_init_prio, _prio_options, _change_prio),
+    "codel": QdiscKind(codel.init_codel, codel.codel_options, codel.change_codel, codel.CODEL_XSTATS),
+    "fq_codel": QdiscKind(
+        codel.init_fq_codel, codel.fq_codel_options, codel.change_fq_codel, codel.FQ_CODEL_XSTATS
+    ),
     "tbf": QdiscKind(init_tbf, tbf_options, change_tbf),
 }
 """All kinds but clsact and ingress."""

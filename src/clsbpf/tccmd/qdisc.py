@@ -30,7 +30,7 @@ from .verbs import Help, Verbs
 from .words import Words, matches
 
 OTHER_QDISCS = frozenset(
-    {"atm", "cake", "cbq", "cbs", "choke", "codel", "drr", "dsmark", "etf", "ets", "fifo", "fq", "fq_codel"}
+    {"atm", "cake", "cbq", "cbs", "choke", "drr", "dsmark", "etf", "ets", "fifo", "fq"}
     | {"fq_pie", "gred", "hfsc", "hhf", "mqprio", "multiq", "netem", "pie", "plug", "qfq", "red", "rr"}
     | {"sfb", "sfq", "skbprio", "taprio"}
 )

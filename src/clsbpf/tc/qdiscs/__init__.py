@@ -7,6 +7,7 @@
 - `htb`: a tree of classes that share a rate
 - `prio`: bands, by the packet's priority or by filters
 - `tbf`: a rate for all packets
+- `codel`: codel and fq_codel, which drop what has waited too long
 - `passage`: one packet's way through them
 
 Packets are counted where the kernel counts them, but nothing waits: a qdisc here is always empty

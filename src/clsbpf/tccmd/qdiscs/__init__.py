@@ -12,7 +12,7 @@ from ...netlink.attr import Attr
 from ..options import Options
 from ..printer import Printer
 from ..words import Words
-from . import fifo, htb, prio, tbf
+from . import codel, fifo, htb, prio, tbf
 
 Parse = Callable[[str, Words, str], list[Attr]]
 """The kind, its words, to the end, and the device's name ("": none said) → attributes of the request.
@@ -40,6 +40,8 @@ KINDS: Mapping[str, KindWords] = {
     "pfifo_head_drop": KindWords(fifo.parse, fifo.show),
     "pfifo_fast": KindWords(None, prio.show),
     "prio": KindWords(prio.parse, prio.show),
+    "codel": KindWords(codel.parse, codel.show, print_xstats=codel.show_xstats),
+    "fq_codel": KindWords(codel.parse, codel.show, print_xstats=codel.show_xstats),
     "tbf": KindWords(tbf.parse, tbf.show),
     "htb": KindWords(htb.parse, htb.show, htb.parse_class, htb.show, htb.show_xstats),
 }

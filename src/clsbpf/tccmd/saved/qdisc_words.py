@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from enum import IntEnum
 
 from ...netlink.attr import Attr
+from ...netlink.codel import TcaCodel, TcaFqCodel
 from ...netlink.qdisc import (
     HtbGlob,
     HtbOpt,
@@ -89,6 +91,27 @@ def _framing(spec: RateSpec) -> Iterator[str]:
         yield from ("linklayer", "atm")
 
 
+def _codel(options: Attr) -> Iterator[str]:
+    yield from _codel_words(options, TcaCodel)
+
+
+def _fq_codel(options: Attr) -> Iterator[str]:
+    yield from _codel_words(options, TcaFqCodel)
+    attrs = by_type(options.attrs())
+    if TcaFqCodel.CE_THRESHOLD_MASK in attrs:
+        parts = [attrs[n].u8 for n in (TcaFqCodel.CE_THRESHOLD_SELECTOR, TcaFqCodel.CE_THRESHOLD_MASK)]
+        yield from ("ce_threshold_selector", f"{parts[0]}/{parts[1]}")
+
+
+def _codel_words(options: Attr, numbers: type[IntEnum]) -> Iterator[str]:
+    for number, attr in by_type(options.attrs()).items():
+        name = numbers(number).name.lower().removesuffix("_size")
+        if name == "ecn":
+            yield "ecn" if attr.u32 else "noecn"
+        elif not name.startswith("ce_threshold_"):
+            yield from (name, str(attr.u32))
+
+
 def _prio(options: Attr) -> Iterator[str]:
     bands, priomap = decode_prio(options.payload)
     yield from ("bands", str(bands), "priomap", *(str(band) for band in priomap))
@@ -112,6 +135,8 @@ def size_table(stab: Attr) -> Iterator[str]:
 
 QDISCS: dict[str, Callable[[Attr], Iterator[str]]] = {
     "bfifo": _fifo,
+    "codel": _codel,
+    "fq_codel": _fq_codel,
     "htb": _htb,
     "pfifo": _fifo,
     "pfifo_head_drop": _fifo,

@@ -15,6 +15,7 @@ from ...netlink import act as wire
 from ...netlink import attr as nla
 from ...netlink.act import BITFIELD32, GEN, POLICE_TBF, RATESPEC, TcaAct, TcaActBpf, TcaPolice, TcaRoot
 from ...netlink.attr import Attr, encode_attrs, iter_attrs
+from ...netlink.codel import TcaCodel, TcaFqCodel
 from ...netlink.message import NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, Message
 from ...netlink.qdisc import HTB_PROTOCOL, HtbGlob, HtbOpt, SizeSpec, TcaHtb, TcaStab
 from ...netlink.schema import ClsFlag, Rtm, Tca, TcaBpf
@@ -38,6 +39,9 @@ def qdisc_request(message: Message, rate: bytes | None = None) -> Message | None
     kept = [attr for attr in kept if attr.type != Tca.OPTIONS or attr.payload]
     if attrs[Tca.KIND].string == "htb":
         kept = [_htb(attr) if attr.type == Tca.OPTIONS else attr for attr in kept]
+    elif attrs[Tca.KIND].string in _CODEL_TIMES:
+        times = _CODEL_TIMES[attrs[Tca.KIND].string]
+        kept = [_codel(attr, times) if attr.type == Tca.OPTIONS else attr for attr in kept]
     elif attrs[Tca.KIND].string == "pfifo_fast":
         kept = [attr for attr in kept if attr.type != Tca.OPTIONS]  # it has none to be asked for
     if Tca.STAB in attrs:
@@ -75,6 +79,27 @@ def _htb(options: Attr) -> Attr:
             attr = nla.binary(attr.type, replace(HtbOpt.decode(attr.payload), level=0).encode())
         made.append(attr)
     return nla.nest(options.type, made)
+
+
+_CODEL_TIMES: dict[str, tuple[int, ...]] = {
+    "codel": (TcaCodel.TARGET, TcaCodel.INTERVAL, TcaCodel.CE_THRESHOLD),
+    "fq_codel": (TcaFqCodel.TARGET, TcaFqCodel.INTERVAL, TcaFqCodel.CE_THRESHOLD),
+}
+
+
+def _codel(options: Attr, times: tuple[int, ...]) -> Attr:
+    """codel's: the times of a reply were made coarser, and would be again."""
+    inside = options.attrs()
+    return nla.nest(
+        options.type,
+        [nla.u32(attr.type, _finer(attr.u32)) if attr.type in times else attr for attr in inside],
+    )
+
+
+def _finer(microseconds: int) -> int:
+    """The least time that codel makes this of: its unit is 1024 ns."""
+    units = -(-microseconds * 1000 // 1024)
+    return -(-units * 1024 // 1000)
 
 
 def filter_request(

@@ -48,6 +48,10 @@ def _options(options: Attr) -> Any:
     return _sorted(_option(inner) for inner in options.attrs())
 
 
+def _numbers(options: Attr) -> Any:
+    return _sorted((inner.type, inner.payload) for inner in options.attrs())
+
+
 def _prio(options: Attr) -> Any:
     return decode_prio(options.payload)  # tc adds an empty nest
 
@@ -83,7 +87,13 @@ def _tbf(options: Attr) -> Any:
     return opt.limit, buckets
 
 
-_OPTIONS: dict[str, Callable[[Attr], Any]] = {"htb": _htb, "prio": _prio, "tbf": _tbf}
+_OPTIONS: dict[str, Callable[[Attr], Any]] = {
+    "htb": _htb,
+    "prio": _prio,
+    "tbf": _tbf,
+    "codel": _numbers,
+    "fq_codel": _numbers,
+}
 """Of qdiscs and their classes, by kind."""
 
 
