@@ -188,7 +188,15 @@ def tree(random: Random, *, extended: float, kinds: list[Any]) -> Iterator[str]:
             elif kind < 0.3:
                 handle += 1
                 queue = random.choice(
-                    ("pfifo limit 0", "bfifo limit 100", "pfifo_fast", "pfifo limit 9", *TBF)
+                    (
+                        "pfifo limit 0",
+                        "bfifo limit 100",
+                        "pfifo_fast",
+                        "pfifo limit 9",
+                        "codel",
+                        "fq_codel flows 7",
+                        *TBF,
+                    )
                 )
                 yield f"qdisc add dev v0 parent {leaf} handle {handle:x}: {queue}"
         for each in parents:

@@ -307,3 +307,27 @@ def test_what_is_mirrored_to_a_device_goes_through_its_root_qdisc() -> None:
     rows = engine.tc("-s class show dev lab0")
     assert rows is not None
     assert {row["handle"]: row["stats"]["packets"] for row in rows} == {"1:1": 1, "1:10": 0, "1:30": 1}
+
+
+FLOWS = "qdisc add dev lab0 root handle 1: fq_codel flows 8"
+
+
+@pytest.mark.parametrize(
+    ("lines", "sent", "dropped"),
+    [
+        ([], 2, 0),
+        ([f"filter add dev lab0 parent 1: bpf bytecode {PASS} flowid 1:8"], 2, 0),
+        ([f"filter add dev lab0 parent 1: bpf bytecode {PASS} flowid 1:9"], 0, 2),
+        ([f"filter add dev lab0 parent 1: bpf bytecode {PASS} flowid 1:"], 0, 2),
+        ([f"filter add dev lab0 parent 1: bpf bytecode {IS_UDP} flowid 1:3"], 1, 1),
+        ([f"filter add dev lab0 parent 1: bpf bytecode {PASS} flowid 1:3 action drop"], 0, 2),
+        (["filter add dev lab0 parent 1: bpf bytecode '1,6 0 0 4' da"], 0, 0),
+    ],
+)
+def test_filters_of_fq_codel_choose_a_flow(lines: list[str], sent: int, dropped: int) -> None:
+    engine = lab(FLOWS, *lines)
+    device = engine._network.device("lab0")
+    assert device is not None
+    for packet in (TCP, UDP):
+        transmit(device.root, Skb.from_frame(packet))
+    assert (device.root.stats.packets, device.root.stats.drops) == (sent, dropped)

@@ -99,6 +99,12 @@ NOT_PLAIN = {
         "qdisc add dev v0 parent 3:1 handle 4: pfifo",
         "qdisc del dev v0 parent 3:1",
     ],
+    "queues that drop what has waited": [
+        *BASE,
+        "qdisc add dev v0 parent 1:30 handle 3: fq_codel",
+        "qdisc add dev v0 parent 1:10 handle 4: codel",
+        f"filter add dev v0 parent 1:1 bpf bytecode {PASS} flowid 1:30",
+    ],
     "no room past the classes": ["qdisc add dev v0 root handle 1: htb direct_qlen 0"],
 }
 

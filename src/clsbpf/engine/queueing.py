@@ -41,8 +41,8 @@ def blocks_of(root: Qdisc | None) -> Iterator[tuple[int, Block]]:
 
 
 def chooses(root: Qdisc) -> bool:
-    """Is there a class to choose, at the root or below?  (tbf has a class, but no choice.)"""
-    return any(qdisc.has_classes and qdisc.takes_filters for qdisc in walk_qdiscs(root))
+    """Is there something to choose for a packet, at the root or below?"""
+    return any(qdisc.chooses for qdisc in walk_qdiscs(root))
 
 
 def has_estimator(root: Qdisc) -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ..tc import ids
 from ..tc.actions import NO_ACTIONS
 from ..tc.chain import Block
+from ..tc.qdiscs.codel import Codel, FqCodel
 from ..tc.qdiscs.fifo import BFIFO, Fifo, Queue
 from ..tc.qdiscs.htb import Htb, HtbClass
 from ..tc.qdiscs.prio import Band, Prio
@@ -59,6 +60,8 @@ def is_plain(root: Htb | Prio) -> bool:
 
 
 def _takes_all(queue: Qdisc) -> bool:
+    if isinstance(queue, Codel | FqCodel):
+        return bool(queue.limit) and not queue.chooses
     if not isinstance(queue, Queue):
         return False
     return not isinstance(queue, Fifo) or queue.limit >= (LONGEST if queue.kind == BFIFO else 1)

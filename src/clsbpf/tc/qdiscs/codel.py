@@ -91,6 +91,12 @@ class FqCodel(Qdisc):
         return True
 
     @property
+    def chooses(self) -> bool:
+        """Has it filters?  Without, a packet's flow is found by a hash."""
+        chain = self.own_block.find_chain(0)
+        return chain is not None and bool(chain.classifiers)
+
+    @property
     def blocks(self) -> tuple[Block, ...]:
         """Its own."""
         return (self.own_block,)
@@ -113,9 +119,8 @@ class FqCodel(Qdisc):
         """fq_codel_classify(): does the packet come to a flow?"""
         if ids.major(skb.priority) == self.handle and 0 < ids.minor(skb.priority) <= self.flows:
             return True
-        chain = self.own_block.find_chain(0)
-        if chain is None or not chain.classifiers:
-            return True  # by the hash
+        if not self.chooses:
+            return True
         result = ClassifyResult()
         answer = self.own_block.classify(skb, result)
         passage.decided(answer, result)

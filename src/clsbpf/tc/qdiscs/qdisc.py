@@ -140,6 +140,11 @@ class Qdisc:
         return True
 
     @property
+    def chooses(self) -> bool:
+        """Is there something to choose for a packet: a class, what its filters say?"""
+        return self.has_classes
+
+    @property
     def is_ingress(self) -> bool:
         """TCQ_F_INGRESS: is it clsact or ingress?"""
         return False

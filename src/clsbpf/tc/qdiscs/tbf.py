@@ -72,6 +72,11 @@ class Tbf(Qdisc):
         """It has no block."""
         return False
 
+    @property
+    def chooses(self) -> bool:
+        """One class is no choice."""
+        return False
+
     def find(self, classid: int) -> int:
         """tbf_find(): any classid is its class."""
         return _CLASS
