@@ -64,7 +64,7 @@ class _Writer:
 
     def new(self, thing: object, command: Bpf, args: Args) -> int:
         self.fds[thing] = FIRST_FD + len(self.fds)
-        self.call(command, {Arg.FD: self.fds[thing], **args})
+        self.call(command, {**args, Arg.FD: self.fds[thing]})
         return self.fds[thing]
 
     def btf(self, btf: Btf) -> int:

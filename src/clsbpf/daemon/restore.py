@@ -81,6 +81,7 @@ class Restorer:
         said = dict(word.split("=", 1) for word in words)
         device = self._host.add_device(name, int(index), driver=said.get("driver"))
         device.up = "down" not in said
+        device.has_ingress_queue = "ingress" in said
         device.mtu = int(said.get("mtu", device.mtu))
         device.tx_queue_len = int(said.get("txqueuelen", device.tx_queue_len))
         device.address = bytes.fromhex(said.get("address", ""))

@@ -236,6 +236,7 @@ def device_line(device: Device) -> str:
         "mtu": device.mtu if device.mtu != usual.mtu else None,
         "txqueuelen": device.tx_queue_len if device.tx_queue_len != usual.tx_queue_len else None,
         "address": device.address.hex() or None,
+        "ingress": "was" if device.has_ingress_queue and device.ingress is None else None,
     }
     said = (f" {word}={value}" for word, value in words.items() if value is not None)
     return f"#!device {device.ifindex} {device.name}{''.join(said)}"
