@@ -14,7 +14,7 @@ from clsbpf.vm.environment import Environment
 from clsbpf.vm.interp import run
 from clsbpf.vm.link import link
 from clsbpf.vm.native_program import native_of
-from clsbpf.vm.net import LOOPBACK_ROUTES, Address, Net, NetDevice, Route, Socket
+from clsbpf.vm.net import LOOPBACK_ROUTES, Address, Net, NetDevice, Route, Socket, to_nobody
 
 FIB = struct.Struct("=BB2s2sHII16s16s4s12s")
 OUTPUT, SKIP_NEIGH = 2, 4
@@ -224,3 +224,16 @@ def test_a_socket_found_twice_is_given_back_twice() -> None:
     linked = link(twice, {}, verify(twice))
     for execute in (native_of(linked).run, lambda skb, env: run(linked, skb, environment=env)):
         assert execute(Skb.from_frame(asked.ljust(64, b"\0")), environment) == 7
+
+
+def test_clones_that_nobody_looks_at_are_no_miss() -> None:
+    spec = program("r2 = 1\nr3 = 0\ncall bpf_clone_redirect\nexit")
+    native = native_of(link(spec, {}, verify(spec)))
+    environment = Environment(net=Net(deliver=to_nobody))
+    assert native.run(Skb.from_frame(bytes(64)), environment) == 0
+    assert not environment.asked
+    environment.net.deliver = None
+    assert native.run(Skb.from_frame(bytes(64)), environment) == 0
+    assert environment.asked == {"the way out of device 1 (bpf_clone_redirect)": 1}
+    environment.net.deliver = lambda skb, ifindex, flags: -5
+    assert native.run(Skb.from_frame(bytes(64)), environment) == 2**32 - 5

@@ -21,6 +21,7 @@ from ..capture.pcapng import PcapngReader
 from ..capture.record import NS_PER_SECOND, Reader, max_captured
 from ..capture.source import Source
 from ..link import link_layer
+from ..vm.net import to_nobody
 from .file_ways import FileWalk, FileWays
 from .ledger import Ledger
 from .plan import Plan, Walk
@@ -90,7 +91,8 @@ class _Run:
             self._courier = Courier(setup.network, setup.on_delivery)
         assistant = Assistant(plan, self.ledger.state, self._courier)
         net = self.plans.environment.net
-        net.devices, net.deliver = self._courier.devices, assistant.deliver
+        net.devices = self._courier.devices
+        net.deliver = assistant.deliver if self.ledger.state[State.DELIVERS] else to_nobody
         return assistant
 
     def walk(self) -> int:

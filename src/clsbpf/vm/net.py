@@ -89,7 +89,8 @@ class Socket:
 class Net:
     """struct net: a network namespace.  `deliver` takes the clones of clone_redirect.
 
-    `deliver(skb, ifindex, flags)` gets a copy of the packet and returns 0 or -errno.
+    `deliver(skb, ifindex, flags)` gets a copy of the packet and returns 0 or -errno; `to_nobody`, where
+    nobody looks at clones.
     """
 
     devices: dict[int, NetDevice] = field(default_factory=dict)
@@ -109,6 +110,11 @@ class Net:
         if found is None and ifindex == LOOPBACK_IFINDEX:
             return LOOPBACK
         return found
+
+
+def to_nobody(skb: Any, ifindex: int, flags: int) -> int:
+    """For `Net.deliver`: clones go out, and nobody looks at them.  (Machine code need not make them.)"""
+    return 0
 
 
 LOOPBACK = NetDevice(

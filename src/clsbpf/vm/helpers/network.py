@@ -28,7 +28,7 @@ from ..environment import KEY_BYTES, MISSES, Environment, EnvironmentAt, Missing
 from ..maps.hash import hash_lookup
 from ..maps.map import Map
 from ..maps.storage import Storage
-from ..net import LOOPBACK_IFINDEX, LOOPBACK_ROUTES, Address, Net, NetDevice, Route, Socket
+from ..net import LOOPBACK_IFINDEX, LOOPBACK_ROUTES, Address, Net, NetDevice, Route, Socket, to_nobody
 from ..subset import (
     copy,
     external,
@@ -63,8 +63,18 @@ class NetAt(enum.IntEnum):
     LISTED = 56
     """1: somebody gave sockets."""
     DELIVERS = 64
-    """1: clones are taken."""
+    """Who takes clones (`Clones`)."""
     BYTES = 72
+
+
+class Clones(enum.IntEnum):
+    """What becomes of clones."""
+
+    MISSED = 0
+    """There is no way out."""
+    TAKEN = 1
+    UNSEEN = 2
+    """They go out, and nobody looks."""
 
 
 class DeviceAt(enum.IntEnum):
@@ -311,7 +321,7 @@ class Tables:
             if device is not None:
                 self.add_device(device)
         self.storage[NetAt.MORE_DEVICES] = any_device
-        self.storage[NetAt.DELIVERS] = net.deliver is not None
+        self.storage[NetAt.DELIVERS] = _clones(net)
         self.storage[NetAt.ROUTED] = bool(net.routes)
         self.storage[NetAt.LISTED] = bool(net.sockets)
         self._add_routes((*net.routes, *LOOPBACK_ROUTES))
@@ -440,5 +450,11 @@ def _told(net: Net) -> tuple[object, ...]:
     """What tables say of a network, to compare."""
     return (
         *(type(net.devices), dict(net.devices), tuple(net.routes), dict(net.neighbours)),
-        *(tuple(net.sockets), net.deliver is not None),
+        *(tuple(net.sockets), _clones(net)),
     )
+
+
+def _clones(net: Net) -> Clones:
+    if net.deliver is None:
+        return Clones.MISSED
+    return Clones.UNSEEN if net.deliver is to_nobody else Clones.TAKEN

@@ -14,7 +14,7 @@ from ...skb import Skb
 from ..environment import Environment, EnvironmentAt, Missing
 from ..native_skb import At, NativeSkb, take_back
 from ..subset import copy, external, load_i64, load_u32, native, store_i64, u32
-from .network import NetAt, device_at, miss
+from .network import Clones, NetAt, device_at, miss
 
 TC_ACT_SHOT = 2
 TC_ACT_REDIRECT = 7
@@ -99,9 +99,11 @@ def clone_redirect(machine: int, skb: int, ifindex: int, flags: int) -> int:
     if device_at(machine, target) == 0:
         miss(machine, Missing.CLONE, target)
         return -errno.EINVAL
-    if load_i64(load_i64(machine + EnvironmentAt.NET) + NetAt.DELIVERS):
+    clones = load_i64(load_i64(machine + EnvironmentAt.NET) + NetAt.DELIVERS)
+    if clones == Clones.TAKEN:
         return deliver_clone(machine, skb, target, flags)
-    miss(machine, Missing.DELIVERY, target)
+    if clones == Clones.MISSED:
+        miss(machine, Missing.DELIVERY, target)
     return 0
 
 
