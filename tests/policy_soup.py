@@ -262,7 +262,7 @@ def left_behind(engine: Engine) -> Any:
         for action in table
     ]
     maps = [
-        (linked.name, sorted((each.name, sorted(contents(each).items())) for each in maps_of([linked])))
+        (linked.name, sorted((each.name, sorted(contents(each).items())) for each in maps_of(linked)))
         for linked in programs_of(engine)
     ]
     counted = [

@@ -32,7 +32,7 @@ from ..vm.subset import (
     store_u32,
     swap16,
 )
-from .in_python import redirect_in_python
+from .in_python import fault_in_python, redirect_in_python
 from .walk_state import COLUMN_BYTES, VERDICT_MASK, VERDICT_SHIFT, Column, State
 
 _CALL = Class.JMP | Jmp.CALL
@@ -194,6 +194,15 @@ def keep_columns(state: int, skb: int) -> None:
             store_i64(at, load_i64(field))
         else:
             store_u32(at, load_u32(field))
+
+
+@native
+def went_wrong(state: int) -> int:
+    """Did something go wrong in Python with this packet?  Python says what becomes of it."""
+    if load_i64(state + State.FAULTED) == 0:
+        return 0
+    fault_in_python(state)
+    return 1
 
 
 @native

@@ -14,13 +14,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from ..errors import ProgramFault
 from ..skb import Skb
 from ..tc.result import ClassifyResult
 from ..vm.environment import Redirect
-from ..vm.native_calls import raise_pending
+from ..vm.native_calls import flagging, keep, raise_pending, take_pending
 from ..vm.native_memory import maps_of, ranges_of
 from ..vm.native_program import code_in_use
 from ..vm.native_skb import NativeSkb, fill, take_back
@@ -110,13 +111,17 @@ class Running:
         return ranges_of(maps_of(*(each for each in linked if each is not None)))
 
 
+Forgive = Callable[[ProgramFault, int], ProgramFault | None]
+"""Told of a fault with a packet of a number: what to raise of it, None where the packet is only counted."""
+
 _ASSISTANTS: weakref.WeakValueDictionary[int, Assistant] = weakref.WeakValueDictionary()
 
 
 class Assistant:
     """Python's side of a walk; `state` are the walk's cells, by whose address native code names it."""
 
-    def __init__(self, plan: Plan, state: Cells, courier: Courier) -> None:
+    def __init__(self, plan: Plan, state: Cells, courier: Courier, forgive: Forgive) -> None:
+        self._forgive = forgive
         self.plan = plan
         self.state = state
         self.courier = courier
@@ -131,12 +136,21 @@ class Assistant:
         """While native code runs; what went wrong in Python meanwhile is raised at the end."""
         environment = self.environment
         before = environment.enter(self.running, self.skb, self.state.address + State.RUNNING)
+        self.state[State.FAULTED] = 0
         try:
-            with code_in_use():
+            with code_in_use(), flagging(self.state.address + State.FAULTED):
                 yield
             raise_pending()
         finally:
             environment.end(before)
+
+    def fault(self) -> None:
+        """Something went wrong in Python with the packet: it has no verdict, or the walk ends here."""
+        error = take_pending()
+        if isinstance(error, ProgramFault):
+            error = self._forgive(error, self.environment.packet)
+        if error is not None:
+            keep(error)
 
     def begin(self) -> None:
         """Something is sent elsewhere, or an action is done: which packet is it about?"""
@@ -175,6 +189,13 @@ class Assistant:
         answer = action.act(skb, ClassifyResult())
         self.put(skb)
         return answer
+
+
+@external
+def fault_in_python(state: int) -> int:
+    """`Assistant.fault`."""
+    _ASSISTANTS[state].fault()
+    return 0
 
 
 @external

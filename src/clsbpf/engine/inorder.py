@@ -106,11 +106,11 @@ class _InOrder:
         try:
             return self._outcome(plan, skb)
         except ProgramFault as fault:
-            if self.plans.setup.keep_going:
-                self.ledger.tally.faulted += 1
-                return UNDECIDED
             place = f"{self.capture.name}: packet {self.ledger.packets}"
-            raise ProgramFault(f"{place}: {fault}", fault.insn) from None
+            error = self.plans.forgive(fault, self.ledger.tally, place)
+            if error is not None:
+                raise error from None
+            return UNDECIDED
 
     def _outcome(self, plan: Plan, skb: Skb) -> int:
         """The outcome of one packet.  Filters may change meanwhile: one that the plan lacks is added."""

@@ -54,6 +54,7 @@ OWN_PACKET = "engine.extended.own_packet"
 OUTER_PROTOCOL = "engine.extended.outer_protocol"
 KEEP_COLUMNS = "engine.extended.keep_columns"
 SEND_REDIRECTED = "engine.extended.send_redirected"
+WENT_WRONG = "engine.extended.went_wrong"
 """Functions of modules that only plans with actions or extended programs need."""
 
 
@@ -161,7 +162,7 @@ def tree_text(
         if block is not None:
             functions[block] = name
     begin(text, callees, None)
-    queue = QueueText(text, tree, functions, acts=callees.records is not None)
+    queue = QueueText(text, tree, functions, acts=callees.records is not None, faults=callees.asks_python)
     queue.allocate()
     first = queue.call("block0")
     if callees.extended is not None and callees.extended.redirect:
@@ -198,6 +199,15 @@ def finish(text: SkbText, callees: Callees, *, sent: bool = False) -> None:
         if callees.extended.redirect and not sent:
             text.emit(f'call void @"{SEND_REDIRECTED}"(i64 %state, i64 %skb.int, i64 %outcome)')
         text.emit(f'call void @"{KEEP_COLUMNS}"(i64 %state, i64 %skb.int)')
+    if callees.asks_python:
+        text.emit(
+            f'%wrong = call i64 @"{WENT_WRONG}"(i64 %state)',
+            "%is.wrong = icmp ne i64 %wrong, 0",
+            "br i1 %is.wrong, label %wrong.end, label %sound.end",
+            "wrong.end:",
+            f"ret i64 {UNDECIDED}",
+            "sound.end:",
+        )
     text.return_outcome(READ_PAST_SHIFT)
 
 
@@ -229,6 +239,7 @@ class BlockText:
         self.extended = callees.extended
         self.changes_headers = callees.changes_headers
         self._ends = Ends()
+        self._may_fault = False
 
     def lines(self) -> None:
         """Its lines."""
@@ -253,6 +264,9 @@ class BlockText:
             self._chain(index, parts)
         if self._ends.acted:
             self._settle(chains)
+        if self._may_fault:
+            emit("faulted:", "br label %end")
+            self._ends.decided.append((str(UNDECIDED), "faulted"))
         emit("none:", "br label %end", "end:")
         self._ends.decided.append((str(UNDECIDED), "none"))
         sources = ", ".join(f"[ {value}, %{label} ]" for value, label in self._ends.decided)
@@ -336,6 +350,8 @@ class BlockText:
         emit(f'%r{number} = call i32 @"{name}"(ptr {skb})', f"%w{number} = zext i32 %r{number} to i64")
         if planned.sees_captured:
             self._note_read_past(number)
+        if linked is not None and self.callees.asks_python:
+            self._unless_faulted()
         base = number + 1 << FILTER_SHIFT
         if each.direct_action:
             emit(
@@ -375,6 +391,11 @@ class BlockText:
         else:
             emit("br label %end")
             self._ends.decided.append((f"%o{number}", f"d{number}"))
+
+    def _unless_faulted(self) -> None:
+        """What went wrong in Python ends the packet's way through the filters."""
+        self.text.unless_faulted("faulted")
+        self._may_fault = True
 
     # programs that see frames as captured
 
@@ -441,6 +462,10 @@ class BlockText:
         at, length = self.records.lists[number]
         self.text.emit(
             f'%answer{number} = call i64 @"{RUN_ACTIONS}"(i64 %state, i64 {at}, i64 {length}, i64 %skb.int)',
+        )
+        if self.callees.asks_python:
+            self._unless_faulted()
+        self.text.emit(
             f"%on{number} = icmp slt i64 %answer{number}, 0",
             f"br i1 %on{number}, label %{following}, label %acted{number}",
             f"acted{number}:",

@@ -20,6 +20,7 @@ from ..capture.pcap import LengthOrder, PcapHeader, PcapReader
 from ..capture.pcapng import PcapngReader
 from ..capture.record import NS_PER_SECOND, Reader, max_captured
 from ..capture.source import Source
+from ..errors import ProgramFault
 from ..link import link_layer
 from ..vm.net import to_nobody
 from .file_ways import FileWalk, FileWays
@@ -42,9 +43,11 @@ def run_native(capture: Capture, plans: Plans, ledger: Ledger) -> Iterator[int]:
         clock.begin()
     ledger.tick(clock)
     plans.environment.packet = ledger.packets - 1  # a walk counts before each
-    walker = (
-        PcapRun(reader, plans, ledger) if isinstance(reader, PcapReader) else PcapngRun(reader, plans, ledger)
-    )
+    walker: PcapRun | PcapngRun
+    if isinstance(reader, PcapReader):
+        walker = PcapRun(capture.name, reader, plans, ledger)
+    else:
+        walker = PcapngRun(capture.name, reader, plans, ledger)
     if isinstance(walker, PcapRun):
         yield from walker.stretches(capture.source)
     for window in capture.windows():
@@ -67,7 +70,8 @@ def run_native(capture: Capture, plans: Plans, ledger: Ledger) -> Iterator[int]:
 class _Run:
     """A capture on its way: the plan that serves it now, and Python's part in that."""
 
-    def __init__(self, reader: Reader, plans: Plans, ledger: Ledger) -> None:
+    def __init__(self, name: str, reader: Reader, plans: Plans, ledger: Ledger) -> None:
+        self.name = name
         self.reader = reader
         self.plans = plans
         self.ledger = ledger
@@ -89,11 +93,14 @@ class _Run:
         if self._courier is None:
             setup = self.plans.setup
             self._courier = Courier(setup.network, setup.on_delivery)
-        assistant = Assistant(plan, self.ledger.state, self._courier)
+        assistant = Assistant(plan, self.ledger.state, self._courier, self._forgive)
         net = self.plans.environment.net
         net.devices = self._courier.devices
         net.deliver = assistant.deliver if self.ledger.state[State.DELIVERS] else to_nobody
         return assistant
+
+    def _forgive(self, fault: ProgramFault, packet: int) -> ProgramFault | None:
+        return self.plans.forgive(fault, self.ledger.tally, f"{self.name}: packet {packet}")
 
     def walk(self) -> int:
         """Call the walk; returns its `Stop`."""
@@ -114,8 +121,8 @@ class PcapRun(_Run):
 
     reader: PcapReader
 
-    def __init__(self, reader: PcapReader, plans: Plans, ledger: Ledger) -> None:
-        super().__init__(reader, plans, ledger)
+    def __init__(self, name: str, reader: PcapReader, plans: Plans, ledger: Ledger) -> None:
+        super().__init__(name, reader, plans, ledger)
         self.link = link_layer(reader.header.link_type)
         self.plan = plans.plan(self.link)
         self._bind()
@@ -186,8 +193,8 @@ class PcapngRun(_Run):
 
     reader: PcapngReader
 
-    def __init__(self, reader: PcapngReader, plans: Plans, ledger: Ledger) -> None:
-        super().__init__(reader, plans, ledger)
+    def __init__(self, name: str, reader: PcapngReader, plans: Plans, ledger: Ledger) -> None:
+        super().__init__(name, reader, plans, ledger)
         self.plan: Plan | None = None
         self._ports = Cells(Port, 0)
         if reader.section is not None:  # several workers have begun

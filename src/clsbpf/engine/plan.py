@@ -229,10 +229,10 @@ def outside(extended: Programs | None = None, *, whole: bool = False) -> dict[st
     addresses = {subset.record_of(read_at).symbol: read_at_address()}
     if whole:
         from ..vm.native_calls import address_of
-        from .in_python import act_in_python, redirect_in_python
+        from .in_python import act_in_python, fault_in_python, redirect_in_python
 
-        called = (subset.record_of(function) for function in (act_in_python, redirect_in_python))
-        addresses |= {each.symbol: address_of(each) for each in called}
+        called = (act_in_python, fault_in_python, redirect_in_python)
+        addresses |= {(each := subset.record_of(one)).symbol: address_of(each) for one in called}
     if extended is not None:
         addresses |= extended.symbols.addresses
     return addresses

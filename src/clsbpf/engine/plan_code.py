@@ -129,9 +129,9 @@ def module_text(
     acts: list[Callable[..., object]] = []
     if whole:
         from .act_native import run_actions
-        from .extended import keep_columns, outer_protocol, own_packet, send_redirected
+        from .extended import keep_columns, outer_protocol, own_packet, send_redirected, went_wrong
 
-        acts = [run_actions, own_packet, outer_protocol, keep_columns, send_redirected]
+        acts = [run_actions, own_packet, outer_protocol, keep_columns, send_redirected, went_wrong]
     if plan.tree is not None:
         from .queueing_text import FUNCTIONS
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from ..errors import ProgramFault
 from ..link import LinkLayer
 from ..profile import CURRENT, KernelProfile
 from ..tc.actions.clock import CaptureClock
@@ -27,6 +28,7 @@ from .view import View
 
 if TYPE_CHECKING:
     from .queueing_plain import PlainQueueing
+    from .tally import Tally
 
 T = TypeVar("T")
 
@@ -113,6 +115,14 @@ class Plans:
             self._plans[link.number] = plan
             self.seconds += time.perf_counter() - started
         return plan
+
+    def forgive(self, fault: ProgramFault, tally: Tally, place: str) -> ProgramFault | None:
+        """What to raise of a program's fault with the packet at `place`; None where it is only counted."""
+        self.environment.take_redirect()
+        if not self.setup.keep_going:
+            return ProgramFault(f"{place}: {fault}", fault.insn)
+        tally.faulted += 1
+        return None
 
     def timed(self, make: Callable[[], T]) -> T:
         """Do something that counts as planning."""

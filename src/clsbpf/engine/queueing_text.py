@@ -102,11 +102,14 @@ _COUNT_END, _COUNT_DECIDED, _FORGET_REDIRECT, _RESIZE = (record_of(each).symbol 
 class QueueText:
     """The labels of a tree of qdiscs in `classify`; `functions` are its blocks', by name."""
 
-    def __init__(self, text: SkbText, tree: Tree, functions: Mapping[Block, str], *, acts: bool) -> None:
+    def __init__(
+        self, text: SkbText, tree: Tree, functions: Mapping[Block, str], *, acts: bool, faults: bool
+    ) -> None:
         self.text = text
         self.tree = tree
         self.functions = functions
         self.acts = acts
+        self.faults = faults
         self._count = 0
 
     def allocate(self) -> None:
@@ -131,6 +134,8 @@ class QueueText:
         emit = self.text.emit
         emit(f"store i64 {outcome}, ptr %queue.passed", "store i64 0, ptr %queue.class")
         emit(f"%queue.own = and i64 {outcome}, {CLASSID_MASK}")
+        if self.faults:
+            self.text.unless_faulted("queue.end")
         answer = self._answer(outcome)
         let_through = {int(TcAct.OK): "queue.let", int(TcAct.RECLASSIFY): "queue.let"}
         self._switch(answer, dict.fromkeys(TAKEN, "queue.gone") | let_through, "queue.in")
@@ -214,6 +219,8 @@ class QueueText:
             emit(f"{chosen}:")
             return "0"
         outcome = self.call(self.functions[block])
+        if self.faults:
+            self.text.unless_faulted("queue.end")
         number = self._assign(f"lshr i64 {outcome}, {FILTER_SHIFT}")
         none = self._assign(f"icmp eq i64 {number}, 0")
         decided, chosen = self._label(), self._label()

@@ -100,6 +100,18 @@ class SkbText:
             f"store i64 {value}, ptr %cell{self._stored}, align 8",
         )
 
+    def unless_faulted(self, otherwise: str) -> None:
+        """Go on here unless something went wrong in Python with this packet; then at another label."""
+        self._stored += 1
+        here = f"fault{self._stored}"
+        self.emit(
+            f"%{here}.at = getelementptr i8, ptr %state.at, i64 {State.FAULTED:d}",
+            f"%{here}.is = load i64, ptr %{here}.at, align 8",
+            f"%{here}.no = icmp eq i64 %{here}.is, 0",
+            f"br i1 %{here}.no, label %{here}.go, label %{otherwise}",
+            f"{here}.go:",
+        )
+
     def read_frame(self) -> None:
         """%protocol, and %outer: what a classifier's protocol is compared with (tc_skb_protocol)."""
         protocol, _ = self.view.functions

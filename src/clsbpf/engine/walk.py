@@ -299,6 +299,9 @@ def walk_records(
         captured = captured if captured < snap_limit else snap_limit
         length = length if length > captured else captured
         outcome = decide(state, minimum, untags, frame, captured, length)
+        if watched and load_i64(state + State.FAULTED):
+            stop = Stop.FAULT
+            break
         account(filters, verdicts, outcome, length)
         if keeps:
             keep_packet(state, outcome, length, seconds * NS + fraction * fraction_ns, frame, captured)
@@ -442,6 +445,9 @@ def walk_pcapng(state: int) -> int:
         captured = captured if captured < snap_limit else snap_limit
         length = length if length > captured else captured
         outcome = decide(state, minimum, untags, cursor + start, captured, length)
+        if watched and load_i64(state + State.FAULTED):
+            stop = Stop.FAULT
+            break
         account(filters, verdicts, outcome, length)
         if keeps:
             keep_packet(state, outcome, length, time, cursor + start, captured)

@@ -43,6 +43,8 @@ class Stop(enum.IntEnum):
     """The next block is one for the Python reader: damage, a section, an interface, or nobody's."""
     ROWS_FULL = 2
     CLASSES_FULL = 3
+    FAULT = 5
+    """Something went wrong in Python, which is about to be raised."""
     LINK_CHANGE = 4
     """pcapng: the next packet is of another link type than this plan is for."""
 
@@ -137,6 +139,8 @@ class State(Layout):
     COLUMN_COUNT = enum.auto()
     DELIVERS = enum.auto()
     """Does somebody take what programs redirect?"""
+    FAULTED = enum.auto()
+    """Did something go wrong in Python with this packet?"""
     RUNNING = enum.auto()
     """The number of the filter whose program runs, for Python."""
     # what actions need

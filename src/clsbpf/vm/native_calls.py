@@ -7,9 +7,10 @@ machine code raises what was kept (`raise_pending`) when it has returned: nothin
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..errors import ProgramFault
@@ -22,6 +23,8 @@ class _Pending(threading.local):
     """The first error of this thread since it was asked last."""
 
     error: BaseException | None = None
+    flag: int = 0
+    """The address of a number (64 bits) that is 1 while there is an error, for machine code to see; or 0."""
 
 
 _pending = _Pending()
@@ -62,13 +65,36 @@ def keep(error: BaseException) -> None:
     """Remember an error until the machine code has returned; the first one counts."""
     if _pending.error is None:
         _pending.error = error
+        _tell(1)
+
+
+def take_pending() -> BaseException | None:
+    """What went wrong in Python since this thread's machine code was entered, once."""
+    error, _pending.error = _pending.error, None
+    _tell(0)
+    return error
 
 
 def raise_pending() -> None:
     """Raise what went wrong in Python while machine code of this thread ran."""
-    error, _pending.error = _pending.error, None
+    error = take_pending()
     if error is not None:
         raise error
+
+
+@contextlib.contextmanager
+def flagging(address: int) -> Iterator[None]:
+    """Meanwhile machine code of this thread sees at an address whether there is an error."""
+    before, _pending.flag = _pending.flag, address
+    try:
+        yield
+    finally:
+        _pending.flag = before
+
+
+def _tell(there: int) -> None:
+    if _pending.flag:
+        ctypes.c_int64.from_address(_pending.flag).value = there
 
 
 def calls_python(subset: Subset) -> bool:
