@@ -8,6 +8,7 @@ are the lines of who works out what matters: `precision`, `liveness`, `loops`.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,19 @@ from typing import TYPE_CHECKING
 from ..bpf.disasm import format_insn
 from ..bpf.helpers import BY_NUMBER
 from ..bpf.insn import Insn
-from ..bpf.isa import PSEUDO_CALL, PSEUDO_KFUNC_CALL, Atomic, Class, Jmp, Mode
+from ..bpf.isa import (
+    PSEUDO_CALL,
+    PSEUDO_KFUNC_CALL,
+    SIZE_BYTES,
+    Alu,
+    Atomic,
+    Class,
+    Jmp,
+    Mode,
+    Size,
+    X,
+    size_of,
+)
 from .cfg import CALL, is_function_pointer, uses_and_defines
 from .ranges import S32_MAX, S32_MIN, S64_MAX, S64_MIN, Range
 from .state import DYNPTR_BYTES, INVALID, IRQ_BYTES, ITER_BYTES, MISC, SPILL, Frame, Slot, State
@@ -177,6 +190,8 @@ def _ids(slot: Slot) -> str:
 
 # An instruction --------------------------------------------------------------------------------------
 
+_HALF = re.compile(r"\bw(\d+)")
+_BY_NUMBER = re.compile(r"skb\[(r\d+)\]")
 _GOTO = re.compile(r"goto ([+-]\d+)$")
 
 
@@ -194,30 +209,42 @@ def insn_text(v: Walk, at: int) -> str:
     if is_function_pointer(insn):
         return f"r{insn.dst} = {insn.imm & U32:#x}"
     text = format_insn(v.insns, at).removesuffix(" ll")
+    if text.startswith(".quad"):  # something is set that must be 0: the kernel prints it as if it were
+        text = format_insn((_without_reserved(insn),), 0)
     if insn.code & 0xE7 == Class.STX | Mode.ATOMIC:
-        text = _atomic_text(insn) or text
-    return _GOTO.sub(r"goto pc\1", text)
+        text = _atomic_text(insn) or _HALF.sub(r"r\1", text)
+    return _GOTO.sub(r"goto pc\1", _BY_NUMBER.sub(r"skb[\1 + 0]", text))
 
 
-_ATOMICS: dict[int, str] = {
-    Atomic.ADD: "add", Atomic.OR: "or", Atomic.AND: "and", Atomic.XOR: "xor",
+def _without_reserved(insn: Insn) -> Insn:
+    if insn.code & 7 in (Class.ALU, Class.ALU64) and insn.code & 0xF0 not in (Alu.DIV, Alu.MOD, Alu.MOV):
+        insn = dataclasses.replace(insn, off=0)
+    return dataclasses.replace(insn, imm=0) if insn.code & X else dataclasses.replace(insn, src=0)
+
+
+_ATOMICS: dict[int, tuple[str, str]] = {
+    Atomic.ADD: ("add", "+="), Atomic.OR: ("or", "|="), Atomic.AND: ("and", "&="), Atomic.XOR: ("xor", "^="),
 }  # fmt: skip
 
 
 def _atomic_text(insn: Insn) -> str | None:
-    """What the kernel prints of an atomic operation that gives something back."""
-    wide = insn.code & 0x18 == 0x18
-    name = "atomic64" if wide else "atomic"
-    where = f"({'u64' if wide else 'u32'} *)(r{insn.dst} {insn.off:+d})"
+    """An atomic operation, with the kernel's names; also of sizes that there are none of."""
+    size = SIZE_BYTES[Size(size_of(insn.code))]
+    name = "atomic64" if size == 8 else "atomic"
+    where = f"(u{size * 8} *)(r{insn.dst} {insn.off:+d})"
     if insn.imm == Atomic.CMPXCHG:
         return f"r0 = {name}_cmpxchg({where}, r0, r{insn.src})"
     if insn.imm == Atomic.XCHG:
         return f"r{insn.src} = {name}_xchg({where}, r{insn.src})"
-    if insn.imm & Atomic.FETCH and insn.imm & ~Atomic.FETCH in _ATOMICS:
-        return f"r{insn.src} = {name}_fetch_{_ATOMICS[insn.imm & ~Atomic.FETCH]}({where}, r{insn.src})"
+    if insn.imm & ~Atomic.FETCH in _ATOMICS:
+        word, symbol = _ATOMICS[insn.imm & ~Atomic.FETCH]
+        if insn.imm & Atomic.FETCH:
+            return f"r{insn.src} = {name}_fetch_{word}({where}, r{insn.src})"
+        return f"lock *{where} {symbol} r{insn.src}"
     return None
 
 
+MAX_STACK = 512
 _STATE_COLUMN, _STEP = 40, 8
 """vlog_alignment: where the state stands behind an instruction, at least; and its steps."""
 
@@ -279,7 +306,8 @@ class Log:
         if insn.code & 7 in (Class.LDX, Class.ST, Class.STX):
             base = v.regs[insn.src if insn.code & 7 == Class.LDX else insn.dst]
             if base.kind == STACK:
-                low, high = (base.off + insn.off + end for end in (base.var.smin, base.var.smax))
+                low = max(base.off + insn.off + base.var.smin, -MAX_STACK)
+                high = min(base.off + insn.off + base.var.smax, -1)
                 self._slots.update(range((-high - 1) // 8, (-low - 1) // 8 + 1))
 
     def touched(self, slots: Iterable[int]) -> None:

@@ -61,6 +61,7 @@ def verify(
     rules = rules_of(profile, spec.type)
     begin = time.perf_counter()
     walk: Walk | None = None
+    subprograms: tuple[Subprogram, ...] = ()
     given, refused_types = spec, program_types(btf).problem if btf is not None else ""
     if refused_types:
         spec, btf = without_types(spec), None
@@ -82,10 +83,11 @@ def verify(
         _check_globals(walk)
         depth = stack_depth(walk)
     except Refused as refused:
-        raise _error(spec, walk, refused, verbose, refused_types) from None
+        log = _log_of_refusal(spec, walk, subprograms, refused, verbose)
+        raise _error(spec, walk, refused, log, refused_types) from None
     seconds = time.perf_counter() - begin
     work = Work(walk.count, walk.stored.total, walk.stored.peak, depth, seconds)
-    walk.log.say(_summary(work, walk.stored.most_here))
+    walk.log.say(_summary(walk))
     return VerifiedProgram.verified(
         given,
         ctx_accesses=(at for at, kind in walk.pointer_kinds.items() if kind == CTX),
@@ -97,24 +99,21 @@ def verify(
     )
 
 
-def _summary(work: Work, most: int) -> str:
+def _summary(walk: Walk | None) -> str:
+    """print_verification_stats."""
+    insns, most, total, peak = 0, 0, 0, 0
+    if walk is not None:
+        insns, most, total, peak = walk.count, walk.stored.most_here, walk.stored.total, walk.stored.peak
     return (
-        f"processed {work.insns} insns (limit 1000000) max_states_per_insn {most} total_states {work.states}"
-        f" peak_states {work.peak_states} mark_read 0"
+        f"processed {insns} insns (limit 1000000) max_states_per_insn {most} total_states {total}"
+        f" peak_states {peak} mark_read 0"
     )
 
 
 def _error(
-    spec: ProgramSpec, walk: Walk | None, refused: Refused, verbose: bool, refused_types: str
+    spec: ProgramSpec, walk: Walk | None, refused: Refused, log: str, refused_types: str
 ) -> VerifierError:
     at = refused.insn if refused.insn is not None else walk.pc if walk is not None else None
-    if walk is not None and not verbose:
-        log = _log_of_path(spec, walk, at, refused)
-    elif walk is not None:
-        _say(walk, refused)
-        log = walk.log.text
-    else:
-        log = refused.message + "\n"
     report = explain(spec, walk, refused, at)
     if refused_types:
         reason = f"{report.reason} (without the object's types, of which a kernel says: {refused_types})"
@@ -125,19 +124,26 @@ def _error(
     return error
 
 
-def _log_of_path(spec: ProgramSpec, walk: Walk, at: int | None, refused: Refused) -> str:
-    """Without -v: the last state, and the reason."""
-    if at is not None and at == walk.pc:
-        walk.log.instruction(at)
-    _say(walk, refused)
+def _log_of_refusal(
+    spec: ProgramSpec,
+    walk: Walk | None,
+    subprograms: tuple[Subprogram, ...],
+    refused: Refused,
+    verbose: bool,
+) -> str:
+    """All of it; without -v the instruction and the reason."""
+    said = [text for text in (refused.message, refused.after) if text]
+    if walk is None:
+        functions = [f"func#{number} @{sub.start}" for number, sub in enumerate(subprograms)]
+        lines = [*functions, *said, _summary(None)] if verbose else said
+        return "".join(f"{line}\n" for line in lines)
+    if not verbose and refused.insn in (None, walk.pc):
+        walk.log.instruction(walk.pc)
+    for text in said:
+        walk.log.say(text)
+    if verbose:
+        walk.log.say(_summary(walk))
     return walk.log.text
-
-
-def _say(walk: Walk, refused: Refused) -> None:
-    if refused.message:
-        walk.log.say(refused.message)
-    if refused.after:
-        walk.log.say(refused.after)
 
 
 def _check_length(spec: ProgramSpec, rules: Rules) -> None:
