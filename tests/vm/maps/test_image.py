@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import struct
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ from clsbpf.bpf.spec import MapSpec
 from clsbpf.errors import MapError
 from clsbpf.vm.maps import image
 from clsbpf.vm.maps.map import COMMANDS, Map
+
+
+def number(value: int) -> bytes:
+    return struct.pack("=I", value)
+
 
 KEYLESS = (MapType.QUEUE, MapType.STACK, MapType.BLOOM_FILTER)
 SPECS = [
@@ -150,3 +156,34 @@ def test_an_image_of_a_sparse_map_is_small() -> None:
     map = Map(MapSpec("sparse", MapType.ARRAY, 4, 8, 100_000_000))
     map.update(struct.pack("=I", 50_000_000), bytes(8))
     assert map.image().size < 100_000
+
+
+IMAGES = Path(__file__).parent / "images"
+WRITTEN = {
+    "hash": (
+        MapSpec("hash", MapType.HASH, 4, 8, 4, MapFlag.ZERO_SEED),
+        [(number(1), b"changed."), (number(3), b"third...")],
+    ),
+    "lru_hash": (
+        MapSpec("lru_hash", MapType.LRU_HASH, 4, 8, 4, MapFlag.ZERO_SEED),
+        [(number(1), b"changed."), (number(3), b"third...")],
+    ),
+    "trie": (
+        MapSpec("trie", MapType.LPM_TRIE, 8, 8, 4, MapFlag.NO_PREALLOC),
+        [(number(24) + b"\x0a\1\0\0", b"changed."), (number(8) + b"\x0a\0\0\0", b"third...")],
+    ),
+}
+
+
+@pytest.mark.skipif(sys.byteorder != "little", reason="they were written on a little-endian machine")
+@pytest.mark.parametrize("name", WRITTEN)
+def test_images_that_were_written_before_are_read(name: str) -> None:
+    """Whoever changes the layout keeps reading this one: it is what daemons have kept."""
+    spec, expected = WRITTEN[name]
+    map = Map(spec)
+    map.bring_back(memoryview((IMAGES / f"{name}.1").read_bytes()))
+    assert contents(map) == expected
+    key = expected[0][0]
+    map.delete(key)
+    map.update(key, b"again...")
+    assert dict(contents(map)) == {**dict(expected), key: b"again..."}
