@@ -59,12 +59,14 @@ def run_target(machine: int, skb: int, map: int, index: int) -> int:
     assert running.skb is not None
     assert ctypes.addressof(running.skb) == skb
     memory, native = running.memory, environment.native
-    readable, native.readable = native.readable, 0
+    known = native.readable, native.kernel
+    native.readable = native.kernel = 0  # what is interpreted has a memory of its own
     interpreter = Interpreter(target, running.skb, environment, running.profile, STEP_LIMIT)
     interpreter.tail_calls = native.tail_calls
     try:
         interpreter.execute()
         return interpreter.read(R0)
     finally:
-        running.memory, native.readable = memory, readable
+        running.memory = memory
+        native.readable, native.kernel = known
         native.tail_calls = interpreter.tail_calls

@@ -269,8 +269,9 @@ def ask_device(machine: int, ifindex: int) -> int:
     environment = Environment.at(machine)
     tables = environment.kept["net"]
     assert isinstance(tables, Tables)
-    device = environment.net.device(ifindex & 0xFFFFFFFF)
-    return tables.add_device(device) if device is not None else 0
+    number = ifindex & 0xFFFFFFFF
+    device = environment.net.device(number)
+    return tables.add_device(number, device) if device is not None else 0
 
 
 @external
@@ -317,9 +318,9 @@ class Tables:
         self._devices = self._table(
             "devices", 4, DeviceAt.BYTES, MANY_DEVICES if any_device else len(found), NetAt.DEVICES
         )
-        for device in found.values():
+        for ifindex, device in found.items():
             if device is not None:
-                self.add_device(device)
+                self.add_device(ifindex, device)
         self.storage[NetAt.MORE_DEVICES] = any_device
         self.storage[NetAt.DELIVERS] = _clones(net)
         self.storage[NetAt.ROUTED] = bool(net.routes)
@@ -344,14 +345,14 @@ class Tables:
         self.storage[at] = made.address
         return made
 
-    def add_device(self, device: NetDevice) -> int:
+    def add_device(self, ifindex: int, device: NetDevice) -> int:
         """Write a device down: where.  Where there is no room left, the others are forgotten."""
         master = self._net.device(device.master) if device.master else None
         table = master.vrf_table if master is not None and master.vrf_table else RT_TABLE_MAIN
         value = _DEVICE.pack(
             device.ifindex, device.mtu, device.hard_header_len, device.forwarding, table, device.address
         )
-        key = device.ifindex.to_bytes(4, "little")
+        key = ifindex.to_bytes(4, "little")
         try:
             self._devices.update(key, value)
         except MapError:
