@@ -313,6 +313,8 @@ _SOCK_NARROW = frozenset({4, 8, 12, 44, 72, 76, *range(24, 44), *range(52, 72)})
 """Offsets in struct bpf_sock where a part of a field may be read."""
 _TCP_SOCK_BYTES = 112
 _TCP_SOCK_WIDE = (80, 88)
+_TCP_SOCK_HALVES = (84, 92)
+"""The upper halves of these: the kernel allows them and then finds that it cannot."""
 
 
 def _sock_field(reg: Reg, off: int, size: int) -> bool:
@@ -352,6 +354,9 @@ def check_socket(v: Walk, reg: Reg, regno: int, off: int, size: int, *, write: b
             size=size,
             write=write,
         )
+    if reg.kind == TCP_SOCK and off in _TCP_SOCK_HALVES:
+        message = "verifier bug: error during ctx access conversion (0)"
+        raise Refused("context-field", message, regno, errno=14, off=off, size=size, write=write)
 
 
 def _access_map_value(v: Walk, reg: Reg, regno: int, off: int, size: int, write: bool) -> None:

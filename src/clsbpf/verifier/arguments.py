@@ -33,6 +33,7 @@ from .memory import check_initialised, check_no_dynptr, frame_of
 from .precision import mark_register, mark_slot
 from .records import SpecialField
 from .refusal import Refused
+from .releases import SURE_LOOKUPS
 from .stack_objects import check_new_dynptr, dynptr_at, use_dynptr
 from .state import EMPTY, LOCK, SPILL, ZERO
 from .types import Struct, is_or_begins_with, kernel_struct
@@ -373,7 +374,11 @@ def _key(v: Walk, call: Call, regno: int, reg: Reg) -> None:
     assert call.map is not None
     size = call.map.key_size
     helper_access(v, call, regno, size, write=False, zero=False, raw=False)
-    if call.number not in (1, 195) or call.map.type not in (MapType.ARRAY, MapType.PERCPU_ARRAY):
+    if (
+        v.rules.release < SURE_LOOKUPS
+        or call.number != 1
+        or call.map.type not in (MapType.ARRAY, MapType.PERCPU_ARRAY)
+    ):
         return
     if reg.kind != STACK or reg.var.mask or size not in (4, 8):
         return

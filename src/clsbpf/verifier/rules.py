@@ -7,49 +7,20 @@ say) is not imitated: docs/limits.md says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..bpf.helpers import BY_NUMBER
 from ..bpf.insn import Insn
-from ..bpf.isa import (
-    PSEUDO_CALL,
-    PSEUDO_KFUNC_CALL,
-    Alu,
-    Atomic,
-    Class,
-    Jmp,
-    Mode,
-    Pseudo,
-    class_of,
-    mode_of,
-    op_of,
-)
+from ..bpf.isa import Pseudo
 from ..bpf.kfuncs import Kfunc
 from ..bpf.prototypes import prototype_of
-from ..bpf.spec import SOCKET_FILTER
+from ..bpf.spec import SOCKET_FILTER, MapSpec
 from ..profile import KernelProfile
+from .releases import FEATURES, LIMITS, field_since, helper_since, map_since
 
 RELEASES = {"4.13": (4, 13), "4.19": (4, 19), "5.4": (5, 4), "5.15": (5, 15), "6.1": (6, 1), "6.12": (6, 12)}
 _CURRENT = (99, 0)
-
-_HELPERS_BY_RELEASE: tuple[tuple[tuple[int, int], int], ...] = (
-    ((4, 13), 50),
-    ((4, 14), 52),
-    ((4, 19), 83),
-    ((5, 4), 110),
-    ((5, 15), 176),
-    ((6, 1), 211),
-)
-"""The highest helper number that a release knows."""
-
-_LATER_FOR_TC = {
-    4: (99, 0), 14: (6, 2), 15: (6, 2), 16: (6, 2), 22: (5, 15), 35: (5, 15), 37: (5, 15), 43: (4, 19),
-    46: (4, 13), 55: (5, 15), 109: (6, 12), 117: (6, 12), 120: (6, 2), 141: (5, 15), 175: (6, 1),
-    176: (6, 1), 105: (5, 15), 106: (5, 15), 123: (6, 2), 191: (6, 1), 180: (6, 1), 158: (5, 15),
-    149: (5, 15),
-}  # fmt: skip
-"""Helpers that tc programs got later than they were made."""
 
 _SOCKET_FILTER_HELPERS = frozenset({17, 25, 26, 46, 47, 68, 122})
 _BASE_HELPERS = frozenset({
@@ -70,6 +41,8 @@ class Rules:
     """BPF_MAXINSNS, later BPF_COMPLEXITY_LIMIT_INSNS, of a program."""
     max_visited: int
     """BPF_COMPLEXITY_LIMIT_INSNS, of the walk."""
+    max_pending: int
+    """BPF_COMPLEXITY_LIMIT_JMP_SEQ: branches that wait to be walked."""
     packet_writable: bool
     program_type: str
 
@@ -77,14 +50,12 @@ class Rules:
         """May a program of this type call it on this release?"""
         if number not in BY_NUMBER or prototype_of(number) is None:
             return False
-        if self.program_type == SOCKET_FILTER and number not in _SOCKET_FILTER_HELPERS | _BASE_HELPERS:
+        of_socket_filters = self.program_type == SOCKET_FILTER
+        if of_socket_filters and number not in _SOCKET_FILTER_HELPERS | _BASE_HELPERS:
             return False
-        if self.release == _CURRENT:
-            return "current" in BY_NUMBER[number].sched_cls or self.program_type == SOCKET_FILTER
-        if self.release == (4, 13) and self.program_type != SOCKET_FILTER:
-            return "4.13" in BY_NUMBER[number].sched_cls
-        known = max((top for release, top in _HELPERS_BY_RELEASE if release <= self.release), default=0)
-        return number <= known and _LATER_FOR_TC.get(number, (0, 0)) <= self.release
+        if not of_socket_filters and "current" not in BY_NUMBER[number].sched_cls:
+            return False
+        return helper_since(number, self.program_type) <= self.release
 
     def has_kfunc(self, kfunc: Kfunc) -> bool:
         """May a program of this type call this function of the kernel's?"""
@@ -92,93 +63,27 @@ class Rules:
 
     def has_field(self, offset: int) -> bool:
         """Does struct __sk_buff reach so far, and may it be accessed there?"""
-        if self.release == _CURRENT:
-            return True
-        since = max((release for start, release in _FIELDS_SINCE if offset >= start), default=(4, 13))
-        return since <= self.release
+        return field_since(offset) <= self.release
 
-    def missing_feature(self, insn: Insn) -> str | None:
+    def missing_feature(self, insn: Insn, maps: Mapping[int, MapSpec]) -> str | None:
         """What an instruction needs that this release has not."""
         if self.release == _CURRENT:
             return None
+        if insn.is_ld_imm64 and insn.src in _OF_MAPS and insn.imm in maps:
+            spec = maps[insn.imm]
+            if self.release < map_since(spec.type):
+                return f"a map of type {spec.type_name}"
         for feature in FEATURES:
             if self.release < feature.since and feature.needed_by(insn):
                 return feature.name
         return None
 
 
-_FIELDS_SINCE = ((76, (4, 7)), (140, (4, 15)), (152, (5, 4)), (180, (5, 18)), (184, (5, 16)))
-
-
-@dataclass(frozen=True, slots=True)
-class Feature:
-    """Something that instructions need, and the release it came with."""
-
-    name: str
-    since: tuple[int, int]
-
-    def needed_by(self, insn: Insn) -> bool:
-        return _NEEDS[self.name](insn)
-
-
-def _is_call(insn: Insn, src: int) -> bool:
-    return insn.code == Class.JMP | Jmp.CALL and insn.src == src
-
-
-_NEEDS: dict[str, Callable[[Insn], bool]] = {
-    "bpf-to-bpf calls": lambda i: _is_call(i, PSEUDO_CALL),
-    "kernel functions": lambda i: _is_call(i, PSEUDO_KFUNC_CALL),
-    "function pointers (callbacks)": lambda i: i.is_ld_imm64 and i.src == Pseudo.FUNC,
-    "global data (map values as constants)": lambda i: i.is_ld_imm64 and i.src == Pseudo.MAP_VALUE,
-    "the JLT, JLE, JSLT and JSLE jumps": lambda i: (
-        class_of(i.code) in (Class.JMP, Class.JMP32)
-        and op_of(i.code) in (Jmp.JLT, Jmp.JLE, Jmp.JSLT, Jmp.JSLE)
-    ),
-    "32-bit jumps": lambda i: class_of(i.code) == Class.JMP32 and op_of(i.code) != Jmp.JA,
-    "32-bit arithmetic shifts": lambda i: class_of(i.code) == Class.ALU and op_of(i.code) == Alu.ARSH,
-    "atomics other than add": lambda i: (
-        class_of(i.code) == Class.STX and mode_of(i.code) == Mode.ATOMIC and i.imm != Atomic.ADD
-    ),
-    "signed division, sign-extending moves and loads, bswap, long jumps": lambda i: (
-        (
-            class_of(i.code) in (Class.ALU, Class.ALU64)
-            and op_of(i.code) in (Alu.DIV, Alu.MOD, Alu.MOV)
-            and i.off != 0
-        )
-        or i.code == Class.ALU64 | Alu.END
-        or (class_of(i.code) == Class.LDX and mode_of(i.code) == Mode.MEMSX)
-        or i.code == Class.JMP32 | Jmp.JA
-    ),
-    "may_goto": lambda i: i.code == Class.JMP | Jmp.JCOND,
-    "load-acquire and store-release": lambda i: (
-        class_of(i.code) == Class.STX
-        and mode_of(i.code) == Mode.ATOMIC
-        and i.imm in (Atomic.LOAD_ACQ, Atomic.STORE_REL)
-    ),
-}
-
-FEATURES: tuple[Feature, ...] = (
-    Feature("the JLT, JLE, JSLT and JSLE jumps", (4, 14)),
-    Feature("bpf-to-bpf calls", (4, 16)),
-    Feature("32-bit arithmetic shifts", (4, 20)),
-    Feature("32-bit jumps", (5, 1)),
-    Feature("global data (map values as constants)", (5, 2)),
-    Feature("atomics other than add", (5, 12)),
-    Feature("function pointers (callbacks)", (5, 13)),
-    Feature("kernel functions", (5, 13)),
-    Feature("signed division, sign-extending moves and loads, bswap, long jumps", (6, 6)),
-    Feature("may_goto", (6, 9)),
-    Feature("load-acquire and store-release", (6, 15)),
-)
-
-LOOPS_SINCE = (5, 3)
-"""Before, an edge back is refused wherever it leads."""
-
-_LIMITS: Mapping[tuple[int, int], tuple[int, int]] = {(4, 13): (4096, 98304), (4, 19): (4096, 131072)}
+_OF_MAPS = frozenset({Pseudo.MAP_FD, Pseudo.MAP_IDX, Pseudo.MAP_VALUE, Pseudo.MAP_IDX_VALUE})
 
 
 def rules_of(profile: KernelProfile, program_type: str) -> Rules:
     """The rules of a release for a type of program."""
     release = RELEASES.get(profile.name, _CURRENT)
-    insns, visited = _LIMITS.get(release, (1_000_000, 1_000_000))
-    return Rules(release, insns, visited, program_type != SOCKET_FILTER, program_type)
+    insns, visited, pending = next(limits for since, limits in LIMITS if since <= release)
+    return Rules(release, insns, visited, pending, program_type != SOCKET_FILTER, program_type)

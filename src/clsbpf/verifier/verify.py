@@ -12,11 +12,13 @@ from dataclasses import replace
 from typing import Any
 
 from ..bpf.forms import FORMS
+from ..bpf.insn import Insn
 from ..bpf.isa import Class, Mode, Size
 from ..bpf.spec import RUNNABLE_TYPES, ProgramSpec
 from ..errors import VerifierError
+from ..objfile.files import machine_processors
 from ..profile import CURRENT, KernelProfile
-from .cfg import Flow, Subprogram, analyse, find_subprograms, jump_target
+from .cfg import CALL, Flow, Subprogram, analyse, find_subprograms, jump_target
 from .exceptions import exception_callback
 from .explain import explain
 from .func_info import check_func_info, without_types
@@ -24,13 +26,17 @@ from .functions import global_functions
 from .program import VerifiedProgram, Work
 from .program_types import program_types
 from .refusal import Refused
-from .rules import LOOPS_SINCE, Rules, rules_of
+from .releases import GLOBAL_FUNCTIONS, LOOPS, MIXED_CALLS
+from .rules import Rules, rules_of
 from .stack_depth import stack_depth
 from .transfer import check_wide
 from .values import CTX, KIND_NAMES, Reg
-from .walk import Walk
+from .walk import TAIL_CALL, Walk
 
 _OPCODES = frozenset({form.code for form in FORMS} | {Class.LD | Mode.IMM | Size.DW, 0})
+
+MOST_PROCESSORS = 128
+"""Where nobody says how many there could be."""
 
 
 def verify(
@@ -38,15 +44,15 @@ def verify(
     *,
     profile: KernelProfile = CURRENT,
     btf: Any = None,
-    cpus: int = 128,
+    cpus: int | None = None,
     verbose: bool = False,
 ) -> VerifiedProgram:
     """The program as it may run, or VerifierError with the kernel's reason.
 
     `btf` is the object's (`ObjectSpec.btf`): it says which functions are global.  `profile` judges by an
-    older release's limits and features; `cpus` is how many processors the kernel
-    could have (what get_smp_processor_id may return); `verbose` keeps the whole log, also of an accepted
-    program (`VerifiedProgram.log`).
+    older release's limits and features; `cpus` is how many processors the kernel could have (what
+    get_smp_processor_id may return), by default as many as this machine's; `verbose` keeps the whole log,
+    also of an accepted program (`VerifiedProgram.log`).
     """
     if spec.problem is not None:
         raise VerifierError(f"{spec.name}: {spec.problem}")
@@ -69,13 +75,15 @@ def verify(
         _check_length(spec, rules)
         thrown_to = exception_callback(spec, btf)
         subprograms = find_subprograms(spec.insns, thrown_to)
-        _check_abnormal_return(spec, subprograms)
+        _check_abnormal_return(spec, subprograms, rules)
         check_func_info(spec, btf, subprograms)
         _check_text(spec, rules)
         flow = analyse(spec.insns, subprograms, spec.kfuncs, thrown_to)
         _check_release(spec, flow, rules)
-        functions = global_functions(spec, btf, flow.subprogram_at)
-        walk = Walk(spec, flow, rules, cpus=cpus, verbose=verbose, functions=functions, btf=btf)
+        alone = rules.release >= GLOBAL_FUNCTIONS
+        functions = global_functions(spec, btf, flow.subprogram_at) if alone else {}
+        processors = cpus or machine_processors() or MOST_PROCESSORS
+        walk = Walk(spec, flow, rules, cpus=processors, verbose=verbose, functions=functions, btf=btf)
         walk.catch(thrown_to)
         if verbose:
             walk.log.begin()
@@ -171,7 +179,7 @@ def _check_text(spec: ProgramSpec, rules: Rules) -> None:
             check_wide(spec, at, maps)
         elif insn.code not in _OPCODES or not insn.code:
             raise Refused("encoding", f"unknown opcode {insn.code:02x}", insn=at, errno=22)
-        feature = rules.missing_feature(insn)
+        feature = rules.missing_feature(insn, spec.maps)
         if feature is not None:
             raise Refused(
                 "missing-feature", f"instruction {at} needs {feature}", insn=at, errno=22, feature=feature
@@ -180,7 +188,7 @@ def _check_text(spec: ProgramSpec, rules: Rules) -> None:
 
 def _check_release(spec: ProgramSpec, flow: Flow, rules: Rules) -> None:
     """Loops, where the release has none: check_cfg's back-edge."""
-    if rules.release >= LOOPS_SINCE:
+    if rules.release >= LOOPS:
         return
     for at, insn in enumerate(spec.insns):
         target = jump_target(insn, at) if insn.code else None
@@ -190,20 +198,28 @@ def _check_release(spec: ProgramSpec, flow: Flow, rules: Rules) -> None:
             )
 
 
-def _check_abnormal_return(spec: ProgramSpec, subprograms: tuple[Subprogram, ...]) -> None:
+def _check_abnormal_return(spec: ProgramSpec, subprograms: tuple[Subprogram, ...], rules: Rules) -> None:
     """check_abnormal_return: what ends the whole program from within a function needs its type."""
-    if spec.has_function_types:
+    if len(subprograms) == 1 or (spec.has_function_types and rules.release >= MIXED_CALLS):
         return
     for index, sub in enumerate(subprograms):
-        for insn in spec.insns[sub.start : sub.end] if index else ():
-            if insn.code & 7 == Class.LD and insn.code & 0xE0 in (Mode.ABS, Mode.IND):
-                raise Refused(
-                    "ld-abs", "LD_ABS is not allowed in subprogs without BTF", insn=sub.start, errno=22
-                )
-            if insn.code == 0x85 and insn.src == 0 and insn.imm == 12:
-                raise Refused(
-                    "tail-call", "tail_call is not allowed in subprogs without BTF", insn=sub.start, errno=22
-                )
+        for insn in spec.insns[sub.start : sub.end]:
+            what = _ends_all(insn)
+            if what is not None and rules.release < MIXED_CALLS:
+                names = {"LD_ABS": "BPF_LD_[ABS|IND] instructions", "tail_call": "tail_calls"}
+                problem = f"mixing of {names[what]} and bpf-to-bpf calls is not supported"
+                raise Refused("missing-feature", problem, insn=sub.start, errno=22, feature=names[what])
+            if what is not None and index:
+                kind = "ld-abs" if what == "LD_ABS" else "tail-call"
+                problem = f"{what} is not allowed in subprogs without BTF"
+                raise Refused(kind, problem, insn=sub.start, errno=22)
+
+
+def _ends_all(insn: Insn) -> str | None:
+    """What may end the whole program from where it is."""
+    if insn.code & 7 == Class.LD and insn.code & 0xE0 in (Mode.ABS, Mode.IND):
+        return "LD_ABS"
+    return "tail_call" if insn.code == CALL and insn.src == 0 and insn.imm == TAIL_CALL else None
 
 
 def _check_globals(walk: Walk) -> None:

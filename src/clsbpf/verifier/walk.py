@@ -44,8 +44,6 @@ from .state import Frame, State
 from .transfer import step_of
 from .values import ALLOC, BTF, MAP_KEY, MAP_PTR, MAP_VALUE, NON_OWNING, STACK, Reg
 
-MAX_PENDING = 8192
-"""BPF_COMPLEXITY_LIMIT_JMP_SEQ: branches that wait to be walked."""
 _GPL = frozenset(
     {"GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"}
 )
@@ -232,12 +230,12 @@ class Walk:
 
     def push(self, target: int) -> State:
         """push_stack: the state as it is, to be walked on from `target` later."""
-        if len(self.pending) > MAX_PENDING:
+        if len(self.pending) > self.rules.max_pending:
             raise Refused(
                 "complexity",
                 f"The sequence of {len(self.pending)} jumps is too complex.",
                 errno=7,
-                limit=MAX_PENDING,
+                limit=self.rules.max_pending,
             )
         other = self.state.copy()
         other.insn = target
