@@ -24,6 +24,8 @@ from judges import REQUIRED, need_kernel
 
 BPF_MAP_CREATE = 0
 BPF_PROG_LOAD = 5
+BPF_OBJ_GET_INFO_BY_FD = 15
+_INFO_BYTES, _VERIFIED_INSNS_AT = 232, 216
 SOCKET_FILTER, SCHED_CLS = 1, 3
 LOG_BYTES = 1 << 20
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -57,6 +59,14 @@ def _bpf(command: int, attr: bytes) -> int:
     buffer = ctypes.create_string_buffer(attr.ljust(144, b"\0"), 144)
     result = _libc.syscall(SYSCALL_NUMBERS[platform.machine()], command, buffer, 144)
     return int(result) if result >= 0 else -ctypes.get_errno()
+
+
+def visited(fd: int) -> int:
+    """How many instructions the verifier went through before it took the program (verified_insns)."""
+    info = ctypes.create_string_buffer(_INFO_BYTES)
+    attr = struct.pack("=IIQ", fd, _INFO_BYTES, ctypes.addressof(info))
+    assert _bpf(BPF_OBJ_GET_INFO_BY_FD, attr) == 0
+    return int.from_bytes(info.raw[_VERIFIED_INSNS_AT : _VERIFIED_INSNS_AT + 4], "little")
 
 
 def opinion(

@@ -18,10 +18,11 @@ from clsbpf.errors import VerifierError
 from clsbpf.kernel import loader
 from clsbpf.kernel.loader import LoadedObject
 from clsbpf.kernel.maps import possible_cpus
-from clsbpf.objfile import read_object
+from clsbpf.objfile import load_object, read_object
 from clsbpf.verifier.verdict import NOT_COVERED
 from clsbpf.verifier.verify import verify
-from kernel_verifier import need_current_kernel
+from compiled import compiled
+from kernel_verifier import need_current_kernel, visited
 from verifier_programs import MAPS, grammar_program, mutated
 from verifier_small import SMALL
 from verifier_soup import bounds, soup
@@ -76,6 +77,14 @@ def test_small_programs() -> None:
             spec = ProgramSpec("small", insns=tuple(assemble(text)), license="GPL", maps=MAPS)
             here, there = ours(spec), kernels(spec, loaded)
             assert bool(here) == bool(there), (what, here, there)
+
+
+def test_loops_are_walked_as_often_as_in_the_kernel() -> None:
+    need_current_kernel()
+    spec = load_object(compiled("walks.c", "-O2", "-g"), "walks.o")
+    with loader.load(spec) as loaded:
+        theirs = {name: visited(fd) for name, fd in loaded.programs.items()}
+    assert {name: verify(each, btf=spec.btf).work.insns for name, each in spec.programs.items()} == theirs
 
 
 @pytest.mark.parametrize("made", [soup, bounds])

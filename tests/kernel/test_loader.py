@@ -104,6 +104,16 @@ def test_a_symbol_without_a_type_is_a_number_to_the_kernel() -> None:
         assert prog_test_run(loaded.programs["absent"], TRAFFIC["udp"]).retval == 0
 
 
+def test_a_map_whose_types_the_kernel_does_not_take_is_made_without_them() -> None:
+    """libbpf's second attempt: here a hash that says how large its keys are, and of what type its values."""
+    need_kernel()
+    spec = load_object(compiled("typeless.c", "-O2", "-g"), "typeless.o")
+    assert spec.maps["sizes"].key_type is None
+    assert spec.maps["sizes"].value_type is not None
+    with load(spec, []) as loaded:
+        map_update(loaded.maps["sizes"], bytes(4), bytes(8))
+
+
 def test_a_kernel_function_that_is_not_there_is_named() -> None:
     need_kernel()
     with pytest.raises(ObjectError, match="no function 'clsbpf_no_such_function'"):
