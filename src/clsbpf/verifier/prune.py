@@ -143,12 +143,16 @@ def _same_object(old: Reg, new: Reg, ids: IdMap) -> bool:
     )
 
 
+def _is_anything(slot: Slot) -> bool:
+    return slot.kinds[0] != SPILL and max(slot.kinds) <= MISC
+
+
 def _same_slot(old: Slot, new: Slot, precise: bool, ids: IdMap, exact: int) -> bool:
     """stacksafe, one slot.  Bytes that were nothing in particular then may be anything now."""
     kinds = old.kinds
     if exact == EXACT and kinds != new.kinds:
         return False
-    if max(kinds) <= MISC and SPILL not in kinds:
+    if _is_anything(old):
         return True
     if kinds[0] == SPILL and old.reg.kind == SCALAR:
         number = _as_number(new)
@@ -204,6 +208,8 @@ def states_equal(old: State, new: State, exact: int) -> bool:
         for number, slot in was.stack.items():
             if not alive >> number & 1:
                 continue
+            if number >= frame.slots and (exact == EXACT or not _is_anything(slot)):
+                return False
             other_slot = stack.get(number, EMPTY)
             if not _same_slot(slot, other_slot, precise >> number & 1 != 0, ids, exact):
                 return False

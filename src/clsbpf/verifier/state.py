@@ -81,6 +81,7 @@ class Frame:
         "precise",
         "precise_slots",
         "regs",
+        "slots",
         "stack",
         "subprogram",
     )
@@ -93,6 +94,8 @@ class Frame:
         self.stack: dict[int, Slot] = {}
         self.precise = 0
         self.precise_slots = 0
+        self.slots = 0
+        """allocated_stack: so many slots were accessed, or lie above one that was."""
         self.callback: str | None = None
         """The helper that calls this function, where it is a callback."""
         self.callback_depth = 0
@@ -107,6 +110,7 @@ class Frame:
         new.regs = self.regs.copy()
         new.stack = self.stack.copy()
         new.precise = new.precise_slots = 0
+        new.slots = self.slots
         new.callback = self.callback
         new.callback_depth = self.callback_depth
         new.async_entries = self.async_entries

@@ -322,7 +322,10 @@ class Walk:
 
     def use_stack(self, frame: int, depth: int) -> None:
         """update_stack_depth: the function of a frame needs so many bytes."""
-        subprogram = self.state.frames[frame].subprogram
+        used = self.state.frames[frame]
+        if depth > 8 * used.slots:  # grow_stack_state
+            used.slots = (depth + 7) // 8
+        subprogram = used.subprogram
         if depth > self.stack_used.get(subprogram, 0):
             self.stack_used[subprogram] = depth
 
