@@ -27,9 +27,13 @@ def store(tmp_path: Path) -> PrivateStore:
     return PrivateStore(tmp_path / "a" / "b" / "objects")
 
 
+def entries(directory: Path | None) -> list[Path]:
+    assert directory is not None
+    return [path for path in directory.iterdir() if path.name != ".grown"]
+
+
 def only_file(store: PrivateStore) -> Path:
-    assert store.directory is not None
-    (path,) = store.directory.iterdir()
+    (path,) = entries(store.directory)
     return path
 
 
@@ -60,7 +64,7 @@ def test_modes(store: PrivateStore) -> None:
         os.umask(mask)
     assert store.directory is not None
     assert mode(store.directory) == 0o700
-    assert mode(only_file(store)) == 0o600
+    assert {mode(path) for path in store.directory.iterdir()} == {0o600}
 
 
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
@@ -89,7 +93,7 @@ def test_an_entry_under_anothers_name_is_none(store: PrivateStore) -> None:
     content = one.read_bytes()
     store.put(b"two", b"2")
     assert store.directory is not None
-    (two,) = set(store.directory.iterdir()) - {one}
+    (two,) = set(entries(store.directory)) - {one}
     two.write_bytes(content)
     assert store.get(b"two") is None
     assert store.get(b"one") == b"1"
@@ -156,14 +160,33 @@ def test_a_file_in_the_place(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
 
 
 def test_what_was_not_used_for_longest_goes(tmp_path: Path) -> None:
-    store = PrivateStore(tmp_path / "s", limit=4000)
+    store = PrivateStore(tmp_path / "s", limit=4400)
     for n in range(3):
         store.put(b"%d" % n, bytes(1200))
-    for age, path in enumerate(sorted((tmp_path / "s").iterdir(), key=lambda p: p.stat().st_mtime)):
+    for age, path in enumerate(sorted(entries(tmp_path / "s"), key=lambda p: p.stat().st_mtime)):
         os.utime(path, (1000 + age, 1000 + age))
     assert store.get(b"0") is not None  # used now: 1 is the oldest
     store.put(b"3", bytes(1200))
     assert [n for n in range(4) if store.get(b"%d" % n) is not None] == [0, 2, 3]
+
+
+def test_only_who_fills_it_looks_at_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A put costs the same however much is kept: entries are listed once in an eighth of the store."""
+    store, looked = PrivateStore(tmp_path / "s", limit=1 << 20), []
+    listdir = os.listdir
+    monkeypatch.setattr(
+        os, "listdir", lambda where: (isinstance(where, int) and looked.append(where)) or listdir(where)
+    )
+    for n in range(400):
+        store.put(b"%d" % n, bytes(4000))
+        size = sum(path.stat().st_size for path in entries(store.directory))
+        assert size <= 1 << 20
+    assert size > 3 << 18
+    assert 2 < len(looked) < 10
+    (tmp_path / "s" / ".grown").write_bytes(b"")  # a writer that was wrong, or stopped half way
+    for n in range(400):
+        store.put(b"%d again" % n, bytes(4000))
+    assert sum(path.stat().st_size for path in entries(store.directory)) <= 2 << 20
 
 
 def test_what_is_larger_than_the_store_is_not_kept(tmp_path: Path) -> None:
@@ -181,6 +204,7 @@ def test_what_a_writer_left_behind_goes_after_a_while(store: PrivateStore) -> No
     for path in (old, new):
         path.write_bytes(b"half")
     os.utime(old, (1, 1))
+    (store.directory / ".grown").unlink()
     store.put(b"key", b"value")
     assert not old.exists()
     assert new.exists()
@@ -198,7 +222,7 @@ def test_writers_at_once(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(write, values))
-    assert [path.name for path in (tmp_path / "s").iterdir() if path.name.startswith(".")] == []
+    assert len(entries(tmp_path / "s")) == 1
 
 
 def test_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

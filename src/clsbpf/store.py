@@ -9,7 +9,9 @@ alone and said once, and the caller does without.
 A store is a cache: an entry may be gone at any time.  It is one file, named by the digest of its key,
 written to a temporary name and renamed, so that readers see the old one, the new one or none.  It
 begins with a digest of key and value: a file that was cut, changed or renamed is as good as absent.  When
-the store grows past its bound, the entries that were not used for longest go.
+the store has grown past its bound, the entries that were not used for longest go, until an eighth of it is
+free.  How large it is, a file says by its own length (`_GROWTH`), to which every writer appends: so only
+who fills the store looks at all of it.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ DEFAULT_LIMIT = 256 << 20
 _MAGIC = b"clsbpf store 1\n"
 _DIGEST = hashlib.sha256().digest_size
 _TEMPORARY = ".new-"
+_GROWTH = ".grown"
+"""Its length says how large the store may be, in units of `_unit`: more where entries were replaced."""
 _ABANDONED = 3600.0
 """Seconds after which a temporary file has lost its writer."""
 
@@ -79,7 +83,8 @@ class PrivateStore:
                 with contextlib.suppress(OSError):
                     os.unlink(name, dir_fd=directory)
                 return
-            _sweep(directory, self.limit)
+            if not _fits(directory, len(content), self.limit):
+                _sweep(directory, self.limit)
 
     @contextlib.contextmanager
     def _open(self, *, create: bool) -> Iterator[int | None]:
@@ -176,8 +181,39 @@ def _write(directory: int, name: str, content: bytes) -> None:
         file.write(content)
 
 
+def _unit(limit: int) -> int:
+    """Bytes that a byte of the growth file stands for: the file stays small."""
+    return max(limit >> 16, 1)
+
+
+def _fits(directory: int, size: int, limit: int) -> bool:
+    """Note that an entry of this size was written; is the store within its bound, as far as is known?"""
+    try:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW
+        file = os.open(_GROWTH, flags, dir_fd=directory)
+    except OSError:
+        return False
+    try:
+        os.write(file, bytes(-(-size // _unit(limit))))
+        return os.fstat(file).st_size * _unit(limit) <= limit
+    except OSError:
+        return False
+    finally:
+        os.close(file)
+
+
+def _note_size(directory: int, size: int, limit: int) -> None:
+    """The store is so large; without the note the next writer looks again."""
+    with contextlib.suppress(OSError):
+        file = os.open(_GROWTH, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=directory)
+        try:
+            os.ftruncate(file, -(-size // _unit(limit)))
+        finally:
+            os.close(file)
+
+
 def _sweep(directory: int, limit: int) -> None:
-    """Remove what was not used for longest until the rest fits, and what writers left behind."""
+    """Remove what was not used for longest where it is too much, and what writers left behind."""
     kept: list[tuple[float, int, str]] = []
     now = time.time()
     for name in os.listdir(directory):
@@ -189,11 +225,14 @@ def _sweep(directory: int, limit: int) -> None:
                 continue
         except OSError:  # another process was faster
             continue
-        kept.append((found.st_mtime, found.st_size, name))
+        if name != _GROWTH:
+            kept.append((found.st_mtime, found.st_size, name))
     total = sum(size for _, size, _ in kept)
+    wanted = total if total <= limit else limit - limit // 8
     for _, size, name in sorted(kept):
-        if total <= limit:
+        if total <= wanted:
             break
         with contextlib.suppress(OSError):
             os.unlink(name, dir_fd=directory)
         total -= size
+    _note_size(directory, total, limit)
