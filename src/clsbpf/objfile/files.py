@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 import stat
 from collections.abc import Container, Mapping
 from functools import cache
@@ -17,6 +18,7 @@ from .load import load_object
 MACHINE_BTF = "/sys/kernel/btf/vmlinux"
 """Where Linux shows the BTF of the kernel that runs."""
 MACHINE_SYMBOLS = "/proc/kallsyms"
+MACHINE_PROCESSORS = "/sys/devices/system/cpu/possible"
 
 Path = str | os.PathLike[str]
 
@@ -90,6 +92,16 @@ def machine_symbols() -> Mapping[str, int] | None:
     except (OSError, ValueError):
         return None
     return found
+
+
+@cache
+def machine_processors() -> int | None:
+    """nr_cpu_ids: how many processors the running kernel could have, None where it does not say."""
+    try:
+        with open(MACHINE_PROCESSORS, encoding="ascii") as file:
+            return int(re.split("[-,]", file.read().strip())[-1]) + 1
+    except (OSError, ValueError):
+        return None
 
 
 class MachineFunctions:

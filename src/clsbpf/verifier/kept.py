@@ -27,6 +27,7 @@ from typing import Any
 from ..bpf.insn import encode
 from ..bpf.spec import MapSpec, ProgramSpec
 from ..errors import VerifierError
+from ..objfile.files import machine_processors
 from ..profile import CURRENT, KernelProfile
 from ..store import PrivateStore, default_store
 from .explain import Branch, Place, Report
@@ -101,7 +102,7 @@ def _key(spec: ProgramSpec, profile: KernelProfile, btf: Any, judge: bytes) -> b
 
 
 def _parts(spec: ProgramSpec, profile: KernelProfile, btf: Any) -> Iterator[bytes]:
-    yield repr(profile).encode()
+    yield repr((profile, machine_processors())).encode()
     yield encode(spec.insns)
     yield repr((spec.name, spec.type, spec.license, spec.section, spec.kfuncs)).encode()
     yield repr(sorted(spec.poison.items())).encode()
