@@ -366,8 +366,6 @@ def _next(v: Walk, call: KfuncCall) -> None:
         regs = other.frames[-1].regs
         given = clone(regs[0])
         given.flags &= ~MAYBE_NULL
-        if not may_point_to_lock(v, given):
-            given.id = 0
         regs[0] = given
     set_iterator(frame, place, state=DRAINED, deeper=False)
     v.regs[0] = Reg(SCALAR, ZERO)

@@ -32,7 +32,7 @@ from ..bpf.isa import (
 )
 from .cfg import CALL, is_function_pointer, uses_and_defines
 from .ranges import S32_MAX, S32_MIN, S64_MAX, S64_MIN, Range
-from .state import DYNPTR_BYTES, INVALID, IRQ_BYTES, ITER_BYTES, MISC, SPILL, Frame, Slot, State
+from .state import DYNPTR_BYTES, EMPTY, INVALID, IRQ_BYTES, ITER_BYTES, MISC, SPILL, Frame, Slot, State
 from .state import ZERO as ZERO_BYTE
 from .tnum import U32, U64
 from .values import (
@@ -306,9 +306,21 @@ class Log:
         if insn.code & 7 in (Class.LDX, Class.ST, Class.STX):
             base = v.regs[insn.src if insn.code & 7 == Class.LDX else insn.dst]
             if base.kind == STACK:
+                size = SIZE_BYTES[Size(size_of(insn.code))]
                 low = max(base.off + insn.off + base.var.smin, -MAX_STACK)
-                high = min(base.off + insn.off + base.var.smax, -1)
-                self._slots.update(range((-high - 1) // 8, (-low - 1) // 8 + 1))
+                high = min(base.off + insn.off + base.var.smax + size, 0)
+                if insn.code & 7 == Class.LDX and base.var.mask:
+                    high = min(high, self._first_not_zero(v.state.frames[base.size], low) + 1)
+                self._slots.update((-at - 1) // 8 for at in range(low, high))
+
+    @staticmethod
+    def _first_not_zero(frame: Frame, low: int) -> int:
+        """mark_reg_stack_read: it looks no further."""
+        for at in range(low, 0):
+            slot = frame.stack.get((-at - 1) // 8, EMPTY)
+            if slot.kinds[at % 8] != ZERO_BYTE:
+                return at
+        return 0
 
     def touched(self, slots: Iterable[int]) -> None:
         """mark_stack_slot_scratched: a call wrote these, or an object in them was used."""
