@@ -88,16 +88,16 @@ def _access(v: Walk, access: Access) -> Check:
                 size=size,
                 write=False,
             )
-        if atomic:
-            _check_atomic_place(reg, register, off + reg.off, size)
+        if strict:
+            _check_atomic_place(reg, register, off + reg.off, size, fills=not atomic)
         _check_one_kind(v, reg, register, merges=merges, atomic=atomic)
 
     return check
 
 
-def _check_atomic_place(reg: Reg, register: int, off: int, size: int) -> None:
-    """check_stack_read without a register to fill, check_map_kptr_access."""
-    if reg.kind == STACK and reg.var.mask:
+def _check_atomic_place(reg: Reg, register: int, off: int, size: int, *, fills: bool) -> None:
+    """check_stack_read, where there is no register to fill, and check_map_kptr_access."""
+    if reg.kind == STACK and reg.var.mask and not fills:
         where = f"var_off={tnum.text(reg.var.tnum)} off={off} size={size}"
         raise Refused(
             "stack-slot",
