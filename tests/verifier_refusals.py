@@ -83,7 +83,7 @@ REFUSED: list[tuple[str, str, str]] = [
     ("an atomic operation over its own pointer", "atomic-alignment", f"*(u64 *)(r10 -8) = 0\nr1 = r10\nr1 += -8\nr1 = atomic64_xchg((u64 *)(r1 +0), r1)\n{END}"),
     ("an atomic operation between two words", "alignment", f"r1 = map[fd:2][0]+0\nr2 = 1\nlock *(u64 *)(r1 +4) += r2\n{END}"),
     ("a size that must be known", "constant", f"r6 = r1\nr2 = *(u32 *)(r6 +0)\nr1 = map[fd:4]\nr3 = 0\ncall 131\n{END}"),
-    ("a callback without types", "callback", f"r1 = 1\nr2 = subprog[back]\nr3 = 0\nr4 = 0\ncall 181\n{END}back:\n{END}"),
+    ("a callback without types", "callback", f"r1 = 1\nr2 = subprog[+6]\nr3 = 0\nr4 = 0\ncall 181\n{END}{END}"),
     ("a released socket's pointer passed on", "lost-pointer", f"{RESERVE} if r0 == 0 goto +7\nr7 = r0\nr1 = r0\nr2 = 0\ncall 132\nr1 = r7\nr2 = 0\ncall 132\n{END}"),
     ("half of a field of struct bpf_tcp_sock", "context-field", f"r1 = *(u64 *)(r1 +168)\nif r1 == 0 goto +3\ncall 96\nif r0 == 0 goto +1\nr0 = *(u32 *)(r0 +84)\n{END}"),
     ("value of an array of many", "encoding", f"r1 = map[fd:1][0]+0\n{END}"),
