@@ -150,6 +150,7 @@ TBF = (
     "tbf rate 1mbit burst 2k limit 100",
     "tbf rate 1mbit burst 90 limit 1k",
 )
+FLOWS = ("codel", "fq_codel flows 7", "sfq")
 
 
 def tree(random: Random, *, extended: float, kinds: list[Any]) -> Iterator[str]:
@@ -188,15 +189,7 @@ def tree(random: Random, *, extended: float, kinds: list[Any]) -> Iterator[str]:
             elif kind < 0.3:
                 handle += 1
                 queue = random.choice(
-                    (
-                        "pfifo limit 0",
-                        "bfifo limit 100",
-                        "pfifo_fast",
-                        "pfifo limit 9",
-                        "codel",
-                        "fq_codel flows 7",
-                        *TBF,
-                    )
+                    ("pfifo limit 0", "bfifo limit 100", "pfifo_fast", "pfifo limit 9", *FLOWS, *TBF)
                 )
                 yield f"qdisc add dev v0 parent {leaf} handle {handle:x}: {queue}"
         for each in parents:

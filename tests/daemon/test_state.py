@@ -165,10 +165,11 @@ POLICIES = {
     ],
     "queues that drop what has waited": [
         "qdisc add dev lab0 root handle 1: fq_codel",
-        "qdisc add dev lab1 root handle 1: prio",
+        "qdisc add dev lab1 root handle 1: prio bands 4",
         "qdisc add dev lab1 parent 1:1 handle 2: fq_codel limit 7 flows 5 target 3ms interval 77 quantum 300"
         " noecn ce_threshold 1 ce_threshold_selector 3/4 memory_limit 1m drop_batch 3",
-        "qdisc add dev lab1 parent 1:2 handle 3: codel",
+        "qdisc add dev lab1 parent 1:2 handle 3: sfq limit 100 quantum 2000 perturb 10 divisor 512 depth 9",
+        "qdisc add dev lab1 parent 1:4 handle 5: codel",
         "qdisc add dev lab1 parent 1:3 handle 4: codel limit 7 target 3ms interval 77 ecn ce_threshold 12345",
         f"filter add dev lab1 parent 2: bpf bytecode {PASS} flowid 2:4",
     ],

@@ -29,6 +29,7 @@ from clsbpf.netlink.qdisc import (
     encode_prio,
 )
 from clsbpf.netlink.schema import Rtm, Tca, TcaStats
+from clsbpf.netlink.sfq import SfqQopt
 from clsbpf.netlink.tcmsg import TcMsg, tc_message
 from monitor_twins import hostile_are_refused_or_shown, shown_alike
 from tc_judge import TcJudge, tc_judge
@@ -43,6 +44,7 @@ KINDS = [
     "tbf",
     "codel",
     "fq_codel",
+    "sfq",
     "pfifo",
     "bfifo",
     "pfifo_head_drop",
@@ -89,6 +91,8 @@ class Maker:
                 return nla.nest(Tca.OPTIONS, self.htb())
             case "tbf":
                 return nla.nest(Tca.OPTIONS, self.tbf())
+            case "sfq":
+                return self.sfq()
             case "codel" | "fq_codel":
                 return nla.nest(Tca.OPTIONS, self.codel(kind))
             case "prio" | "pfifo_fast":
@@ -121,6 +125,13 @@ class Maker:
                 for number in numbers
             )
         )
+
+    def sfq(self) -> Attr:
+        numbers = [self.number(), self.signed(), *(self.number() for _ in range(8))]
+        wlog, plog, scell_log = (self.number(8) for _ in range(3))
+        flags = self.random.randrange(16)
+        qopt = SfqQopt(*numbers, wlog, plog, scell_log, flags, self.number()).encode()
+        return nla.binary(Tca.OPTIONS, qopt[: self.random.choice([72, 72, 20, 19])])
 
     def tbf(self) -> list[Attr]:
         rates = self.rate(), self.rate() if self.random.random() < 0.5 else RateSpec(0)

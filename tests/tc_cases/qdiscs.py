@@ -523,6 +523,27 @@ FQ_CODEL: list[Row] = [
         1,
     ),
     ("qdisc add dev v0 root codel flows 3", 1, "qdisc codel", 0),
+    ("qdisc add dev v0 root handle 1: sfq", 0, "limit 127p quantum 1514b depth 127 divisor 1024", 1),
+    ("qdisc add dev v0 root handle 1: sfq limit 8", 0, "limit 8p quantum 1514b depth 127 divisor 1024", 1),
+    ("qdisc add dev v0 root handle 1: sfq perturb 10", 0, "depth 127 divisor 1024 perturb 10sec", 1),
+    ("qdisc add dev v0 root handle 1: sfq quantum 9000", 0, "limit 127p quantum 9000b", 1),
+    ("qdisc add dev v0 root handle 1: sfq divisor 512", 0, "divisor 512", 1),
+    ("qdisc add dev v0 root handle 1: sfq divisor 500", 2, "qdisc sfq", 0),
+    ("qdisc add dev v0 root handle 1: sfq flows 20", 0, "divisor 1024", 1),
+    ("qdisc add dev v0 root handle 1: sfq depth 64", 0, "depth 64", 1),
+    ("qdisc add dev v0 root handle 1: sfq headdrop", 0, "headdrop", 1),
+    ("qdisc add dev v0 root handle 1: sfq limit 1", 1, "qdisc sfq", 0),
+    ("qdisc add dev v0 root handle 1: sfq flows 1 limit 2 depth 1", 2, "qdisc sfq", 0),
+    (
+        "qdisc add dev v0 root handle 1: sfq redflowlimit 100000 min 8000 max 60000 probability 0.20 ecn",
+        0,
+        "ewma 6 min 8000b max 60000b probability 0.2 ecn",
+        1,
+    ),
+    ("qdisc add dev v0 root handle 1: sfq min 8000", 1, "qdisc sfq", 0),
+    ("qdisc add dev v0 root handle 1: sfq perturb -1", 2, "qdisc sfq", 0),
+    ("qdisc add dev v0 root handle 1: sfq what", 1, "qdisc sfq", 0),
+    ("qdisc change dev v0 root sfq limit 8", 0, "limit 8p", 1, "qdisc add dev v0 root handle 1: sfq"),
 ]
 
 CASES = [

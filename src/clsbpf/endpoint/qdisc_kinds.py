@@ -4,7 +4,7 @@ A kind's `init` makes a qdisc of a request's options or raises what the kernel r
 anything is made; `change` alters one; `options` is what a dump says of it.
 
 Mirrors init, change and dump of struct Qdisc_ops in net/sched/sch_htb.c, sch_prio.c, sch_fifo.c and
-sch_generic.c; tbf's and codel's are in files of their own.
+sch_generic.c; tbf's, codel's and sfq's are in files of their own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..tc.qdiscs.fifo import Fifo, Queue
 from ..tc.qdiscs.htb import INT_MAX, Htb
 from ..tc.qdiscs.prio import Prio
 from ..tc.qdiscs.qdisc import Qdisc, QdiscHome
-from . import codel
+from . import codel, sfq
 from .tbf import change_tbf, init_tbf, tbf_options
 
 Init = Callable[[str, int, int, Attr | None, QdiscHome], Qdisc]
@@ -177,6 +177,7 @@ KINDS: Mapping[str, QdiscKind] = {
     "fq_codel": QdiscKind(
         codel.init_fq_codel, codel.fq_codel_options, codel.change_fq_codel, codel.FQ_CODEL_XSTATS
     ),
+    "sfq": QdiscKind(sfq.init_sfq, sfq.sfq_options, sfq.change_sfq),
     "tbf": QdiscKind(init_tbf, tbf_options, change_tbf),
 }
 """All kinds but clsact and ingress."""

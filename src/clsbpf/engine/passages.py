@@ -20,9 +20,11 @@ from typing import Any
 from ..tc import ids
 from ..tc.qdiscs.codel import Codel, FqCodel
 from ..tc.qdiscs.fifo import NOOP, NOQUEUE, Fifo, Noop, Queue
+from ..tc.qdiscs.flows import FlowQueue
 from ..tc.qdiscs.htb import Htb, HtbClass
 from ..tc.qdiscs.prio import Prio
 from ..tc.qdiscs.qdisc import Qdisc, walk_qdiscs
+from ..tc.qdiscs.sfq import Sfq
 from ..tc.qdiscs.tbf import Tbf
 from .planned import PlannedFilter, needs_order, planned_filters
 from .queueing import blocks_of, has_estimator
@@ -127,14 +129,14 @@ def signature(root: Qdisc) -> tuple[object, ...]:
     return (*of_qdiscs, *((block, block.generation) for _, block in blocks_of(root)))
 
 
-NATIVE = (Htb, Prio, Tbf, Fifo, Queue, Codel, FqCodel, Noop)
-"""The qdiscs that native code knows (queueing_text.py): fq_codel without filters of its own."""
+NATIVE = (Htb, Prio, Tbf, Fifo, Queue, Codel, FqCodel, Sfq, Noop)
+"""The qdiscs that native code knows (queueing_text.py): fq_codel and sfq without filters of their own."""
 
 
 def obstacle(root: Qdisc) -> str | None:
     """Why packets must go through these qdiscs one by one, or None where they need not."""
     for qdisc in walk_qdiscs(root):
-        if type(qdisc) not in NATIVE or (isinstance(qdisc, FqCodel) and qdisc.chooses):
+        if type(qdisc) not in NATIVE or (isinstance(qdisc, FlowQueue) and qdisc.chooses):
             return f"qdisc {qdisc.kind} is not native"
     if has_estimator(root):
         return "a qdisc or class has a rate estimator"

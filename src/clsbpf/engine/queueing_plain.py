@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from ..tc import ids
 from ..tc.actions import NO_ACTIONS
 from ..tc.chain import Block
-from ..tc.qdiscs.codel import Codel, FqCodel
+from ..tc.qdiscs.codel import Codel
 from ..tc.qdiscs.fifo import BFIFO, Fifo, Queue
+from ..tc.qdiscs.flows import FlowQueue
 from ..tc.qdiscs.htb import Htb, HtbClass
 from ..tc.qdiscs.prio import Band, Prio
 from ..tc.qdiscs.qdisc import Qdisc
@@ -60,7 +61,7 @@ def is_plain(root: Htb | Prio) -> bool:
 
 
 def _takes_all(queue: Qdisc) -> bool:
-    if isinstance(queue, Codel | FqCodel):
+    if isinstance(queue, Codel | FlowQueue):
         return bool(queue.limit) and not queue.chooses
     if not isinstance(queue, Queue):
         return False

@@ -23,8 +23,9 @@ from typing import Any
 from ..tc import ids
 from ..tc.act import TcAct
 from ..tc.chain import Block
-from ..tc.qdiscs.codel import Codel, FqCodel
+from ..tc.qdiscs.codel import Codel
 from ..tc.qdiscs.fifo import BFIFO, Fifo, Noop
+from ..tc.qdiscs.flows import FlowQueue
 from ..tc.qdiscs.htb import Htb, HtbClass
 from ..tc.qdiscs.prio import PRIO_MAX, Prio
 from ..tc.qdiscs.qdisc import SizeTable
@@ -245,14 +246,14 @@ class QueueText:
         )
 
     def _queue(self, node: Node) -> None:
-        """`Queue.enqueue`, `Fifo.enqueue`, `Codel.enqueue`, `FqCodel.enqueue` by the hash."""
+        """`Queue.enqueue`, `Fifo.enqueue`, `Codel.enqueue`, `FlowQueue.enqueue` by the hash."""
         emit, name, qdisc = self.text.emit, node.name, node.qdisc
         emit(f"{name}:")
         if isinstance(qdisc, Fifo):
             size = self._load(At.WIRE_LEN) if qdisc.kind == BFIFO else "1"
             full = self._assign(f"icmp ult i32 {qdisc.limit}, {size}")
             emit(f"br i1 {full}, label %{name}.lost, label %{name}.sent")
-        elif isinstance(qdisc, Codel | FqCodel):
+        elif isinstance(qdisc, Codel | FlowQueue):
             emit(f"br label %{name}.{'sent' if qdisc.limit else 'lost'}")
         else:
             emit(f"br label %{name}.sent")

@@ -32,7 +32,7 @@ from .words import Words, matches
 OTHER_QDISCS = frozenset(
     {"atm", "cake", "cbq", "cbs", "choke", "drr", "dsmark", "etf", "ets", "fifo", "fq"}
     | {"fq_pie", "gred", "hfsc", "hhf", "mqprio", "multiq", "netem", "pie", "plug", "qfq", "red", "rr"}
-    | {"sfb", "sfq", "skbprio", "taprio"}
+    | {"sfb", "skbprio", "taprio"}
 )
 """The kinds of tc 6.1 that are not here (and not noqueue or mq, which have no options)."""
 CLASSFUL_ELSEWHERE = frozenset({"atm", "cbq", "drr", "dsmark", "ets", "hfsc", "qfq"})

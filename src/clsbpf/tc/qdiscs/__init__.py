@@ -8,6 +8,7 @@
 - `prio`: bands, by the packet's priority or by filters
 - `tbf`: a rate for all packets
 - `codel`: codel and fq_codel, which drop what has waited too long
+- `flows`: what fq_codel and sfq have in common; `sfq`
 - `passage`: one packet's way through them
 
 Packets are counted where the kernel counts them, but nothing waits: a qdisc here is always empty

@@ -12,7 +12,7 @@ from ...netlink.attr import Attr
 from ..options import Options
 from ..printer import Printer
 from ..words import Words
-from . import codel, fifo, htb, prio, tbf
+from . import codel, fifo, htb, prio, sfq, tbf
 
 Parse = Callable[[str, Words, str], list[Attr]]
 """The kind, its words, to the end, and the device's name ("": none said) → attributes of the request.
@@ -42,6 +42,7 @@ KINDS: Mapping[str, KindWords] = {
     "prio": KindWords(prio.parse, prio.show),
     "codel": KindWords(codel.parse, codel.show, print_xstats=codel.show_xstats),
     "fq_codel": KindWords(codel.parse, codel.show, print_xstats=codel.show_xstats),
+    "sfq": KindWords(sfq.parse, sfq.show, print_xstats=sfq.show_xstats),
     "tbf": KindWords(tbf.parse, tbf.show),
     "htb": KindWords(htb.parse, htb.show, htb.parse_class, htb.show, htb.show_xstats),
 }

@@ -20,6 +20,7 @@ from ...netlink.qdisc import (
     decode_fifo,
     decode_prio,
 )
+from ...netlink.sfq import SfqQopt
 from ..rates import bucket_size, format_linklayer, transmit_size, transmit_ticks
 from .action_words import Unsayable, by_type
 
@@ -112,6 +113,18 @@ def _codel_words(options: Attr, numbers: type[IntEnum]) -> Iterator[str]:
             yield from (name, str(attr.u32))
 
 
+def _sfq(options: Attr) -> Iterator[str]:
+    qopt = SfqQopt.decode(options.payload)
+    if qopt.qth_min or qopt.flags:
+        raise Unsayable  # tc makes RED's numbers of others
+    for name in ("limit", "quantum", "perturb", "divisor", "flows", "depth"):
+        value = getattr(qopt, name)
+        if value:
+            yield from (name, str(value))
+    if qopt.headdrop:
+        yield "headdrop"
+
+
 def _prio(options: Attr) -> Iterator[str]:
     bands, priomap = decode_prio(options.payload)
     yield from ("bands", str(bands), "priomap", *(str(band) for band in priomap))
@@ -141,6 +154,7 @@ QDISCS: dict[str, Callable[[Attr], Iterator[str]]] = {
     "pfifo": _fifo,
     "pfifo_head_drop": _fifo,
     "prio": _prio,
+    "sfq": _sfq,
     "tbf": _tbf,
 }
 CLASSES: dict[str, Callable[[Attr], Iterator[str]]] = {"htb": _htb_class}
