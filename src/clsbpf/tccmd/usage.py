@@ -33,7 +33,8 @@ Usage: tc qdisc add|delete|replace|change|link dev NAME [root | parent MAJ:MIN] 
                 [estimator INTERVAL TIME-CONSTANT] [stab OPTIONS] [ingress_block N] [egress_block N]
                 clsact | ingress | KIND OPTIONS
        tc qdisc show [dev NAME] [root | ingress | clsact | parent MAJ:MIN | handle N:] [invisible]
-       KIND: htb, prio, pfifo, bfifo, pfifo_head_drop, pfifo_fast (try tc qdisc add htb help)"""
+       KIND: htb, prio, tbf, codel, fq_codel, sfq, pfifo, bfifo, pfifo_head_drop, pfifo_fast
+             (try tc qdisc add htb help)"""
 
 CLASS = """\
 Usage: tc class add|delete|replace|change dev NAME [classid MAJ:MIN] [root | parent MAJ:MIN]
