@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..tc import ids
 from ..tc.qdiscs.codel import Codel, FqCodel
@@ -28,6 +28,9 @@ from ..tc.qdiscs.sfq import Sfq
 from ..tc.qdiscs.tbf import Tbf
 from .planned import PlannedFilter, needs_order, planned_filters
 from .queueing import blocks_of, has_estimator
+
+if TYPE_CHECKING:
+    from .devices import Network
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,13 +86,15 @@ class Node:
 class Tree:
     """The qdiscs from a root down as nodes, a node's `below` by its class; their filters."""
 
-    def __init__(self, root: Qdisc) -> None:
+    def __init__(self, root: Qdisc, network: Network) -> None:
         self.nodes: list[Node] = []
         self.below: dict[tuple[Node, Any], Node] = {}
         self.root = self._add(root, None)
         self.blocks = dict(blocks_of(root))
         """The blocks by parent (a classid)."""
-        self._made_of = signature(root)
+        self._network = network
+        with network.lock:
+            self._seen, self._made_of = network.changes, signature(root)
 
     def _add(self, qdisc: Qdisc, above: tuple[Node, Any] | None) -> Node:
         node = Node(len(self.nodes), qdisc, above)
@@ -108,8 +113,14 @@ class Tree:
 
     @property
     def is_stale(self) -> bool:
-        """Has a qdisc, a class or a filter changed since?"""
-        return signature(self.root.qdisc) != self._made_of
+        """Has a qdisc, a class or a filter changed since?  (They do so by requests only.)"""
+        if self._network.changes == self._seen:
+            return False
+        with self._network.lock:
+            if signature(self.root.qdisc) != self._made_of:
+                return True
+            self._seen = self._network.changes
+        return False
 
 
 _SETTINGS = ("limit", "defcls", "direct_qlen", "bands", "priomap", "params")

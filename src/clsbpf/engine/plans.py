@@ -108,7 +108,8 @@ class Plans:
             if self.queueing is not None:
                 from .passages import Tree
 
-                tree = Tree(self.queueing.root)
+                assert setup.network is not None
+                tree = Tree(self.queueing.root, setup.network)
             plan = Plan(
                 setup.block(link), view, setup.profile, self.environment, linear=setup.linear, tree=tree
             )
