@@ -1,7 +1,7 @@
 """The real tc and ours, each over an endpoint of ours: the same words, the same exit code, the same output.
 
-So tc's own grammar and rows can be the judge of kinds of actions that the kernel here lacks.  Help texts
-are our own; JSON that tc 6.1 leaves malformed (skbmod, simple, bpf, an old policer's counters) is not
+So tc's own grammar and rows can be the judge of kinds of actions and qdiscs that the kernel here lacks.  Help
+texts are our own; JSON that tc 6.1 leaves malformed (skbmod, simple, bpf, an old policer's counters) is not
 compared.
 """
 
@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import tc_qdisc_vocabulary
 from clsbpf.tccmd.errors import CommandError
 from clsbpf.tccmd.words import split_words
 from tc_action_lines import LISTS, SPECS
@@ -26,6 +27,7 @@ from tc_ours import Ours
 from tc_over_ours import TcOverOurs, tc_over_ours
 
 RANDOM_LINES = 500
+RANDOM_QDISC_LINES = 400
 SHOWN = ["", "-s", "-s -d -j", "-br", "-o -s", "-N", "-j -p", "-r -iec"]
 KINDS = sorted({spec.split()[0] for spec in SPECS})
 NEWER = ("csum index", "nofrag")
@@ -170,3 +172,9 @@ def test_random_lines(pair: Pair) -> None:
             split_words(line)
             if not any(newer in line for newer in NEWER):
                 pair.run(line)
+
+
+def test_random_lines_about_qdiscs(pair: Pair) -> None:
+    random = Random(3)
+    for _ in range(RANDOM_QDISC_LINES):
+        pair.run(tc_qdisc_vocabulary.random_line(random))
