@@ -8,8 +8,9 @@ import os
 import platform
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import pytest
 
@@ -96,6 +97,45 @@ def opinion(
         return Opinion(0, log.value.decode(), prog_info(fd).tag)
     finally:
         os.close(fd)
+
+
+class _Listener:
+    """`Calls.prog_load` of the kernel, with the log of level 2 instead of the program."""
+
+    def __init__(self) -> None:
+        self.log = ""
+
+    def prog_load(
+        self,
+        insns: Iterable[Insn],
+        kind: int,
+        *,
+        license: str = "GPL",
+        name: str = "",
+        btf_fd: int = 0,
+        func_info: bytes = b"",
+        kfuncs: Sequence[str] = (),
+    ) -> int:
+        code = ctypes.create_string_buffer(encode(loader.with_kernel_functions(insns, kfuncs)))
+        terms = ctypes.create_string_buffer(license.encode())
+        functions = ctypes.create_string_buffer(func_info, len(func_info))
+        log = ctypes.create_string_buffer(16 * LOG_BYTES)
+        where = [ctypes.addressof(each) for each in (code, terms, log, functions)]
+        attr = struct.pack("=IIQQIIQ", kind, (len(code) - 1) // 8, where[0], where[1], 2, len(log), where[2])
+        types = struct.pack("=IIQI", btf_fd, 8, where[3], len(func_info) // 8) if func_info else b""
+        fd = _bpf(BPF_PROG_LOAD, attr.ljust(72, b"\0") + types)
+        if fd >= 0:
+            os.close(fd)
+        self.log = log.value.decode()
+        return 0
+
+
+def log_of(spec: ProgramSpec, loaded: loader.LoadedObject) -> str:
+    """The kernel's log of level 2 of a program over the maps (and types) of an object that is loaded."""
+    listener = _Listener()
+    btf_fd = loaded._others[0] if loaded._others else 0
+    loader._load_program(spec, loaded.maps, btf_fd, cast(loader.Calls, listener))
+    return listener.log
 
 
 @dataclass(frozen=True, slots=True)
