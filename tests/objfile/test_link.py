@@ -159,6 +159,19 @@ def test_a_jump_within_its_own_function_is_left_alone() -> None:
     assert main.problem is None
 
 
+def test_a_map_whose_place_gcc_left_in_the_instruction_too() -> None:
+    """Its symbol counts, as with libbpf; three maps, so that the sum would be one as well."""
+    writer = ElfWriter()
+    tc = writer.code("tc", (*e.ld_imm64(1, 20), *RETURN))
+    writer.symbol("main", tc)
+    maps = writer.section("maps", bytes(60), flags=elf.ALLOC | elf.WRITE)
+    symbols = [
+        writer.symbol(name, maps, at, 20, type=elf.OBJECT) for name, at in (("a", 0), ("b", 20), ("c", 40))
+    ]
+    writer.relocate(tc, 0, symbols[1])
+    assert [spec.name for spec in load(writer).programs["main"].maps.values()] == ["b"]
+
+
 def test_references_to_maps_and_data() -> None:
     writer = ElfWriter()
     tc = writer.code("tc", (*e.ld_imm64(1, 0), *e.ld_imm64(2, 4), *e.ld_imm64(3, 0), *RETURN))

@@ -230,6 +230,8 @@ class Linker:
             if section.name not in self._specs:
                 raise self._wrong(function, at, f"uses section {section.name!r}, which is empty")
             return ToMap(section.name, place)
+        if place == 2 * symbol.value and symbol.type != "STT_SECTION":
+            place = symbol.value  # binutils before 2.41, for gcc, leaves the symbol's value in place as well
         name = self._map_at.get((symbol.section, place))
         if name is None:
             raise self._wrong(
