@@ -276,6 +276,22 @@ def test_an_action_with_an_estimator(words: str, tmp_path: Path) -> None:
     assert native == in_order
 
 
+def test_a_packet_that_was_cut_within_its_link_layer_is_mirrored(tmp_path: Path) -> None:
+    path = tmp_path / "cut.pcap"
+    sizes = [(10, 15), (0, 14), (13, 900)]
+    path.write_bytes(pcap([(n, bytes(size), length) for n, (size, length) in enumerate(sizes)]))
+    lines = ["qdisc add dev v0 clsact", "qdisc add dev v1 clsact"]
+    lines += [
+        f"filter add dev v0 ingress pref {n} bpf bytecode '1,6 0 0 1'"
+        f" action mirred {side} mirror dev v1 continue"
+        for n, side in ((1, "ingress"), (2, "egress"))
+    ]
+    native, in_order = outcomes(lines, [str(path)], "ingress")
+    assert native == in_order
+    sent = [(len(each.data), each.length) for each in native[4]]
+    assert sent == [size for size in sizes for _ in range(2)]
+
+
 def test_a_chain_of_another_block_runs_in_order() -> None:
     lines = [
         "qdisc add dev v0 clsact",

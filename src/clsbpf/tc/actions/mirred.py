@@ -119,7 +119,7 @@ class Mirred(Action[MirredParams]):
         clone.buffer = bytearray(skb.buffer)
         clone.cb = list(skb.cb)
         wants_network = eaction.to_ingress or not self.around.forwarder.expects_link_header(ifindex)
-        at_network = skb.data == skb.network_header
+        at_network = skb.data >= skb.network_header  # more: where the capture ends within the link layer
         if at_network != wants_network:
             size = skb.mac_len if skb.at_ingress else skb.network_header - skb.data
             if wants_network:
