@@ -205,6 +205,7 @@ def filter_json(each: FilterFigure) -> dict[str, Any]:
     from ..tc.ids import format_classid, format_handle
 
     return {
+        "parent": format_classid(each.parent) if each.parent else None,
         "chain": each.chain,
         "pref": each.pref,
         "protocol": each.protocol,
@@ -229,6 +230,7 @@ def as_table(capture: str, measured: Bench, *, ascii_only: bool = False) -> Rend
     from rich.table import Table
     from rich.text import Text
 
+    from ..tc.ids import format_classid
     from .report import Bars, filter_cells, human_bytes, printable
 
     head = Text(printable(capture), style="bold")
@@ -245,7 +247,10 @@ def as_table(capture: str, measured: Bench, *, ascii_only: bool = False) -> Rend
 
     bars = Bars(1.0, ascii_only, True)
     chains = any(each.chain for each in measured.filters)
+    parents = any(each.parent for each in measured.filters)
     filters = Table(box=None, padding=(0, 2, 0, 0), header_style="bold cyan")
+    if parents:
+        filters.add_column("parent", no_wrap=True)
     for title in ("chain", "pref")[not chains :]:
         filters.add_column(title, justify="right", no_wrap=True)
     for title in ("protocol", "handle", "flowid"):
@@ -256,6 +261,7 @@ def as_table(capture: str, measured: Bench, *, ascii_only: bool = False) -> Rend
     filters.add_column("", style="green", no_wrap=True)
     for row in measured.filters:
         filters.add_row(
+            *([format_classid(row.parent) if row.parent else ""] if parents else []),
             *([str(row.chain)] if chains else []),
             *filter_cells(row),
             f"{row.arrivals:,}",
