@@ -1,9 +1,9 @@
 """Does a program that the verifier accepts ever fault?  No kernel is needed.
 
-    python bench/verifier_soundness.py [--programs N] [--seed N]
+    python bench/verifier_soundness.py [--programs N] [--seed N] [--sweeps EVERY]
 
-Programs made by a grammar and real ones with instructions changed, as many as are accepted, each run in
-the checked interpreter on packets of many lengths, with maps empty and full.  A fault is printed with
+Programs made by a grammar and real ones with instructions changed (with `--sweeps` every so many of those of
+`tests/verifier_sweeps.py` instead), as many as are accepted, each run in the checked interpreter on packets of many lengths, with maps empty and full.  A fault is printed with
 its program and makes the exit code 1.
 """
 
@@ -12,8 +12,10 @@ from __future__ import annotations
 import argparse
 import collections
 import dataclasses
+import itertools
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
@@ -31,6 +33,7 @@ from clsbpf.vm.interp import run  # noqa: E402
 from clsbpf.vm.link import link  # noqa: E402
 from clsbpf.vm.maps.map import Map  # noqa: E402
 from verifier_programs import MAPS, grammar_program, mutated  # noqa: E402
+from verifier_sweeps import SWEEPS, TYPES  # noqa: E402
 
 NOT_RUN = ("there is no", "is not there", "steps", "does not run here")
 """In a fault: the run was not begun, or was given up; nothing is said of the program."""
@@ -63,6 +66,23 @@ def candidate(random: Random, examples: list[Example]) -> tuple[ProgramSpec, Btf
     return dataclasses.replace(program, insns=mutated(program.insns, random)), whole.btf
 
 
+def made(random: Random, count: int) -> Iterator[tuple[ProgramSpec, Btf | None]]:
+    """So many of these."""
+    examples = example_programs()
+    for _ in range(count):
+        yield candidate(random, examples)
+
+
+def swept(every: int) -> Iterator[tuple[ProgramSpec, Btf | None]]:
+    """Every operation on every kind of value, with the maps that a program names."""
+    for sweep in SWEEPS.values():
+        for case in itertools.islice(sweep(), 0, None, every):
+            spec = case.spec()
+            named = {insn.imm for insn in spec.insns if insn.is_ld_imm64 and insn.src in (1, 2)}
+            maps = {key: each for key, each in spec.maps.items() if key in named}
+            yield dataclasses.replace(spec, name=case.name, maps=maps), TYPES
+
+
 def fill(maps: dict[str, Map], random: Random) -> None:
     """Some elements in every map that takes bytes."""
     for each in maps.values():
@@ -80,23 +100,23 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--programs", type=int, default=2000, help="programs that are tried")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sweeps", type=int, default=0, help="every Nth program of the sweeps")
     options = parser.parse_args()
     random = Random(options.seed)
-    examples = example_programs()
+    candidates = swept(options.sweeps) if options.sweeps else made(random, options.programs)
     counts: collections.Counter[str] = collections.Counter()
     begin = time.perf_counter()
     faults = 0
-    for _ in range(options.programs):
-        spec, btf = candidate(random, examples)
+    for spec, btf in candidates:
         try:
-            verify(spec, btf=btf, cpus=2)
+            verified = verify(spec, btf=btf, cpus=2)
         except VerifierError:
             counts["refused"] += 1
             continue
         counts["accepted"] += 1
         try:
             maps = {m.name: Map(m) for m in spec.maps.values()}
-            linked = link(spec, maps)
+            linked = link(spec, maps, verified)
         except (ClsbpfError, TypeError) as error:
             counts[f"not run: {type(error).__name__}"] += 1
             continue

@@ -1206,11 +1206,136 @@ def packet_loads() -> Iterator[Case]:
                     )
 
 
+def packet_ranges() -> Iterator[Case]:
+    """What a comparison with the packet's end tells: of which pointer, on which way, how far."""
+    numbers = {
+        "": "",
+        "byte": "r4 = *(u32 *)(r6 +8)\nr4 &= 255\n",
+        "u16": "r4 = *(u32 *)(r6 +8)\nr4 &= 65535\n",
+        "65536": "r4 = *(u32 *)(r6 +8)\nr4 &= 131071\n",
+        "u32": "r4 = *(u32 *)(r6 +8)\n",
+        "signed": "r4 = *(s8 *)(r10 -200)\n",
+        "4": "r4 = 4\n",
+    }
+    starts = (("76", "80"), ("140", "76"))
+    for (start, end), (name, number), reach in itertools.product(
+        starts, numbers.items(), (0, 1, 8, 14, 65535, -8)
+    ):
+        before = (
+            f"r2 = *(u32 *)(r6 +{start})\nr3 = *(u32 *)(r6 +{end})\n{number}"
+            + ("r2 += r4\n" if name else "")
+            + f"r5 = r2\nr5 += {reach}\nr7 = r5\n"
+        )
+        for op, (one, two), jumps in itertools.product(
+            (Jmp.JGT, Jmp.JGE, Jmp.JLT, Jmp.JLE, Jmp.JEQ), ((5, 3), (3, 5)), (True, False)
+        ):
+            compare = Insn(Class.JMP | op | X, one, two, 1)
+            for through, at, size in itertools.product(
+                (2, 5, 7), (-8, -1, 0, reach - 1, reach), ("u8", "u64")
+            ):
+                if not -0x8000 <= at <= 0x7FFF:
+                    continue
+                look = f"r0 = *({size} *)(r{through} {at:+d})\n"
+                yield Case(
+                    f"{start} {name} {reach} {op.name} r{one} r{two} {jumps} {look.strip()}",
+                    program("unwritten", before, compare, "goto +1\n" if jumps else "", look),
+                )
+    for middle in ("r2 += 4\n", "r2 += -4\n", "r2 += r4\n", "r2 -= r4\n", "*(u64 *)(r10 -8) = r2\nr2 = *(u64 *)(r10 -8)\n", "*(u64 *)(r10 -8) = r3\nr3 = *(u64 *)(r10 -8)\n", "r3 += -1\n", "r3 -= r2\nr0 = r3\n",
+                   "r1 = r6\nr2 = 0\ncall 39\n", "call 7\n", "r2 = *(u32 *)(r6 +76)\n", "r5 = r2\n"):  # fmt: skip
+        for number in ("byte", "u32", "4"):
+            before = f"r2 = *(u32 *)(r6 +76)\nr3 = *(u32 *)(r6 +80)\n{numbers[number]}r5 = r2\nr5 += 14\n"
+            for again in ("", "if r2 > r3 goto OUT\n", "r5 = r2\nr5 += 4\nif r5 > r3 goto OUT\n"):
+                for look in (
+                    "r0 = *(u8 *)(r2 +0)\n",
+                    "r0 = *(u8 *)(r2 +9)\n",
+                    "r0 = *(u8 *)(r2 +10)\n",
+                    "r0 = *(u8 *)(r5 -1)\n",
+                    "*(u64 *)(r2 +0) = 1\n",
+                ):
+                    yield Case(
+                        f"{number} {middle.strip()} {again.strip()} {look.strip()}",
+                        program("unwritten", before, "if r5 > r3 goto OUT\n", middle, again, look),
+                    )
+
+
+def null_checks() -> Iterator[Case]:
+    """What a comparison with 0 tells: of the pointer, of its copies, of what was spilled, on either way."""
+    kinds = (
+        "value or null",
+        "inner map or null",
+        "sock_common or null",
+        "sock or null",
+        "owned sock or null",
+        "record or null",
+        "tcp6_sock or null",
+        "kptr",
+        "loose kptr",
+        "task",
+        "value",
+        "0",
+        "u64",
+    )
+    checks = ("if rN == 0 goto +1\n", "if rN != 0 goto +1\n", "if rN > 0 goto +1\n", "if rN s> 0 goto +1\n", "if rN < 1 goto +1\n", "if rN & 1 goto +1\n", "if wN == 0 goto +1\n", "if wN != 0 goto +1\n", "r3 = 0\nif rN == r3 goto +1\n",
+              "r3 = 0\nif rN != r3 goto +1\n", "r3 = 0\nif r3 == rN goto +1\n", "if rN == 1 goto +1\n", "if rN == rN goto +1\n", "if rN == r10 goto +1\n", "if r10 == rN goto +1\n", "if rN == r6 goto +1\n", "")  # fmt: skip
+    looks = (
+        "r0 = *(u8 *)(rN +0)\n",
+        "r0 = *(u32 *)(rN +4)\n",
+        "rN += 4\n",
+        "r1 = rN\ncall 86\n",
+        "*(u64 *)(r10 -8) = rN\n",
+        "*(u32 *)(r10 -8) = rN\n",
+        "r1 = rN\nr2 = 0\ncall 133\n",
+        "r0 = rN\n",
+    )
+    for kind, check, way, look in itertools.product(kinds, checks, ("goto +1\n", ""), looks):
+        length = sum(2 if "map[" in line else 1 for line in look.splitlines())
+        over = check.replace("+1", f"+{length}") if not way else check
+        skip = f"goto +{length}\n" if way else ""
+        for copy, checked, used in (("", 7, 7), ("r8 = r7\n", 7, 8), ("r8 = r7\n", 8, 7)):
+            yield Case(
+                f"{kind} {check.strip()} {bool(way)} {look.strip()} {checked} {used}",
+                program(kind, copy, over.replace("N", str(checked)), skip, look.replace("N", str(used))),
+            )
+        spilled = "*(u64 *)(r10 -248) = r7\n"
+        yield Case(
+            f"{kind} {check.strip()} {bool(way)} {look.strip()} spilled",
+            program(
+                kind,
+                spilled,
+                over.replace(f"+{length}", f"+{length + 1}").replace("N", "7")
+                if not way
+                else over.replace("N", "7"),
+                f"goto +{length + 1}\n" if way else "",
+                "r8 = *(u64 *)(r10 -248)\n",
+                look.replace("N", "8"),
+            ),
+        )
+
+
+def kinds_on_two_ways() -> Iterator[Case]:
+    """One instruction that is come to with one kind, and with another."""
+    chosen = tuple(kind for kind in KINDS if not KINDS[kind][1])
+    for kind, other in itertools.product(chosen, chosen):
+        for use in (
+            "r0 = *(u8 *)(r7 +0)\n",
+            "r0 = *(u32 *)(r7 +0)\n",
+            "*(u64 *)(r7 +0) = 0\n",
+            "r7 += 4\n",
+            "r2 = 1\nlock *(u64 *)(r7 +0) += r2\n",
+            "r1 = r7\nr2 = r10\nr2 += -16\n*(u64 *)(r10 -16) = 0\ncall 1\n",
+        ):
+            yield Case(
+                f"{kind} or {other} {use.strip()}",
+                program(kind, "r1 = *(u32 *)(r6 +0)\nif r1 == 5 goto +1\nr7 = r8\n", use, other=other),
+            )
+
+
 SWEEPS: Mapping[str, Callable[[], Iterator[Case]]] = {
     sweep.__name__: sweep
     for sweep in (
         *(opcodes, context_fields, memory, stores, atomics, arithmetic, arithmetic_constants, jumps),
         *(jumps_to_constants, bounds, helpers, helpers_of_socket_filters, maps, sizes, functions),
         *(static_functions, callbacks, regions, stacks, control_flow, constants, packet_loads),
+        *(packet_ranges, null_checks, kinds_on_two_ways),
     )
 }

@@ -13,7 +13,7 @@ from ..bpf.isa import REGISTERS
 from . import tnum
 from .access import check_access, check_fixed, kind_name
 from .locks import check_nothing_held
-from .memory import kernel_pointer_at
+from .memory import kernel_pointer_at, stack_load
 from .precision import mark_register
 from .ranges import S64_MAX, S64_MIN
 from .refusal import Refused
@@ -21,6 +21,7 @@ from .requirements import Access, Atomically, MayCall, MayEnd, Never, PacketLoad
 from .values import (
     BTF,
     CTX,
+    MAP_PTR,
     MAP_VALUE,
     MEM,
     NOT_INIT,
@@ -29,6 +30,7 @@ from .values import (
     SCALAR,
     SOCKETS,
     STACK,
+    UNTRUSTED,
     Reg,
 )
 
@@ -90,7 +92,11 @@ def _access(v: Walk, access: Access) -> Check:
             )
         if strict:
             _check_atomic_place(reg, register, off + reg.off, size, fills=not atomic)
-        _check_one_kind(v, reg, register, merges=merges, atomic=atomic)
+        if not atomic and _other_kind(v, reg, merges=merges):
+            if load and reg.kind == STACK:
+                stack_load(v, reg, off + reg.off, size, register)  # what is wrong with the slot comes first
+            raise Refused("two-kinds", "same insn cannot be used with different pointers", register, errno=22)
+        _note_kind(v, reg, loads=load and not atomic)
 
     return check
 
@@ -112,21 +118,26 @@ def _check_atomic_place(reg: Reg, register: int, off: int, size: int, *, fills: 
         )
 
 
-def _check_one_kind(v: Walk, reg: Reg, register: int, *, merges: bool, atomic: bool) -> None:
-    """save_aux_ptr_type: how an instruction is rewritten depends on the pointer: it must be of one kind."""
+def _other_kind(v: Walk, reg: Reg, *, merges: bool) -> bool:
+    """reg_type_mismatch: how an instruction is rewritten depends on the pointer: it must be of one kind."""
+    before, kind = v.pointer_kinds.get(v.pc), reg.kind
+    if before is None or (before not in _ONE_KIND and kind not in _ONE_KIND):
+        return False
+    if before == kind and v.pointer_flags[v.pc] == reg.flags:
+        return False
+    return not (merges and before in _MERGED and kind in _MERGED)
+
+
+def _note_kind(v: Walk, reg: Reg, *, loads: bool) -> None:
+    """save_aux_ptr_type: the first kind; and of loads, whether the address may lead anywhere."""
     at, kind = v.pc, reg.kind
-    before = v.pointer_kinds.get(at)
-    if before is None:
+    if at not in v.pointer_kinds:
         v.pointer_kinds[at] = kind
         v.pointer_flags[at] = reg.flags
-        return
-    if not atomic and (before in _ONE_KIND or kind in _ONE_KIND):
-        same = before == kind and v.pointer_flags[at] == reg.flags
-        if not same and not (merges and before in _MERGED and kind in _MERGED):
-            raise Refused("two-kinds", "same insn cannot be used with different pointers", register, errno=22)
-    if kind == PACKET or (merges and kind == BTF):
-        # who asks what is written must hear of the packet; who loads, of what may lead nowhere
-        v.pointer_kinds[at] = kind
+    elif kind == PACKET:
+        v.pointer_kinds[at] = kind  # who asks what is written must hear of the packet
+    if loads and (kind in (BTF, MAP_PTR) or (kind == MEM and reg.flags & UNTRUSTED)):
+        v.probed.add(at)
 
 
 _MERGED = frozenset({MEM, BTF})

@@ -23,7 +23,7 @@ from .exceptions import exception_callback
 from .explain import explain
 from .func_info import check_func_info, without_types
 from .functions import global_functions
-from .program import VerifiedProgram, Work
+from .program import KERNEL_STRUCTURE, VerifiedProgram, Work
 from .program_types import program_types
 from .refusal import Refused
 from .releases import GLOBAL_FUNCTIONS, LOOPS, MIXED_CALLS
@@ -99,7 +99,10 @@ def verify(
     return VerifiedProgram.verified(
         given,
         ctx_accesses=(at for at, kind in walk.pointer_kinds.items() if kind == CTX),
-        pointer_kinds={at: KIND_NAMES[kind] for at, kind in walk.pointer_kinds.items()},
+        pointer_kinds={
+            at: KERNEL_STRUCTURE if at in walk.probed else KIND_NAMES[kind]
+            for at, kind in walk.pointer_kinds.items()
+        },
         seen=frozenset(walk.seen),
         stacks={each.start: walk.stack_used.get(at, 0) for at, each in enumerate(flow.subprograms)},
         work=work,

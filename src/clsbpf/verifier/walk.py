@@ -102,6 +102,8 @@ class Walk:
         self.not_inlined: set[int] = set()
         self.pointer_kinds: dict[int, int] = {}
         """By instruction that loads or stores: the kind of pointer it goes through."""
+        self.probed: set[int] = set()
+        """Instructions that load through what is the kernel's own (BPF_PROBE_MEM)."""
         self.pointer_flags: dict[int, int] = {}
         """The same of the flags of the first one."""
         self.seen: set[int] = set()

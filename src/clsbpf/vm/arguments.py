@@ -101,8 +101,8 @@ def _sized_by_map(machine: Machine, register: int, value: int, kind: Arg) -> str
 
 
 def _sized_by_next(machine: Machine, register: int, value: int, kind: Arg) -> str | None:
-    if kind is Arg.BUFFER_OR_NULL and value == 0:
-        return None
+    if value == 0 and kind in _OR_NULL:
+        return None  # the helper looks
     size = machine.read(register + 1)
     if size == 0:
         return None  # whether that may be is the next argument's matter; 0 is a pointer to nothing
@@ -116,6 +116,7 @@ def _sized_by_next(machine: Machine, register: int, value: int, kind: Arg) -> st
     return _memory(machine, register, value, size, write=write)
 
 
+_OR_NULL = frozenset({Arg.BUFFER_OR_NULL, Arg.MEM_OR_NULL, Arg.OUT_OR_NULL})
 _WRITTEN = frozenset({Arg.RW, Arg.OUT, Arg.OUT_OR_NULL, Arg.BUFFER_OR_NULL})
 
 

@@ -180,6 +180,10 @@ def l4_csum_replace(machine: int, skb: int, offset: int, old: int, new: int, fla
 def csum_diff(machine: int, old: int, old_size: int, new: int, new_size: int, seed: int) -> int:
     """bpf_csum_diff: the sum of `new` less that of `old`, in 16 bits.  (Sizes need not be equal.)"""
     result = u32(seed)
+    if not old:  # (the verifier takes what may be 0 with any size; a kernel would fault)
+        old_size = 0
+    if not new:
+        new_size = 0
     if old_size and new_size:
         result = csum_sub(csum_partial(new, new_size, result), csum_partial(old, old_size, 0))
     elif new_size:
