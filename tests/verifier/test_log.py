@@ -1,4 +1,4 @@
-"""The log in the kernel's form: numbers, states, paths.  (In differential/ it is the kernel's, line by line.)"""
+"""The log in the kernel's form: numbers, states, paths.  (differential/ has it line by line.)"""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def jump_step(v: Walk, at: int, insn: Insn) -> Step:
             if b.kind == SCALAR and from_register:
                 mark_register(v, src)
             return target if outcome else after
-        linked = _linked_by_id(v, a, b)
+        linked = _linked_by_id(v, a, b) if a.id or b.id else []
         if len(linked) > 1:
             note(v, 0, tuple(linked))
             a = regs[dst]

@@ -145,7 +145,7 @@ class Search:
 
     def _back(self) -> bool:
         v, state = self.v, self.start
-        effects, verbose = v.effects, v.log.verbose
+        effects, touches, verbose = v.effects, v.touches, v.log.verbose
         first, last, later = state.first_insn, self.at, -1
         at_start = True
         changed = False
@@ -161,11 +161,13 @@ class Search:
             wanted = self.regs[self.frame] | _ALWAYS
             while True:
                 stop = first if history is None else history[1]
+                if at_start and at != stop:
+                    at_start = False
+                    later = at
+                    at -= 1
                 while at != stop:  # straight on, nothing noted
-                    touched, clear, add = effects[at]
-                    if at_start:
-                        at_start = False
-                    elif touched & wanted or verbose:
+                    if touches[at] & wanted or verbose:
+                        _, clear, add = effects[at]
                         if clear < 0 or verbose:
                             self._step(at, later, None)
                             wanted = self.regs[self.frame] | _ALWAYS
@@ -178,9 +180,7 @@ class Search:
                     at -= 1
                 if at_start:
                     at_start = False
-                elif (
-                    effects[at][0] & wanted or (history is not None and (history[3] or history[4])) or verbose
-                ):
+                elif touches[at] & wanted or (history is not None and (history[3] or history[4])) or verbose:
                     self._step(at, later, history)
                     wanted = self.regs[self.frame] | _ALWAYS
                     if wanted == _ALWAYS and self.done:

@@ -22,7 +22,7 @@ from .loops import came_back, doubt, enter, incomplete, unsure
 from .precision import note, propagate
 from .refusal import Refused
 from .stack_objects import ACTIVE, depths_differ
-from .state import EMPTY, INVALID, ITER_BYTES, MISC, SPECIAL, SPILL, Slot, State
+from .state import EMPTY, INVALID, ITER_BYTES, MISC, SPECIAL, SPILL, ZERO, Slot, State
 from .values import ADD_CONST, MAP_KEY, MAP_VALUE, MEM, NOT_INIT, PACKETS, SCALAR, STACK, Reg, unknown
 
 if TYPE_CHECKING:
@@ -201,6 +201,8 @@ def states_equal(old: State, new: State, exact: int) -> bool:
             return False
         held, precise = frame.regs, was.precise
         for number, reg in old.live[index]:
+            if reg.kind == SCALAR == held[number].kind and not (exact or precise >> number & 1):
+                continue
             if not _same_register(reg, held[number], precise >> number & 1 != 0, ids, exact):
                 return False
         stack, precise = frame.stack, was.precise_slots
@@ -211,6 +213,8 @@ def states_equal(old: State, new: State, exact: int) -> bool:
             if number >= frame.slots and (exact == EXACT or not _is_anything(slot)):
                 return False
             other_slot = stack.get(number, EMPTY)
+            if other_slot is slot and slot.reg.kind == NOT_INIT and slot.kinds[0] <= ZERO:
+                continue
             if not _same_slot(slot, other_slot, precise >> number & 1 != 0, ids, exact):
                 return False
     return True
@@ -300,7 +304,7 @@ def visited(v: Walk, at: int) -> bool:
             if young and candidate.branches:
                 add = False
         elif candidate.branches:
-            if _loops(v, at, candidate, state):
+            if (forced or _maybe_same(candidate, regs)) and _loops(v, at, candidate, state):
                 hit, loops = candidate, at not in v.callback_calls
                 break
             if young:
@@ -387,7 +391,7 @@ def _loops(v: Walk, at: int, old: State, new: State) -> bool:
     if at in v.callback_calls:
         return states_equal(old, new, RANGE_WITHIN)
     if (
-        _maybe_same(old, new)
+        _maybe_same(old, new.frames[-1].regs)
         and states_equal(old, new, EXACT)
         and not depths_differ(old, new)
         and old.may_goto_depth == new.may_goto_depth
@@ -412,11 +416,12 @@ def _goes_on(state: State) -> bool:
     return slot.kinds[0] == ITER_BYTES and slot.reg.uid == ACTIVE
 
 
-def _maybe_same(old: State, new: State) -> bool:
+def _maybe_same(old: State, regs: list[Reg]) -> bool:
     """states_maybe_looping: are the registers, dead ones too, the very same, ids and all?"""
-    if len(old.frames) != len(new.frames):
+    held = old.frames[-1].regs
+    if held[old.changed].var is not regs[old.changed].var:
         return False
-    for one, other in zip(old.frames[-1].regs, new.frames[-1].regs, strict=True):
+    for number, (one, other) in enumerate(zip(held, regs, strict=True)):
         if one is not other and not (
             one.kind == other.kind
             and one.var is other.var
@@ -427,5 +432,6 @@ def _maybe_same(old: State, new: State) -> bool:
             and one.size == other.size
             and (one.obj is other.obj or one.obj == other.obj)
         ):
+            old.changed = number
             return False
     return True

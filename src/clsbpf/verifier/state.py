@@ -135,6 +135,7 @@ class State:
         "branches",
         "callback_unroll_depth",
         "chains",
+        "changed",
         "cleaned",
         "differed",
         "dropped",
@@ -171,6 +172,8 @@ class State:
         self.hits = self.misses = 0
         self.allowed = 3
         """So many misses, before it is dropped."""
+        self.changed = 0
+        """A register that was another one when a path came back here."""
         self.differed: tuple[int, Range] | None = None
         """A register that matters, and its number: another one has made a difference before."""
         self.cleaned = self.dropped = False
@@ -197,6 +200,7 @@ class State:
         new.hits = new.misses = 0
         new.allowed = 3
         new.differed = None
+        new.changed = 0
         new.cleaned = new.dropped = False
         new.live = ()
         new.chains = (), ()

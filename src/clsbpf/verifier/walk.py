@@ -116,6 +116,7 @@ class Walk:
         insns = self.insns
         self.callback_calls = flow.callback_calls
         self.effects = effects_of(insns, self.callback_calls)
+        self.touches = [touched for touched, _, _ in self.effects]
         self.may_gotos = frozenset(at for at, i in enumerate(insns) if i.code == MAY_GOTO_CODE)
         self.iterator_calls = frozenset(
             at for at, i in enumerate(insns) if iterator_asked(i, spec.kfuncs) is not None
