@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from clsbpf import Engine
+from clsbpf.api.engine import setup_of
 from clsbpf.capture import open_capture
 from clsbpf.engine.queueing import transmit
 from clsbpf.skb import Skb
@@ -242,6 +243,17 @@ def test_random_policies(judge: TcJudge, tmp_path: Path, seed: int) -> None:
         skb = Skb.from_frame(packet)
         skb.priority = priority
         transmit(device.root, skb)
+    assert ours(here) == theirs
+
+
+@pytest.mark.parametrize("seed", range(100, 106))
+def test_random_policies_in_a_run(judge: TcJudge, tmp_path: Path, seed: int) -> None:
+    policy = random_policy(random.Random(seed))
+    theirs = kernels(judge, policy, [(packet, 0) for packet in FRAMES * 2])
+    here = engine(policy, tmp_path)
+    setup = setup_of(here, dev="v0", hook="egress")
+    assert setup.in_order is None
+    here.run(write_pcap(tmp_path / "frames.pcap", FRAMES * 2), hook="egress")
     assert ours(here) == theirs
 
 
