@@ -147,8 +147,10 @@ NATIVE = (Htb, Prio, Tbf, Fifo, Queue, Codel, FqCodel, Sfq, Noop)
 def obstacle(root: Qdisc) -> str | None:
     """Why packets must go through these qdiscs one by one, or None where they need not."""
     for qdisc in walk_qdiscs(root):
-        if type(qdisc) not in NATIVE or (isinstance(qdisc, FlowQueue) and qdisc.chooses):
+        if type(qdisc) not in NATIVE:
             return f"qdisc {qdisc.kind} is not native"
+        if isinstance(qdisc, FlowQueue) and qdisc.chooses:
+            return f"{qdisc.kind} has filters"
     if has_estimator(root):
         return "a qdisc or class has a rate estimator"
     for parent, block in blocks_of(root):
