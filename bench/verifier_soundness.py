@@ -2,9 +2,10 @@
 
     python bench/verifier_soundness.py [--programs N] [--seed N] [--sweeps EVERY]
 
-Programs made by a grammar and real ones with instructions changed (with `--sweeps` every so many of those of
-`tests/verifier_sweeps.py` instead), as many as are accepted, each run in the checked interpreter on packets of many lengths, with maps empty and full.  A fault is printed with
-its program and makes the exit code 1.
+Programs made by a grammar and real ones with instructions changed (with `--sweeps` every so many of
+`tests/verifier_sweeps.py` instead), as many as are accepted, each run in the checked interpreter on
+packets of many lengths, with maps empty and full.  A fault is printed with its program and makes the exit
+code 1.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def trace_printk(machine: int, template: int, size: int, first: int, second: int
 @native
 def trace_vprintk(machine: int, template: int, size: int, data: int, length: int) -> int:
     """bpf_trace_vprintk: with any number of arguments up to twelve."""
-    if length & 7 or length > MAX_VARARGS * 8 or not has_end(template, size):
+    if length & 7 or length > MAX_VARARGS * 8 or (length and not data) or not has_end(template, size):
         return -errno.EINVAL
     result = prepare(machine, template, data, length >> 3)
     return log_line(machine, template) if result == 0 else result
@@ -89,8 +89,10 @@ def trace_vprintk(machine: int, template: int, size: int, data: int, length: int
 @native
 def snprintf(machine: int, to: int, size: int, template: int, data: int, length: int) -> int:
     """bpf_snprintf: the text to `to`, cut to `size` with its end; the room that all takes, or -errno."""
-    if length & 7 or length > MAX_VARARGS * 8:
+    if length & 7 or length > MAX_VARARGS * 8 or (length and not data):
         return -errno.EINVAL
+    if not to:  # (a kernel would fault)
+        size = 0
     result = prepare(machine, template, data, length >> 3)
     return render(machine, to, size, template) + 1 if result == 0 else result
 

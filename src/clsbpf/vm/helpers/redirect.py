@@ -53,7 +53,7 @@ def redirect_peer(machine: int, ifindex: int, flags: int) -> int:
 @native
 def redirect_neigh(machine: int, ifindex: int, params: int, length: int, flags: int) -> int:
     """bpf_redirect_neigh: with a next hop of `length` bytes (struct bpf_redir_neigh), or 0 without."""
-    if (length != 0 and length < REDIR_NEIGH_BYTES) or flags:
+    if (length != 0 and (length < REDIR_NEIGH_BYTES or not params)) or flags:
         return TC_ACT_SHOT
     store_i64(machine + EnvironmentAt.REDIRECT_FLAGS, REDIRECT_NEIGH | (REDIRECT_NEXT_HOP if length else 0))
     store_i64(machine + EnvironmentAt.REDIRECT_IFINDEX, u32(ifindex))
