@@ -10,14 +10,17 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ..link import LinkLayer
 from ..tc.filter import Filter
-from .passages import Node
 from .plan import Plan
 from .planned import PlannedFilter
 from .results import VERDICT_NAMES, ClassCount, FilterCount, Results
 from .walk_state import CLASS_ENTRY, CLASS_SLOTS, END_BYTES, Cells, Counters, State
+
+if TYPE_CHECKING:
+    from .passages import Node
 
 ETH_P_NAMES = {
     0x0003: "all",
