@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from clsbpf.api import FilterText, filters_setup
 from clsbpf.bpf import classic as c
 from clsbpf.bpf.check import check
 from clsbpf.bpf.classic import SockFilter
@@ -20,9 +21,11 @@ from clsbpf.engine.plans import Setup
 from clsbpf.engine.programs import ProgramTable
 from clsbpf.engine.results import Results
 from clsbpf.engine.run import IncompleteRun, run
+from clsbpf.errors import ClsbpfError
 from clsbpf.tc.chain import Block
+from judges import need_libpcap
 from policy_soup import engine_of, filters, gact, in_python, left_behind, police, skbedit, tree
-from run_cases import add, counts, pcap, pcapng, random_packets
+from run_cases import add, counts, enhanced, interface, pcap, pcapng, random_packets, section
 
 PACKETS = 400
 OFFICE = Path(__file__).parents[2] / "examples" / "office.pcap"
@@ -212,3 +215,24 @@ def test_several_workers_take_over(monkeypatch: pytest.MonkeyPatch) -> None:
     assert alike(found) == alike(plain)
     assert slow.interpreted == 100
     assert len(pieces) > 5
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_link_type_is_looked_at_when_a_packet_has_it(
+    jobs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An expression that means nothing for an interface from which nothing comes harms nobody."""
+    need_libpcap()
+    path = tmp_path / "two.pcapng"
+    head = section("<") + interface("<", 1) + interface("<", 101)
+    packets = [enhanced("<", 0, 10**6, data, length) for _, data, length in random_packets(Random(2), 5)]
+
+    def ran() -> Results:
+        given = [FilterText("expression", "ip"), FilterText("expression", "vlan")]
+        return run([str(path)], filters_setup(given, profile="current", backend="native"), jobs=jobs)
+
+    path.write_bytes(head + b"".join(packets))
+    assert ran().packets == 5
+    path.write_bytes(head + b"".join(packets) + enhanced("<", 1, 10**6, bytes(40), 40))
+    with pytest.raises(ClsbpfError, match="no VLAN support"):
+        ran()

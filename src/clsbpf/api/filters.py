@@ -106,13 +106,14 @@ class _FilterBlock:
         """The block for a link type: the nth filter has pref n, handle 1 and flowid 1:n."""
         if link.number not in self._blocks:
             self._link = link
-            block = self._blocks[link.number] = Block(self, profile=self.programs.profile)
+            block = Block(self, profile=self.programs.profile)
             chain = block.get_chain(0)
             for number, each in enumerate(self.filters, 1):
                 try:
                     chain.insert(number, ETH_P_ALL).change(self._options(number, each, link), 1)
                 except BytecodeError as error:
                     raise ClsbpfError(f"{each.kind} {each.text!r}: {error}") from None
+            self._blocks[link.number] = block
         return self._blocks[link.number]
 
     def _options(self, number: int, each: FilterText, link: LinkLayer) -> BpfOptions:

@@ -15,12 +15,14 @@ many filters that are alike, of which one function serves them all (index.py).
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..capture import Capture, Window
 from ..capture.pcap import PcapReader
+from ..errors import ClsbpfError
 from ..link import link_layer
 from .formats import interfaces_of
 from .ledger import Ledger
@@ -47,7 +49,7 @@ def classify(capture: Capture, plans: Plans, ledger: Ledger, choose: Callable[[]
 
     Where that takes long to compile, packets are interpreted until it is there.
     """
-    found = [plans.plan(link_layer(number)) for number in link_types(capture)]
+    found = list(known_plans(capture, plans))
     if not is_large(found):
         yield from plans.timed(choose)()
         return
@@ -78,9 +80,14 @@ def classify(capture: Capture, plans: Plans, ledger: Ledger, choose: Callable[[]
     yield from way()
 
 
-def link_types(capture: Capture) -> Iterable[int]:
-    """The link types that packets may have, as far as a capture begins by saying so."""
-    return dict.fromkeys(interface.link_type for interface in interfaces_of(capture))
+def known_plans(capture: Capture, plans: Plans) -> Iterator[Plan]:
+    """The plans for the link types that packets may have, as far as a capture begins by saying so.
+
+    For one of them an expression may have no meaning: that is told when such a packet comes.
+    """
+    for number in dict.fromkeys(interface.link_type for interface in interfaces_of(capture)):
+        with contextlib.suppress(ClsbpfError):
+            yield plans.plan(link_layer(number))
 
 
 def compile_walk(plan: Plan, capture: Capture, ledger: Ledger) -> None:

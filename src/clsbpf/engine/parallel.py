@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..capture import Capture
+from ..errors import ClsbpfError
 from ..link import link_layer
 from ..tc.actions.clock import LAST_MOMENT, CaptureClock, reading
 from .file_ways import FileWalk, FileWays
@@ -58,7 +59,11 @@ def obstacle_to_split(capture: Capture, plans: Plans, ledger: Ledger) -> str | N
     known = format_of(capture)
     if isinstance(known, str):
         return known
-    for plan in plans_for(known[0], plans).values():
+    try:
+        found = plans_for(known[0], plans)
+    except ClsbpfError as error:  # which is told when such a packet comes
+        return f"its link types differ: {error}"
+    for plan in found.values():
         for planned in plan.filters:
             name = f"filter {planned.filter.handle:#x} of pref {planned.classifier.prio}"
             if planned.has_state:
