@@ -437,7 +437,7 @@ def _size(zero: bool) -> Callable[[Walk, Call, int, Reg], None]:
 def _fixed(size: int, *, write: bool, raw: bool) -> Callable[[Walk, Call, int, Reg], None]:
     def rule(v: Walk, call: Call, regno: int, reg: Reg) -> None:
         helper_access(v, call, regno, size, write=write, zero=False, raw=raw)
-        if raw:
+        if write:
             check_alignment(reg, regno, 0, size)
 
     return rule

@@ -195,6 +195,15 @@ def _sane(reg: Reg, off: int, var: Range, regno: int) -> None:
         )
 
 
+def _impossible(var: Range) -> bool:
+    """Bounds out of a branch that cannot be: what is computed with them may be anything."""
+    return (
+        (not var.mask and (var.smin != var.smax or var.umin != var.umax))
+        or var.smin > var.smax
+        or var.umin > var.umax
+    )
+
+
 def _pointer_arithmetic(v: Walk, op: int, dst: int, a: Reg, src: int | None, b: Reg, is32: bool) -> Reg:
     """adjust_ptr_min_max_vals, after adjust_reg_min_max_vals sorted out which is the pointer."""
     if a.kind != SCALAR and b.kind != SCALAR:
@@ -205,6 +214,9 @@ def _pointer_arithmetic(v: Walk, op: int, dst: int, a: Reg, src: int | None, b: 
     pointer, number, regno = (a, b, dst) if a.kind != SCALAR or src is None else (b, a, src)
     if src is not None:
         mark_register(v, src if pointer is a else dst)
+    var = number.var
+    if _impossible(var):
+        return unknown()
     symbol = _SYMBOLS.get(op, "?")
     if is32:
         if op == Alu.SUB:
@@ -217,7 +229,7 @@ def _pointer_arithmetic(v: Walk, op: int, dst: int, a: Reg, src: int | None, b: 
             dst,
             of=kind_name(pointer),
         )
-    kind, var = pointer.kind, number.var
+    kind = pointer.kind
     if kind not in _ARITHMETIC_KINDS and not (kind == MAP_PTR and var is ZERO and op == Alu.ADD):
         raise Refused(
             "pointer-math",

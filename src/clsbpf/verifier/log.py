@@ -31,7 +31,7 @@ from ..bpf.isa import (
     size_of,
 )
 from .cfg import CALL, is_function_pointer, uses_and_defines
-from .ranges import S32_MAX, S32_MIN, S64_MAX, S64_MIN, Range
+from .ranges import S32_MAX, S32_MIN, S64_MAX, S64_MIN, Range, s64
 from .state import DYNPTR_BYTES, EMPTY, INVALID, IRQ_BYTES, ITER_BYTES, MISC, SPILL, Frame, Slot, State
 from .state import ZERO as ZERO_BYTE
 from .tnum import U32, U64
@@ -106,7 +106,7 @@ def _register_text(reg: Reg, frame: int | None) -> str:
     if reg.kind == NOT_INIT:
         return "?"
     if reg.kind == SCALAR and reg.var.const is not None:
-        return _number(reg.var.smin, 64, signed=True)
+        return _number(s64(reg.var.value), 64, signed=True)
     name = kind_name(reg) + (str(reg.obj) if reg.kind == BTF else "")
     if reg.kind == STACK:
         name = "fp" if frame is None or reg.size == frame else f"fp[{reg.size}]"

@@ -186,7 +186,7 @@ def synced(bounds: Bounds) -> Range:
         smax = min(smax, s64(v | m & S64_MAX))
         umin = max(umin, v)
         umax = min(umax, v | m)
-        if not m or (v & U64 == 0 and m == U64):
+        if v & U64 == 0 and m == U64:
             return
         # do the range and the bits have only one number in common?
         following = tnum.step((v, m), umin)

@@ -109,10 +109,6 @@ def _sized_by_next(machine: Machine, register: int, value: int, kind: Arg) -> st
     if size > MAX_SIZE:
         return _size(machine, register + 1, size, Arg.SIZE)
     write = kind in _WRITTEN
-    if write and kind is Arg.RW:
-        refusal = _memory(machine, register, value, size, write=False)
-        if refusal is not None:
-            return refusal
     return _memory(machine, register, value, size, write=write)
 
 
