@@ -105,13 +105,17 @@ def is_large(plans: Iterable[Plan]) -> bool:
 
 def code_size(plan: Plan) -> int:
     """How many instructions there are to compile, about: programs that share a function count once."""
-    if sum(len(planned.program.insns) for planned in plan.filters) < LARGE_INSNS or not plan.may_look_up:
-        return sum(len(planned.program.insns) for planned in plan.filters)
+    programs = {planned.program.insns: planned.program for planned in plan.filters}
+    size = sum(map(len, programs))
+    if size < LARGE_INSNS or not plan.may_look_up or plan.tree is not None:
+        return size
     from ..bpf.paths import shape_of
 
-    programs = [planned.program for planned in plan.filters]
-    shapes = {each.insns if each.classic is None else shape_of(each.classic): each for each in programs}
-    return sum(len(each.insns) for each in shapes.values())
+    shapes = {
+        insns if each.classic is None else shape_of(each.classic): len(insns)
+        for insns, each in programs.items()
+    }
+    return sum(shapes.values())
 
 
 def _until(

@@ -117,7 +117,8 @@ class QueueText:
         """Room for what is known of the packet on its way."""
         cells = ("passed", "class", *(["said"] if self.acts else []))
         self.text.emit(*(f"%queue.{cell} = alloca i64" for cell in cells))
-        self.text.emit(*(f"%{node.name}.tries = alloca i64" for node in self._of(Htb)))
+        for node in self._of(Htb):
+            self.text.emit(f"%{node.name}.tries = alloca i64", f"%{node.name}.chosen = alloca i64")
 
     def _of(self, kind: type) -> Iterable[Node]:
         return [node for node in self.tree.nodes if isinstance(node.qdisc, kind)]
@@ -290,7 +291,9 @@ class QueueText:
             over, ask = self._assign(f"icmp slt i64 {less}, 0"), self._label()
             emit(f"br i1 {over}, label %{name}.default, label %{ask}", f"{ask}:")
             classid = self._ask(node, block, f"{name}.default")
-            self._switch(classid, chosen, f"{name}.default")
+            emit(f"store i64 {classid}, ptr %{name}.chosen", f"br label %{name}.chose")
+        emit(f"{name}.chose:")  # one switch for all blocks: classes may be many, and so may blocks
+        self._switch(self._assign(f"load i64, ptr %{name}.chosen"), chosen, f"{name}.default")
         default = htb.find(ids.make(htb.handle, htb.defcls))
         to = f"{name}.direct" if default is None or default.level else into[default.classid]
         emit(f"{name}.default:", f"br label %{to}")
