@@ -16,8 +16,9 @@ from ..vm.jit import compile_module, compile_object, keep_object, load_object
 from ..vm.lower import lower
 from ..vm.subset import Lowered, module_ir
 from . import kinds, view
+from .classify_text import classify_text, tree_text
 from .flat import ORDINARY, flat_classify
-from .linear import Callees, classify_text, tree_text
+from .linear import Callees
 from .plan import Plan, Walk, Walker, outside, symbols_of
 from .view import SkbText
 from .walk import classify
