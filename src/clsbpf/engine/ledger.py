@@ -208,12 +208,16 @@ class Ledger:
         if self.state[State.CLASSES_USED]:
             self.settle_classes()
 
+    def abandon(self) -> None:
+        """The run ends before its time: what was counted counts, no rows are handed out."""
+        if self._plan is not None:
+            self.tally.drain(self._plan, self.state, self._filters, self._verdicts, self._ends)
+
     def _settle_filters(self) -> None:
         """Hand out all rows, and the counts that go by the plan's numbers."""
-        if self._plan is None:
-            return
-        self.flush_rows()
-        self.tally.drain(self._plan, self.state, self._filters, self._verdicts, self._ends)
+        if self._plan is not None:
+            self.flush_rows()
+            self.abandon()
 
     @property
     def action_counters(self) -> WorkerCounters:

@@ -89,21 +89,31 @@ def run(
     errors: list[CaptureError] = []
     opened = 0
     started = time.perf_counter()
-    for path in paths:
-        try:
-            with open_capture(path) as capture:
-                opened += 1
-                for done in walk(capture, plans, ledger, backend, jobs, warnings):
-                    if progress is not None:
-                        source = capture.source
-                        read = source.position if source.is_compressed else done
-                        progress(Progress(capture.name, read, source.size, ledger.packets))
-        except CaptureError as error:
-            errors.append(error)
-        ledger.settle()
+
+    def read(path: str) -> None:
+        nonlocal opened
+        with open_capture(path) as capture:
+            opened += 1
+            for done in walk(capture, plans, ledger, backend, jobs, warnings):
+                if progress is not None:
+                    source = capture.source
+                    position = source.position if source.is_compressed else done
+                    progress(Progress(capture.name, position, source.size, ledger.packets))
+
+    try:
+        for path in paths:
+            try:
+                read(path)
+            except CaptureError as error:
+                errors.append(error)
+            ledger.settle()
+    except BaseException:
+        ledger.abandon()
+        raise
+    finally:
+        tally.settle_ends()
     if not opened and errors:
         raise CaptureError("\n".join(str(error) for error in errors))
-    tally.settle_ends()
     if plain is not None:
         plain.settle(tally)
     queueing = plain or plans.queueing
