@@ -27,11 +27,11 @@ from typing import Any
 from ..bpf.insn import encode
 from ..bpf.spec import MapSpec, ProgramSpec
 from ..errors import VerifierError
-from ..objfile.files import machine_processors
 from ..profile import CURRENT, KernelProfile
 from ..store import PrivateStore, default_store
 from .explain import Branch, Place, Report
 from .program import VerifiedProgram, Work
+from .types import kernel_processors
 from .verify import verify
 
 MACHINE_BTF = "/sys/kernel/btf/vmlinux"
@@ -102,7 +102,7 @@ def _key(spec: ProgramSpec, profile: KernelProfile, btf: Any, judge: bytes) -> b
 
 
 def _parts(spec: ProgramSpec, profile: KernelProfile, btf: Any) -> Iterator[bytes]:
-    yield repr((profile, machine_processors())).encode()
+    yield repr((profile, kernel_processors())).encode()
     yield encode(spec.insns)
     yield repr((spec.name, spec.type, spec.license, spec.section, spec.kfuncs)).encode()
     yield repr(sorted(spec.poison.items())).encode()

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 from ..bpf.insn import Insn
 from ..errors import ClsbpfError
 from ..objfile.btf import Datasec, Func, Kind, Var
-from ..objfile.files import machine_symbols
 from .refusal import Refused
-from .types import Struct, kernel_btf
+from .types import Struct, kernel_btf, kernel_symbols
 from .values import ALLOC, BTF, MAYBE_NULL, MEM, PERCPU, RCU, RDONLY, Reg
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def _symbols() -> Container[str]:
 
     A kernel without CONFIG_KALLSYMS_ALL knows its functions only.
     """
-    symbols = machine_symbols()
+    symbols = kernel_symbols()
     return _Any() if symbols is None else symbols
 
 

@@ -9,6 +9,7 @@ its structures have names but no members: a program that looks into one is then 
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,20 @@ def kernel_btf() -> Any:
     from ..objfile.files import machine_btf
 
     return machine_btf()
+
+
+def kernel_symbols() -> Mapping[str, int] | None:
+    """The addresses of the running kernel's symbols; None where it does not tell."""
+    from ..objfile.files import machine_symbols
+
+    return machine_symbols()
+
+
+def kernel_processors() -> int | None:
+    """How many processors the running kernel could have; None where it does not tell."""
+    from ..objfile.files import machine_processors
+
+    return machine_processors()
 
 
 @functools.cache

@@ -16,7 +16,6 @@ from ..bpf.insn import Insn
 from ..bpf.isa import Class, Mode, Size
 from ..bpf.spec import RUNNABLE_TYPES, ProgramSpec
 from ..errors import VerifierError
-from ..objfile.files import machine_processors
 from ..profile import CURRENT, KernelProfile
 from .cfg import CALL, Flow, Subprogram, analyse, find_subprograms, jump_target
 from .exceptions import exception_callback
@@ -29,6 +28,7 @@ from .refusal import Refused
 from .releases import GLOBAL_FUNCTIONS, LOOPS, MIXED_CALLS
 from .rules import Rules, rules_of
 from .stack_depth import stack_depth
+from .types import kernel_processors
 from .transfer import check_wide
 from .values import CTX, KIND_NAMES, Reg
 from .walk import TAIL_CALL, Walk
@@ -82,7 +82,7 @@ def verify(
         _check_release(spec, flow, rules)
         alone = rules.release >= GLOBAL_FUNCTIONS
         functions = global_functions(spec, btf, flow.subprogram_at) if alone else {}
-        processors = cpus or machine_processors() or MOST_PROCESSORS
+        processors = cpus or kernel_processors() or MOST_PROCESSORS
         walk = Walk(spec, flow, rules, cpus=processors, verbose=verbose, functions=functions, btf=btf)
         walk.catch(thrown_to)
         if verbose:
