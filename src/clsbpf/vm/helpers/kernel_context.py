@@ -24,7 +24,7 @@ from ..environment import Environment, EnvironmentAt
 from ..maps.storage import Storage
 from ..memory import Region
 from ..native_skb import At
-from ..net import NetDevice
+from ..net import Net, NetDevice
 from ..subset import (
     external,
     fill,
@@ -263,7 +263,7 @@ class Block:
         storage[KernelAt.END] = self.device + self.device_size + SLACK
         storage[KernelAt.SKB], storage[KernelAt.SKB_SIZE] = self.skb, size
         storage[KernelAt.DEVICE], storage[KernelAt.DEVICE_SIZE] = self.device, self.device_size
-        storage[KernelAt.SHOWN] = NO_DEVICE
+        self.shown: NetDevice | None = None
         storage[KernelAt.COUNT] = len(fields)
         storage[KernelAt.FIELDS] = storage.reserve(len(fields) * FieldAt.BYTES)
         storage[KernelAt.DIRECT] = storage.reserve(size * 8)
@@ -282,8 +282,14 @@ class Block:
         for name, first, bits in self.device_places:
             if name in fields:
                 put(self.device, first, bits, fields[name])
+        self.shown = device
         self.storage[KernelAt.SHOWN] = ifindex
         self.storage[KernelAt.SHOWN_AT] = self.device if device is not None else 0
+
+    def forget(self, net: Net) -> None:
+        """Forget the device, if the network says something else of it now."""
+        if self.shown is None or net.device(self.storage[KernelAt.SHOWN]) != self.shown:
+            self.storage[KernelAt.SHOWN] = NO_DEVICE
 
 
 @external
@@ -298,7 +304,7 @@ def ask_kernel(machine: int) -> int:
     block = environment.kept.get("kernel")
     if not isinstance(block, Block) or block.types is not types:
         block = environment.kept["kernel"] = Block(types)
-    block.storage[KernelAt.SHOWN] = NO_DEVICE
+    block.forget(environment.net)
     environment.native.kernel = block.address
     if environment.running.memory is not None:
         for name, base, size in (
