@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from clsbpf.api import FilterText, filters_setup
+from clsbpf.engine import plan_code
 from clsbpf.engine.run import run
 from policy_soup import BUILT, CLASSIC
 from run_cases import counts, pcap, pcapng, random_packets
@@ -33,7 +34,8 @@ def results(filters: list[FilterText], paths: list[str], backend: str, hook: str
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_beside_objects(seed: int, tmp_path: Path) -> None:
+def test_beside_objects(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_code, "level_for", lambda sizes: 0)  # compiled sooner
     random = Random(seed)
     paths = []
     for name, data in (
@@ -43,7 +45,7 @@ def test_beside_objects(seed: int, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(data)
         paths.append(str(tmp_path / name))
     filters = []
-    for _ in range(random.randrange(2, 8)):
+    for _ in range(random.randrange(2, 6)):
         if random.random() < 0.4:
             text = str(BUILT / random.choice(OBJECTS))
             filters.append(FilterText("object", text, random.random() < 0.3))

@@ -72,7 +72,7 @@ def test_faults_are_counted_or_told(place: str, ending: str, tmp_path: Path) -> 
     capture.write_bytes(pcap(packets) if ending == "pcap" else pcapng(random, packets))
     hook, lines = PLACES[place]
     found: list[Any] = []
-    for backend in ("native", "jit"):
+    for backend in ("native", "interpreter"):
         engine = engine_with_faults(lines, backend)
         assert setup_of(engine, dev="v0", hook=hook).in_order is None
         results = engine.run([capture, capture], dev="v0", hook=hook, columns=True, keep_going=True)

@@ -53,7 +53,7 @@ def plain_policy(rng: random.Random) -> list[str]:
 def both(lines: list[str], captures: list[str], **given: Any) -> list[Any]:
     """What came of a run, natively and packet by packet, and what it left behind."""
     found = []
-    for backend in ("native", "jit"):
+    for backend in ("native", "interpreter"):
         engine = engine_of(lines, backend)
         assert not setup_of(engine, dev="v0", hook="egress").in_order
         results = engine.run(captures, dev="v0", hook="egress", columns=True, **given)
