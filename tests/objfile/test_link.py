@@ -12,6 +12,7 @@ from clsbpf.bpf.isa import Pseudo
 from clsbpf.bpf.spec import PROGRAM_TYPES, ObjectSpec, ProgramSpec
 from clsbpf.errors import ObjectError
 from clsbpf.objfile import load_object
+from clsbpf.objfile.btf import Btf, Kind
 from clsbpf.objfile.sections import program_type
 from compiled import compiled
 from elf_writer import ElfWriter, program
@@ -275,6 +276,8 @@ def with_extern(section: str, kind: str, *, weak: bool = False, call: bool = Fal
     )
     if kind == "function":
         id = types.func("CONFIG_X", types.proto(number), 2)
+    elif kind == "untyped":
+        id = types.var("CONFIG_X", types.modifier(Kind.CONST, 0), 2)
     elif kind == "text":
         id = types.var("CONFIG_X", types.array(types.int("char", 1), 4), 2)
     else:
@@ -321,6 +324,48 @@ def test_externs_that_cannot_be_had() -> None:
     assert "asks for the kernel's setting CONFIG_X, which has no value here" in str(strong.problem)
     variable = load(with_extern(".ksyms", "number")).programs["main"]
     assert "uses the kernel's variable 'CONFIG_X': no kernel is known here" in str(variable.problem)
+
+
+def kernel_with(kind: str) -> tuple[Btf, int]:
+    """A kernel's types with one CONFIG_X, and its id."""
+    w = BtfWriter()
+    number = w.int()
+    if kind == "function":
+        id = w.func("CONFIG_X", w.proto(number, ("a", number)))
+    else:
+        id = w.var("CONFIG_X", number if kind == "number" else w.ptr(number))
+    return w.btf(), id
+
+
+def test_variables_of_the_kernel() -> None:
+    types, id = kernel_with("number")
+    (insn, *_) = load(with_extern(".ksyms", "number"), kernel_btf=types).programs["main"].insns
+    assert (insn.src, insn.imm) == (Pseudo.BTF_ID, id)
+    other = load(with_extern(".ksyms", "number"), kernel_btf=kernel_with("pointer")[0]).programs["main"]
+    assert "declares the kernel's variable 'CONFIG_X' with another type" in str(other.problem)
+    none = load(with_extern(".ksyms", "number"), kernel_btf=kernel_with("function")[0]).programs["main"]
+    assert "uses the kernel's variable 'CONFIG_X': this kernel has none" in str(none.problem)
+
+
+def test_addresses_in_the_kernel() -> None:
+    address = 0xFFFFFFFF81000010
+    untyped = load(with_extern(".ksyms", "untyped"), symbols=lambda: {"CONFIG_X": address}).programs["main"]
+    assert untyped.insns[:2] == e.ld_imm64(1, address)
+    missing = load(with_extern(".ksyms", "untyped"), symbols=dict).programs["main"]
+    assert "uses the kernel's variable 'CONFIG_X': this kernel has none" in str(missing.problem)
+    weak = load(with_extern(".ksyms", "untyped", weak=True), symbols=dict).programs["main"]
+    assert weak.insns[:2] == e.ld_imm64(1, 0)
+
+
+def test_kernel_functions_have_the_kernels_parameters() -> None:
+    other = load(with_extern(".ksyms", "function", call=True), kernel_btf=kernel_with("function")[0])
+    assert "the kernel function 'CONFIG_X' with other parameters" in str(other.programs["main"].problem)
+
+
+def test_hidden_functions_are_static() -> None:
+    read = load_object(compiled("hidden.c", "-O2", "-g"), "hidden.o")
+    linkages = {each.name: read.btf[each.type_id].linkage for each in read.programs["main_program"].func_info}
+    assert linkages == {"main_program": 1, "hidden": 0, "shown": 1}
 
 
 def test_weak_externs_are_0() -> None:
