@@ -206,3 +206,22 @@ def test_a_tunnel_key_goes_with_the_packet_to_the_next_program() -> None:
     get = "r2 = r10\nr2 += -48\nr3 = 44\nr4 = 0\ncall bpf_skb_get_tunnel_key\nr0 = *(u32 *)(r10 - 48)\nexit"
     assert run(assemble(put), skb) == 0
     assert run(assemble(get), skb) == 42
+
+
+def test_lines_that_nobody_wants_are_not_kept() -> None:
+    text = stack(b"%d", 8) + "r1 = r10\nr1 += -8\nr2 = 3\nr3 = 7\nr4 = 0\nr5 = 0\ncall bpf_trace_printk\nexit"
+    environment = Environment()
+    for keeps, expected in ((True, ["7", "7"]), (False, ["7", "7"])):
+        environment.keeps_trace = keeps
+        for _ in range(2):
+            assert run(assemble(text), Skb.from_frame(FRAME), environment=environment) == 1
+        assert [line.text for line in environment.trace] == expected
+
+
+def test_a_device_of_a_high_number_is_missed_in_one_place() -> None:
+    environment = Environment()
+    text = "r2 = -2\nr3 = 0\ncall bpf_clone_redirect\nexit"
+    for _ in range(20):
+        run(assemble(text), Skb.from_frame(FRAME), environment=environment)
+    assert list(environment.native.missing)[1:] == [0] * 15
+    assert environment.asked == {"device 4294967294 (bpf_clone_redirect)": 20}

@@ -76,6 +76,7 @@ class Engine:
         self._verify = verify
         self._programs = make_programs(backend, profile)
         self._programs.environment.on_trace = on_trace
+        self._programs.environment.keeps_trace = False
         self._pins = Pins()
         self._network = Network(
             profile=self._profile, programs=self._programs, around=Surroundings(clock=CaptureClock())

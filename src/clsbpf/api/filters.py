@@ -156,6 +156,7 @@ def filters_setup(
         raise ClsbpfError(f"{len(filters)} filters; prefs and minors go up to {MAX_FILTERS}")
     programs = make_programs(backend, profile)
     programs.environment.on_trace = on_trace
+    programs.environment.keeps_trace = False
     made = _FilterBlock(filters, programs, btf, verify)
 
     def matches(prio: int, each: Filter) -> str:

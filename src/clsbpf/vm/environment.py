@@ -316,6 +316,8 @@ class Environment:
         self._logged: list[tuple[bytes, Callable[[int], str]]] = []
         """What was logged before and nobody read yet; how its programs are called."""
         self.on_trace: Callable[[TraceLine], None] | None = None
+        self.keeps_trace = True
+        """Are lines that nobody takes kept for `trace`?  Whoever runs a capture and asks for none says no."""
         self._asked: Counter[str] = Counter()
         self._log: ctypes.Array[ctypes.c_char] | None = None
         self.kept: dict[str, object] = {}
@@ -426,6 +428,8 @@ class Environment:
         used, self.native.log_used = self.native.log_used, 0
         if not used:
             return
+        if self.on_trace is None and not self.keeps_trace:
+            return
         log, name = ctypes.string_at(self.native.log, used), self.running.name
         if self.on_trace is None:
             self._logged.append((log, name))
@@ -437,7 +441,7 @@ class Environment:
 
     def miss(self, what: Missing, number: int = 0) -> None:
         """Note that a program asked for `what`, which is not here; from now on native code counts it."""
-        missing = what | number << 32
+        missing = ctypes.c_int64(what | number << 32).value
         for slot, known in enumerate(self.native.missing):
             if known in (0, missing):
                 self.native.missing[slot] = missing

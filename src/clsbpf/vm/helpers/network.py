@@ -39,6 +39,7 @@ from ..subset import (
     store_i64,
     store_u8,
     store_u32,
+    wrap,
 )
 from .socket_image import AF_INET, AF_INET6, SOCKET_BYTES, write_socket
 
@@ -236,7 +237,7 @@ def find_socket(machine: int, protocol: int, ends: int, size: int) -> int:
 @native
 def miss(machine: int, what: int, number: int) -> None:
     """Count that a program asked for what is not here."""
-    missing = what | number << 32
+    missing = wrap(what | number << 32)
     for slot in range(MISSES):
         known = load_i64(machine + EnvironmentAt.MISSING + slot * 8)
         if known == missing:
