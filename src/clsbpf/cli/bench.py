@@ -128,7 +128,7 @@ def bench(
                 kernel=asked,
                 report=meter.show,
             )
-    if kernel and refusal is not None:
+    if asked and refusal is not None:
         click.echo(f"clsbpf: warning: the kernel: {refusal}", err=True)
     for warning in measured.warnings:
         click.echo(f"clsbpf: warning: {warning}", err=True)
