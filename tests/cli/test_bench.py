@@ -102,8 +102,13 @@ def test_the_filters_of_a_root_qdisc(tmp_path: Path) -> None:
     assert row["packets"] > 0
 
 
-def test_the_kernel_beside_it() -> None:
+def test_the_kernel_beside_it(tmp_path: Path) -> None:
     need_kernel()
+    policy = tmp_path / "policy.tc"
+    program = f"object-file {EXAMPLES / 'programs/build/O2/firewall.o'} section tc direct-action"
+    policy.write_text(f"qdisc add dev v0 clsact\nfilter add dev v0 ingress bpf {program}\n")
+    found = measured(OFFICE, "-b", str(policy), "--kernel")
+    assert found["filters"][0]["kernel_ns"] > 0
     found = measured(OFFICE, "-b", POLICY, "--kernel")
     assert all(each["kernel_ns"] > 0 for each in found["filters"])
     found = measured(OFFICE, "-o", str(EXAMPLES / "programs/build/O2/firewall.o"), "--kernel")

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
+from ..bpf.spec import ObjectSpec, ProgramSpec
 from ..engine.bench import Bench, KernelFigure, Report, bench
 from ..engine.planned import PlannedFilter
 from ..engine.plans import Setup
@@ -117,8 +118,7 @@ class Judge:
             return descriptor
         text = self._objects.get(planned.classifier.prio)
         if text is None:
-            self.refusal = self.refusal or "only objects given with --object are loaded into it"
-            return None
+            return self._load_alone(program.linked.spec if program.linked is not None else None)
         from ..objfile import read_object
         from ..vm.helpers import KFUNCS
 
@@ -126,3 +126,14 @@ class Judge:
         spec = read_object(path, kfuncs=KFUNCS)
         chosen = spec.program(name).name
         return self._stack.enter_context(load(spec, [chosen])).programs[chosen]
+
+    def _load_alone(self, spec: ProgramSpec | None) -> int | None:
+        """A policy's program with the maps that it names; not those that others hold."""
+        if spec is None or any(each.inner is not None for each in spec.maps.values()):
+            self.refusal = (
+                self.refusal or "a program without its object, or with maps in maps, is not loaded into it"
+            )
+            return None
+        maps = {each.name: each for each in spec.maps.values()}
+        whole = ObjectSpec("bench", programs={spec.name: spec}, maps=maps)
+        return self._stack.enter_context(load(whole)).programs[spec.name]
