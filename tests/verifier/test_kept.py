@@ -42,7 +42,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PrivateStore:
 
 def entries(store: PrivateStore) -> list[Path]:
     assert store.directory is not None
-    return sorted(store.directory.iterdir())
+    return sorted(each for each in store.directory.iterdir() if not each.name.startswith("."))
 
 
 def test_the_fields_of_a_verified_program_are_known() -> None:

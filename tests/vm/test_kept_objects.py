@@ -50,8 +50,12 @@ def again(text: str = SEVEN, *, optimize: int = 2) -> int:
     return int(ctypes.CFUNCTYPE(ctypes.c_int64)(module.address("seven"))())
 
 
+def entries(place: Path) -> list[Path]:
+    return [each for each in place.iterdir() if not each.name.startswith(".")]
+
+
 def entry(place: Path) -> Path:
-    (only,) = place.iterdir()
+    (only,) = entries(place)
     return only
 
 
@@ -115,7 +119,7 @@ def test_an_entry_under_anothers_key_is_not_taken(place: Path, compiled: list[st
     again()
     seven = entry(place)
     again(EIGHT)
-    (eight,) = (each for each in place.iterdir() if each != seven)
+    (eight,) = (each for each in entries(place) if each != seven)
     eight.write_bytes(seven.read_bytes())
     assert again(EIGHT) == 8
 
