@@ -18,6 +18,7 @@ from btf_writer import BtfWriter
 from clsbpf.bpf.asm import assemble
 from clsbpf.bpf.insn import Insn
 from clsbpf.bpf.isa import Alu, Atomic, Class, Jmp, Mode, Size
+from clsbpf.bpf.kfuncs import kfuncs
 from clsbpf.bpf.maps import MapType
 from clsbpf.bpf.prototypes import prototype_of
 from clsbpf.bpf.spec import SCHED_CLS, SOCKET_FILTER, FuncInfo, MapSpec, ObjectSpec, ProgramSpec
@@ -1330,12 +1331,45 @@ def kinds_on_two_ways() -> Iterator[Case]:
             )
 
 
+_BY_TYPE: dict[str, str] = {
+    "__sk_buff": "rX = r6\n", "bpf_dynptr": "rX = r10\nrX += -224\n", "cgroup": "rX = 0\n", "task_struct": "rX = r9\n",
+    "bpf_res_spin_lock": "rX = map[fd:10][0]+8\n", "bpf_map": "rX = map[fd:1]\n", "void": "rX = r10\nrX += -160\n", "u8": "rX = map[fd:13][0]+0\n",
+    "u64": "rX = r10\nrX += -160\n", "bpf_iter_num": "rX = r10\nrX += -160\n",
+}  # fmt: skip
+
+
+def kernel_functions() -> Iterator[Case]:
+    """Each kernel function, called with every kind as each argument, the others as their types say."""
+    for name, kfunc in kfuncs().items():
+        if name.startswith(("bpf_obj_new", "bpf_percpu_obj_new", "bpf_xdp_ct", "bpf_xdp_metadata")):
+            continue  # (they need the program's types, or another program type's context)
+        plain = []
+        for n, param in enumerate(kfunc.params, 1):
+            text = _BY_TYPE.get(param.type, "rX = r10\nrX += -160\n") if param.pointer else "rX = 8\n"
+            if param.ends("__uninit"):
+                text = "rX = r10\nrX += -240\n"
+            plain.append(text.replace("rX", f"r{n}"))
+        before = _SCRATCH + _BEFORE["dynptr"] + "call 158\nr9 = r0\n"
+        call = Insn(Class.JMP | Jmp.CALL, src=2)
+        for type in (SCHED_CLS, SOCKET_FILTER):
+            for look in ("", "r0 = *(u8 *)(r0 +0)\n", "if r0 == 0 goto OUT\nr0 = *(u64 *)(r0 +0)\n"):
+                text = program("unwritten", before, *plain, call, look)
+                yield Case(f"{type} {name} {look.strip()}", text, type, (name,))
+        for n in range(len(plain)):
+            for kind in KINDS:
+                others = [text for i, text in enumerate(plain) if i != n]
+                put = Insn(Class.ALU64 | Alu.MOV | X, n + 1, 7)
+                yield Case(
+                    f"{name} {kind} as r{n + 1}", program(kind, before, *others, put, call), kfuncs=(name,)
+                )
+
+
 SWEEPS: Mapping[str, Callable[[], Iterator[Case]]] = {
     sweep.__name__: sweep
     for sweep in (
         *(opcodes, context_fields, memory, stores, atomics, arithmetic, arithmetic_constants, jumps),
         *(jumps_to_constants, bounds, helpers, helpers_of_socket_filters, maps, sizes, functions),
         *(static_functions, callbacks, regions, stacks, control_flow, constants, packet_loads),
-        *(packet_ranges, null_checks, kinds_on_two_ways),
+        *(packet_ranges, null_checks, kinds_on_two_ways, kernel_functions),
     )
 }

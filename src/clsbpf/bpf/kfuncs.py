@@ -97,7 +97,7 @@ bpf_dynptr_memset(bpf_dynptr *p, u32 offset, u32 size, u8 val) -> s32
 bpf_dynptr_size(bpf_dynptr *p) -> u32
 bpf_dynptr_slice(bpf_dynptr *p, u32 offset, void *buffer__opt, u32 buffer__szk) -> void * | null
 bpf_dynptr_slice_rdwr(bpf_dynptr *p, u32 offset, void *buffer__opt, u32 buffer__szk) -> void * | null
-bpf_get_kmem_cache(u64 addr) -> kmem_cache * | null
+bpf_get_kmem_cache(u64 addr) -> kmem_cache *
 bpf_iter_bits_destroy(bpf_iter_bits *it) -> void
 bpf_iter_bits_new(bpf_iter_bits *it, u64 *unsafe_ptr__ign, u32 nr_words) -> s32
 bpf_iter_bits_next(bpf_iter_bits *it) -> s32 * | null

@@ -454,10 +454,9 @@ def _function(v: Walk, call: Call, regno: int, reg: Reg) -> None:
     call.function = reg.obj
 
 
-def _timer(v: Walk, call: Call, regno: int, reg: Reg) -> None:
-    """check_map_field_pointer: a pointer to just that member."""
+def check_field_place(v: Walk, regno: int, reg: Reg, name: str) -> None:
+    """check_map_field_pointer: a pointer to just that member of a map's value."""
     spec: MapSpec = reg.obj
-    name = "bpf_timer"
     if reg.var.mask:
         raise Refused(
             "constant",
@@ -466,26 +465,20 @@ def _timer(v: Walk, call: Call, regno: int, reg: Reg) -> None:
             errno=22,
         )
     place = field_named(v, reg, name)
-    if place is None:
-        if spec.value_type is None:
-            raise Refused(
-                "special-field",
-                f"map '{spec.name}' has to have BTF in order to use {name}",
-                regno,
-                field=name,
-                errno=22,
-            )
-        raise Refused("special-field", f"map '{spec.name}' has no valid {name}", regno, field=name, errno=22)
     at = reg.off + reg.var.smin
-    if place.offset != at:
-        raise Refused(
-            "special-field",
-            f"off {at} doesn't point to 'struct {name}' that is at {place.offset}",
-            regno,
-            field=name,
-            errno=22,
-        )
-    call.map, call.map_uid = spec, reg.uid
+    if place is None:
+        missing = "has no valid" if spec.value_type is not None else "has to have BTF in order to use"
+        wrong = f"map '{spec.name}' {missing} {name}"
+    elif place.offset != at:
+        wrong = f"off {at} doesn't point to 'struct {name}' that is at {place.offset}"
+    else:
+        return
+    raise Refused("special-field", wrong, regno, field=name, errno=22)
+
+
+def _timer(v: Walk, call: Call, regno: int, reg: Reg) -> None:
+    check_field_place(v, regno, reg, "bpf_timer")
+    call.map, call.map_uid = reg.obj, reg.uid
 
 
 def _lock(v: Walk, call: Call, regno: int, reg: Reg) -> None:

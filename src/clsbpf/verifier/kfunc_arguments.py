@@ -171,7 +171,11 @@ def _kind_of(v: Walk, call: KfuncCall, number: int) -> str:
     param, reg = kfunc.params[number], v.regs[number + 1]
     if kfunc.name == "bpf_cast_to_kern_ctx":
         return "context"
-    sized = number + 1 < len(kfunc.params) and kfunc.params[number + 1].name.endswith(("__sz", "__szk"))
+    sized = (
+        number + 1 < len(kfunc.params)
+        and kfunc.params[number + 1].name.endswith(("__sz", "__szk"))
+        and v.regs[number + 2].kind == SCALAR
+    )
     if _CONTEXTS.get(param.type):
         return "context"
     if param.ends("__nullable") and reg.is_null and not sized:
@@ -189,7 +193,8 @@ def _kind_of(v: Walk, call: KfuncCall, number: int) -> str:
         if plain:
             raise Refused(
                 "argument-kind",
-                f"kernel function {kfunc.name} args#{number} pointer type {param.type} is not supported",
+                f"kernel function {kfunc.name} args#{number}"
+                f" pointer type {_in_btf(param.type)} is not supported",
                 number + 1,
                 errno=22,
                 of=kind_name(reg),
@@ -201,16 +206,29 @@ def _kind_of(v: Walk, call: KfuncCall, number: int) -> str:
         return "callback"
     scalar = param.type in SCALAR_BYTES or param.type in PLAIN_STRUCT_BYTES
     if not scalar and not (sized and param.type == "void"):
+        too_deep = "max struct nesting depth exceeded\n" if param.type in _DEEP else ""
         raise Refused(
             "argument-kind",
-            f"arg#{number} pointer type STRUCT {param.type} must point to scalar, or struct with scalar",
+            f"{too_deep}arg#{number} pointer type {_in_btf(param.type)} must point to "
+            f"{'void, ' if sized else ''}scalar, or struct with scalar",
             number + 1,
             errno=22,
             of=kind_name(reg),
-            expected=f"a pointer to struct {param.type}",
+            expected="memory with a size" if param.type == "void" else f"a pointer to struct {param.type}",
             helper=kfunc.name,
         )
     return "sized memory" if sized else "memory"
+
+
+_DEEP = frozenset({"nf_conn", "nf_conn___init"})
+"""Structures that nest deeper than the kernel looks for numbers."""
+
+
+def _in_btf(type: str) -> str:
+    """A type of the kernel's functions as its log names it: void has no name."""
+    if type == "void":
+        return "UNKNOWN "
+    return type if type in SCALAR_BYTES else f"STRUCT {type}"
 
 
 # The rules -------------------------------------------------------------------------------------------

@@ -7,13 +7,25 @@ from typing import TYPE_CHECKING
 from ..bpf.kfuncs import PLAIN_STRUCT_BYTES, SCALAR_BYTES
 from ..bpf.spec import MapSpec
 from .access import kind_name
-from .arguments import ANY_CALL, MAX_VAR_SIZE, check_constant_string, helper_access
-from .fields import field_named, has_field
+from .arguments import ANY_CALL, MAX_VAR_SIZE, check_constant_string, check_field_place, helper_access
+from .fields import has_field
 from .kfunc_call import AS_STRUCT, TRUSTED_FLAGS, KfuncCall, Rule, known_number, wrong_argument
+from .memory import not_null
 from .precision import mark_register
 from .refusal import Refused
 from .types import Struct, is_or_begins_with, kernel_struct
-from .values import BTF, MAP_PTR, MAP_VALUE, MAYBE_NULL, NOT_INIT, RCU, Reg, clone
+from .values import (
+    ALLOC,
+    BTF,
+    MAP_PTR,
+    MAP_VALUE,
+    MAYBE_NULL,
+    NON_OWNING,
+    NOT_INIT,
+    RCU,
+    TRUSTED,
+    Reg,
+)
 
 if TYPE_CHECKING:
     from .walk import Walk
@@ -36,13 +48,17 @@ def map_argument(v: Walk, call: KfuncCall, number: int, regno: int, reg: Reg) ->
     call.map, call.map_uid = spec, reg.uid
 
 
+_TRUSTED_MODIFIERS = ALLOC | TRUSTED | NON_OWNING
+
+
 def struct_argument(v: Walk, call: KfuncCall, number: int, regno: int, reg: Reg) -> None:
     """process_kf_arg_ptr_to_btf_id."""
     wanted = kernel_struct(call.kfunc.params[number].type)
     unsafe = reg.flags & ~TRUSTED_FLAGS
     untrusted = reg.kind == BTF and unsafe and not reg.flags & RCU
     if (reg.kind != BTF and reg.kind not in AS_STRUCT) or untrusted:
-        raise wrong_argument(call, number, reg, f"is {kind_name(reg)} expected {wanted.name} or socket")
+        expected = kind_name(reg.but(flags=reg.flags & _TRUSTED_MODIFIERS))
+        raise wrong_argument(call, number, reg, f"is {kind_name(reg)} expected {expected} or socket")
     have: Struct = reg.obj if reg.kind == BTF else kernel_struct(AS_STRUCT[reg.kind])
     strict = ("release" in call.kfunc.flags and bool(reg.ref)) or _are_aliases(have.name, wanted.name)
     projection = wanted.name == "__sk_buff" and have.name == "sk_buff"
@@ -66,8 +82,7 @@ def _are_aliases(one: str, other: str) -> bool:
 
 def _as_not_null(v: Walk, regno: int, reg: Reg) -> None:
     if reg.flags & MAYBE_NULL:
-        v.regs[regno] = clone(reg)
-        v.regs[regno].flags &= ~MAYBE_NULL
+        v.regs[regno] = not_null(reg)
 
 
 def memory_argument(v: Walk, call: KfuncCall, number: int, regno: int, reg: Reg) -> None:
@@ -92,6 +107,10 @@ def sized_memory_argument(v: Walk, call: KfuncCall, number: int, regno: int, reg
         _as_not_null(v, regno, reg)
         try:
             check_size(v, regno, size)
+        except Refused as refused:
+            pair = f"arg#{number} arg#{number + 1} memory, len pair leads to invalid memory access"
+            refused.after = "\n".join(filter(None, (refused.after, pair)))
+            raise
         finally:
             v.regs[regno] = reg
     if size_param.ends("__szk"):
@@ -128,26 +147,9 @@ def string_argument(v: Walk, call: KfuncCall, number: int, regno: int, reg: Reg)
 
 def field_of_map_value(name: str) -> Rule:
     def rule(v: Walk, call: KfuncCall, number: int, regno: int, reg: Reg) -> None:
-        """check_map_field_pointer."""
-        if reg.kind != MAP_VALUE:
+        if reg.kind != MAP_VALUE or reg.flags & MAYBE_NULL:
             raise wrong_argument(call, number, reg, "doesn't point to a map value")
-        if reg.var.mask:
-            raise Refused(
-                "constant",
-                f"R{regno} doesn't have constant offset. {name} has to be at the constant offset",
-                regno,
-                errno=22,
-            )
-        place = field_named(v, reg, name)
-        if place is None or place.offset != reg.off + reg.var.smin:
-            raise Refused(
-                "special-field",
-                f"off {reg.off + reg.var.smin} doesn't point to 'struct {name}'"
-                + (f" that is at {place.offset}" if place else ""),
-                regno,
-                field=name,
-                errno=22,
-            )
+        check_field_place(v, regno, reg, name)
         call.map, call.map_uid = reg.obj, reg.uid
 
     return rule

@@ -17,13 +17,13 @@ from .kfunc_arguments import check_kfunc_arguments
 from .kfunc_call import KfuncCall
 from .kfunc_objects import in_tree_callback
 from .locks import acquire, check_nothing_held, forget_reference, may_point_to_lock, release
-from .ranges import ZERO, between
+from .ranges import ZERO, between, s32
 from .records import SpecialField
 from .refusal import Refused
 from .sleeping import check_no_region, may_sleep
 from .stack_objects import ACTIVE, DRAINED, PACKET_DYNPTRS, end_rcu, make_dynptr, release_dynptr, set_iterator
 from .state import Slot
-from .tnum import U64
+from .tnum import U32
 from .types import Struct, kernel_btf, kernel_struct
 from .values import (
     ALLOC,
@@ -305,14 +305,14 @@ def _kernel_context(v: Walk, call: KfuncCall) -> Reg:
 
 def _read_only(v: Walk, call: KfuncCall) -> Reg:
     """bpf_rdonly_cast: whatever it is, it may be read as that, through loads that cannot fault."""
-    id = (call.constant or 0) & U64
+    id = (call.constant or 0) & U32
     if not id:
         return Reg(MEM, flags=RDONLY | UNTRUSTED)
     btf = kernel_btf()
     if btf is None:
         raise Refused("not-covered", "the kernel's types are not known here", errno=22)
     if id >= len(btf):
-        raise Refused("constant", f"Unknown type ID {id} passed to kfunc bpf_rdonly_cast", 2, errno=22)
+        raise Refused("constant", f"Unknown type ID {s32(id)} passed to kfunc bpf_rdonly_cast", 2, errno=22)
     struct = btf.resolve(id)
     if not hasattr(struct, "members") or struct.is_union:
         if not struct.id:

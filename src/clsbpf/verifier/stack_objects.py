@@ -40,10 +40,8 @@ def _place(reg: Reg, slots: int, what: str, regno: int, *, kind: str, otherwise:
     if reg.var.mask:
         raise Refused(kind, f"{what} has to be at a constant offset", regno, errno=22, after=otherwise)
     at = reg.off + reg.var.smin
-    number = (-at - 1) // 8
+    number = (-at - 1) // 8 if at else 0  # (to the kernel what is at the frame pointer is the topmost slot)
     wrong = f"cannot pass in {what} at an offset={at}"
-    if at >= 0:  # (the kernel takes 0 for the topmost slot, and so what is above the stack for an object)
-        raise Refused("object-place", wrong, regno, errno=22, after=otherwise)
     if at % 8 or number + 1 < slots:
         raise Refused(kind, wrong, regno, errno=22, after=otherwise)
     return number if number < 64 else None
@@ -64,7 +62,12 @@ def _write(v: Walk, reg: Reg, regno: int, slots: int) -> None:
         v.liveness.write(frame.number, 1 << n)
 
 
-def _read(v: Walk, reg: Reg, number: int, slots: int) -> None:
+def _read(v: Walk, reg: Reg, regno: int, number: int, slots: int) -> None:
+    """An object is used. At the frame pointer the kernel takes the topmost slot's for it: above the stack."""
+    if reg.off + reg.var.smin == 0:
+        raise Refused(
+            "object-place", f"cannot pass in what is above the stack as arg#{regno - 1}", regno, errno=22
+        )
     held = range(number - slots + 1, number + 1)
     v.log.touched(held)
     v.liveness.read(v.state, reg.size, v.pc, sum(1 << n for n in held))
@@ -111,7 +114,7 @@ def use_dynptr(v: Walk, regno: int, reg: Reg, *, expected: str = "") -> Reg:
     if expected and held.obj != expected:
         raise Refused("dynptr", f"Expected a dynptr of type {expected} as arg #{regno - 1}", regno, errno=22)
     if reg.kind == STACK:
-        _read(v, reg, (-(reg.off + reg.var.smin) - 1) // 8, DYNPTR_SLOTS)
+        _read(v, reg, regno, (-(reg.off + reg.var.smin) - 1) // 8, DYNPTR_SLOTS)
     return held
 
 
@@ -172,8 +175,9 @@ def new_iterator(v: Walk, regno: int, reg: Reg, type: str, flags: int) -> None:
     """process_iter_arg of bpf_iter_*_new, mark_stack_slots_iter."""
     slots = ITERATOR_BYTES[type] // 8
     name = type.removeprefix("bpf_")
-    wrong = Refused("iterator", f"expected uninitialized {name} as arg #{regno - 1}", regno, errno=22)
-    number = _place(reg, slots, "iter", regno, kind="iterator")
+    words = f"expected uninitialized {name} as arg #{regno - 1}"
+    wrong = Refused("iterator", words, regno, errno=22)
+    number = _place(reg, slots, "iter", regno, kind="iterator", otherwise=words)
     stack = frame_of(v, reg).stack
     if number is not None:
         for n in range(number, number - slots, -1):
@@ -190,7 +194,8 @@ def iterator_at(v: Walk, regno: int, reg: Reg, type: str, caller: str) -> tuple[
     """is_iter_reg_valid_init: the frame and the lowest slot of an iterator that was made."""
     slots = ITERATOR_BYTES[type] // 8
     name = type.removeprefix("bpf_")
-    number = _place(reg, slots, "iter", regno, kind="iterator")
+    words = f"expected an initialized {name} as arg #{regno - 1}"
+    number = _place(reg, slots, "iter", regno, kind="iterator", otherwise=words)
     frame = frame_of(v, reg)
     there = number is not None
     if number is not None:
@@ -205,8 +210,8 @@ def iterator_at(v: Walk, regno: int, reg: Reg, type: str, caller: str) -> tuple[
                 and slot.reg.size == int(n == number)
             )
     if not there or number is None:
-        raise Refused("iterator", f"expected an initialized {name} as arg #{regno - 1}", regno, errno=22)
-    _read(v, reg, number, slots)
+        raise Refused("iterator", words, regno, errno=22)
+    _read(v, reg, regno, number, slots)
     return frame, number
 
 
@@ -257,9 +262,10 @@ def _unprotected(reg: Reg) -> Reg:
 
 def save_flags(v: Walk, regno: int, reg: Reg, *, of_lock: bool) -> None:
     """process_irq_flag of bpf_local_irq_save: the flags go to the stack."""
-    number = _place(reg, 1, "irq_flag", regno, kind="irq")
+    words = f"expected uninitialized irq flag as arg#{regno - 1}"
+    number = _place(reg, 1, "irq_flag", regno, kind="irq", otherwise=words)
     if number is not None and IRQ_BYTES in frame_of(v, reg).stack.get(number, EMPTY).kinds:
-        raise Refused("irq", f"expected uninitialized irq flag as arg#{regno - 1}", regno, errno=22)
+        raise Refused("irq", words, regno, errno=22)
     _write(v, reg, regno, 1)
     assert number is not None
     v.ids += 1
@@ -269,12 +275,13 @@ def save_flags(v: Walk, regno: int, reg: Reg, *, of_lock: bool) -> None:
 
 def restore_flags(v: Walk, regno: int, reg: Reg, *, of_lock: bool) -> None:
     """unmark_stack_slot_irq_flag: they are taken back, the latest first."""
-    number = _place(reg, 1, "irq_flag", regno, kind="irq")
+    words = f"expected an initialized irq flag as arg#{regno - 1}"
+    number = _place(reg, 1, "irq_flag", regno, kind="irq", otherwise=words)
     frame = frame_of(v, reg)
     slot = frame.stack.get(number, EMPTY) if number is not None else EMPTY
     if number is None or slot.kinds != bytes([IRQ_BYTES]) * 8:
-        raise Refused("irq", f"expected an initialized irq flag as arg#{regno - 1}", regno, errno=22)
-    _read(v, reg, number, 1)
+        raise Refused("irq", words, regno, errno=22)
+    _read(v, reg, regno, number, 1)
     if (slot.reg.obj == "lock") != of_lock:
         have, want = ("lock", "native") if slot.reg.obj == "lock" else ("native", "lock")
         raise Refused(
