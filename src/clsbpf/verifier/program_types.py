@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ..errors import ObjectError
 from ..objfile.btf import Btf
 from ..objfile.btf_check import check_types
 from ..objfile.btf_kernel import kernel_types
@@ -27,11 +28,13 @@ class ProgramTypes:
 @functools.lru_cache(maxsize=8)
 def program_types(btf: Btf) -> ProgramTypes:
     """btf_parse, of the types as a loader would pass them on."""
-    problem = check_types(kernel_types(btf))
-    if problem is not None:
-        return ProgramTypes(str(problem))
     try:
+        problem = check_types(kernel_types(btf))
+        if problem is not None:
+            return ProgramTypes(str(problem))
         return ProgramTypes(records=struct_records(btf))
+    except ObjectError as unreadable:
+        return ProgramTypes(str(unreadable))
     except NoRecord as wrong:
         what = os.strerror(wrong.errno)
         return ProgramTypes(f"a structure's lock, list, tree, count or kernel pointer is wrong: {what}")
