@@ -25,6 +25,7 @@ from ..engine.programs import LoadedProgram
 from ..errors import ClsbpfError
 from ..objfile import Btf, TypeRef
 from ..objfile.btf import Func
+from ..objfile.btf_check import check_types
 from ..objfile.core_patch import POISON
 from ..verifier.kept import judged
 from ..vm.ids import PROGRAM_IDS
@@ -180,8 +181,12 @@ def _btf(process: Process, fd: int) -> Btf | None:
 
 
 def _btf_load(process: Process, call: Call) -> Args:
+    raw = call.bytes(Arg.DATA)
+    problem = check_types(raw)
+    if problem is not None:
+        raise malformed(str(problem), problem.errno)
     try:
-        return _install(process, Btf(call.bytes(Arg.DATA)), call)
+        return _install(process, Btf(raw), call)
     except ClsbpfError as error:
         raise malformed(str(error), error.errno if error.errno == errno.EMFILE else errno.EINVAL) from None
 
