@@ -16,9 +16,7 @@ SMALL: dict[str, str] = {
     "gotol": "r0 = 0\ngotol +1\nr0 = 1\nexit",
     "maygoto": "r0 = 0\nl:\nr0 += 1\nmay_goto +1\ngoto l\nexit",
     "maygoto2": "r0 = 0\nl:\nmay_goto +2\nr0 += 1\ngoto l\nexit",
-    "maygoto nobound": "r6 = map[fd:1]\nr0 = 0\nl:\nmay_goto +2\nr0 += 1\ngoto l\nr1 = r10\nr1 += r0\nexit",
     "loop1000": "r1 = 0\nl:\nr1 += 1\nif r1 < 1000 goto l\nr0 = 0\nexit",
-    "loopunk": "r1 = *(u32 *)(r1 +0)\nl:\nr1 += -1\nif r1 != 0 goto l\nr0 = 0\nexit",
     "loopunk2": "r2 = *(u32 *)(r1 +0)\nr2 &= 255\nl:\nr2 += -1\nif r2 s> 0 goto l\nr0 = 0\nexit",
     "loopforever": "l:\ngoto l\nexit",
     "loop2": "r0 = 0\nl:\nif r0 > 5 goto l\nexit",
@@ -74,3 +72,9 @@ SMALL: dict[str, str] = {
     "may_goto: mg5 stack": "*(u64 *)(r10 -8) = 0\nl:\nmay_goto +4\nr1 = *(u64 *)(r10 -8)\nr1 += 1\n*(u64 *)(r10 -8) = r1\ngoto l\nr0 = 0\nexit",
     "may_goto: mg6 cond": "r1 = *(u32 *)(r1 +0)\nr2 = 0\nl:\nmay_goto +3\nr2 += 3\nif r2 == r1 goto +1\ngoto l\nr0 = 0\nexit",
 }  # fmt: skip
+
+WHOLE_BUDGET: dict[str, str] = {
+    "maygoto nobound": "r6 = map[fd:1]\nr0 = 0\nl:\nmay_goto +2\nr0 += 1\ngoto l\nr1 = r10\nr1 += r0\nexit",
+    "loopunk": "r1 = *(u32 *)(r1 +0)\nl:\nr1 += -1\nif r1 != 0 goto l\nr0 = 0\nexit",
+}
+"""Programs that both walk for a million instructions before they refuse them: seconds each."""

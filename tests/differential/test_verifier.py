@@ -24,7 +24,7 @@ from clsbpf.verifier.verify import verify
 from compiled import compiled
 from kernel_verifier import need_current_kernel, visited
 from verifier_programs import MAPS, grammar_program, mutated
-from verifier_small import SMALL
+from verifier_small import SMALL, WHOLE_BUDGET
 from verifier_soup import bounds, soup
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "programs" / "build"
@@ -72,8 +72,9 @@ def test_programs_of_a_grammar() -> None:
 def test_small_programs() -> None:
     """At each rule of control flow, calls, stacks and loops: both accept, or both refuse."""
     need_current_kernel()
+    programs = {**SMALL, **WHOLE_BUDGET} if "CLSBPF_SWEEP_EVERY" in os.environ else SMALL
     with loader.load(ObjectSpec("small", {}, {m.name: m for m in MAPS.values()}), []) as loaded:
-        for what, text in SMALL.items():
+        for what, text in programs.items():
             spec = ProgramSpec("small", insns=tuple(assemble(text)), license="GPL", maps=MAPS)
             here, there = ours(spec), kernels(spec, loaded)
             assert bool(here) == bool(there), (what, here, there)
@@ -94,7 +95,7 @@ def test_programs_that_nobody_would_write(made: Callable[..., tuple[Insn, ...]])
     random = Random(11)
     accepted = 0
     with loader.load(ObjectSpec("soup", {}, {m.name: m for m in MAPS.values()}), []) as loaded:
-        for _ in range(300):
+        for _ in range(100):
             spec = ProgramSpec("soup", insns=made(random, MAPS), license="GPL", maps=MAPS)
             here, there = ours(spec), kernels(spec, loaded)
             assert bool(here) == bool(there), (here, there, disassemble(spec.insns))
