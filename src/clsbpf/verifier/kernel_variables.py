@@ -9,7 +9,6 @@ is nowhere by itself: `bpf_per_cpu_ptr` and `bpf_this_cpu_ptr` say where a proce
 from __future__ import annotations
 
 import functools
-from collections.abc import Container
 from typing import TYPE_CHECKING
 
 from ..bpf.insn import Insn
@@ -37,7 +36,7 @@ def variable_address(at: int, insn: Insn) -> Reg | Refused:
         return Refused(
             "encoding", f"pseudo btf_id {id} in ldimm64 isn't KIND_VAR or KIND_FUNC", insn=at, errno=22
         )
-    if variable.name not in _symbols():
+    if not _has_address(variable.name):
         return Refused(
             "kernel-variable",
             f"ldimm64 failed to find the address for kernel symbol '{variable.name}'.",
@@ -56,18 +55,13 @@ def variable_address(at: int, insn: Insn) -> Reg | Refused:
     return _memory(target.id, at)
 
 
-class _Any:
-    def __contains__(self, name: object) -> bool:
-        return True
-
-
-def _symbols() -> Container[str]:
-    """The symbols whose addresses the kernel knows; any, where it does not tell which.
+def _has_address(name: str) -> bool:
+    """Does the kernel know where a symbol is?  It may not tell which it knows; then it is taken to.
 
     A kernel without CONFIG_KALLSYMS_ALL knows its functions only.
     """
     symbols = kernel_symbols()
-    return _Any() if symbols is None else symbols
+    return symbols is None or name in symbols
 
 
 @functools.cache

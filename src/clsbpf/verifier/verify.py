@@ -28,8 +28,8 @@ from .refusal import Refused
 from .releases import GLOBAL_FUNCTIONS, LOOPS, MIXED_CALLS
 from .rules import Rules, rules_of
 from .stack_depth import stack_depth
-from .types import kernel_processors
 from .transfer import check_wide
+from .types import kernel_processors
 from .values import CTX, KIND_NAMES, Reg
 from .walk import TAIL_CALL, Walk
 
