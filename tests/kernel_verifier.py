@@ -158,7 +158,7 @@ class Judgement:
 _NOT_THE_REASON = re.compile(
     r"\d+: (\([0-9a-f]{2}\)|R|frame\d|safe|BUG_)|; |processed |verification time|stack depth|mark_precise|"
     r"from \d+ to \d+|caller:|callee:|returning from callee:|to caller at|func#\d+ @|Live regs before insn:|"
-    r"\s*\d+: [.0-9]{10} |(cur|old) state:"
+    r"\s*\d+: [.0-9]{10} |(cur|old) state:| (frame\d+: )?R\d+="
 )
 
 
