@@ -65,8 +65,9 @@ def main() -> None:
     parser.add_argument("--show", type=int, default=0)
     parser.add_argument("--words", action="store_true")
     options = parser.parse_args()
-    with loader.load(OBJECT, []) as loaded:
-        for name in options.sweep or SWEEPS:
+    for name in options.sweep or SWEEPS:
+        # (maps of its own: an array of programs belongs to the type that first uses it)
+        with loader.load(OBJECT, []) as loaded:
             cases = (case for n, case in enumerate(SWEEPS[name]()) if n % options.every == 0)
             compare(name, cases, loaded, words=options.words, show=options.show)
 
