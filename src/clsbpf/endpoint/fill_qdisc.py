@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..engine.devices import Device
 from ..netlink import attr as nla
@@ -24,11 +24,20 @@ from ..tc.qdiscs.htb import HtbClass
 from ..tc.qdiscs.prio import Band, Prio
 from ..tc.qdiscs.qdisc import Qdisc, QdiscStats
 from ..tc.qdiscs.tbf import Tbf
-from .qdisc_kinds import KINDS
 from .rates import rate_spec
 from .request import Request
 
+if TYPE_CHECKING:
+    from .qdisc_kinds import QdiscKind
+
 U32 = 0xFFFFFFFF
+
+
+def qdisc_kind(kind: str) -> QdiscKind:
+    """qdisc_lookup_ops(), imported where such a qdisc is met: a policy for clsact starts without."""
+    from .qdisc_kinds import KINDS
+
+    return KINDS[kind]
 
 
 def qdisc_message(
@@ -54,13 +63,13 @@ def qdisc_message(
                 attrs.append(nla.u32(number, block.index))
         attrs.append(nla.nest(Tca.OPTIONS, ()))
     else:
-        options = KINDS[qdisc.kind].options(qdisc)
+        options = qdisc_kind(qdisc.kind).options(qdisc)
         if options is not None:
             attrs.append(options)
     attrs.append(nla.u8(Tca.HW_OFFLOAD, 0))
     if qdisc.stab is not None:
         attrs.append(nla.nest(Tca.STAB, [nla.binary(TcaStab.BASE, qdisc.stab.spec)]))
-    xstats = None if isinstance(qdisc, HookQdisc) else KINDS[qdisc.kind].xstats
+    xstats = None if isinstance(qdisc, HookQdisc) else qdisc_kind(qdisc.kind).xstats
     attrs += _stats(qdisc.stats, xstats, first=True)
     if warning is not None:
         attrs.append(nla.string(Tca.EXT_WARN_MSG, warning))

@@ -21,9 +21,8 @@ from ..netlink.schema import Rtm, Tca
 from ..tc import ids
 from ..tc.hook import CLSACT, INGRESS
 from ..tc.qdiscs.qdisc import Qdisc, SizeTable
-from .fill_qdisc import qdisc_message
+from .fill_qdisc import qdisc_kind, qdisc_message
 from .notify import notify, notify_needed
-from .qdisc_kinds import KINDS
 from .request import Datagram, Request
 from .size_table import size_table
 
@@ -131,6 +130,8 @@ def _create(network: Network, device: Device, request: Request) -> None:
     if any(request.kind_is(kind) for kind in (CLSACT, INGRESS)):
         _create_hook(network, device, request)
         return
+    from .qdisc_kinds import KINDS
+
     kind = next((kind for kind in KINDS if request.kind_is(kind)), None)
     if kind is None:
         raise NetlinkError(errno.ENOENT, "Specified qdisc kind is unknown")
@@ -143,7 +144,7 @@ def _create(network: Network, device: Device, request: Request) -> None:
             _block_index(request, attr, f"{side} block index cannot be 0")
             raise NetlinkError(errno.EOPNOTSUPP, f"{side} block sharing is not supported")
     stab = _stab(request)
-    new = KINDS[kind].init(kind, handle, parent, request.attrs.get(Tca.OPTIONS), network.home(device))
+    new = qdisc_kind(kind).init(kind, handle, parent, request.attrs.get(Tca.OPTIONS), network.home(device))
     new.stab = stab
     try:
         _estimate(network, request, new)
@@ -216,7 +217,7 @@ def _change(network: Network, device: Device, qdisc: Qdisc, request: Request) ->
     """qdisc_change(): what its kind lets be changed, its size table (none: it goes) and its estimator."""
     options = request.attrs.get(Tca.OPTIONS)
     if options is not None:
-        change = None if qdisc.is_ingress else KINDS[qdisc.kind].change
+        change = None if qdisc.is_ingress else qdisc_kind(qdisc.kind).change
         if change is None:
             raise NetlinkError(errno.EINVAL, "Change operation not supported by specified qdisc")
         if Tca.INGRESS_BLOCK in request.attrs or Tca.EGRESS_BLOCK in request.attrs:

@@ -18,7 +18,7 @@ from ..netlink.schema import Tca
 from ..netlink.tcmsg import TCMSG_LEN, TcMsg
 from .ids import TC_H_ROOT
 from .printer import Printer
-from .qdiscs import KINDS
+from .qdiscs import kind_words
 from .request import View
 from .rows import attrs_of
 from .stats import print_stats
@@ -84,7 +84,7 @@ def _show_node(out: Printer, node: _Node, view: View, names: Names) -> str:
         return ""
     kind = attrs[Tca.KIND].string
     out.both("class", f" {kind} ", kind)
-    words = KINDS.get(kind)
+    words = kind_words(kind)
     if words is not None and words.print_copt is not None and Tca.OPTIONS in attrs:
         words.print_copt(kind, out, attrs[Tca.OPTIONS], view.options)
     if not view.options.stats:

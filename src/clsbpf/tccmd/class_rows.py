@@ -15,7 +15,7 @@ from ..netlink.tcmsg import TCMSG_LEN, TcMsg
 from .ids import TC_H_ROOT
 from .numbers import U16
 from .printer import Printer
-from .qdiscs import KINDS
+from .qdiscs import kind_words
 from .request import View
 from .rows import attrs_of
 from .stats import print_stats
@@ -35,7 +35,7 @@ def print_class(out: Printer, message: Message, view: View, names: Names) -> Non
     if Tca.KIND not in attrs:
         raise ClsbpfError("print_class: NULL kind")
     kind = attrs[Tca.KIND].string
-    words = KINDS.get(kind)
+    words = kind_words(kind)
     # Within one qdisc only the minor says anything.
     mask = U16 if view.qdisc else 0xFFFFFFFF
     with out.object():

@@ -17,7 +17,7 @@ from .filter import parse_estimator, rate_attr
 from .ids import TC_H_ROOT, parse_classid, parse_qdisc_handle
 from .options import Options
 from .qdisc import CLASSFUL_ELSEWHERE
-from .qdiscs import KINDS
+from .qdiscs import kind_words
 from .request import DEVICE_NAME_BYTES, KIND_BYTES, Command, Lookups, Reply, Request, View, cut
 from .verbs import Help, Verbs
 from .words import Words, matches
@@ -95,7 +95,7 @@ def _id(words: Words, key: str, before: int, parse: Callable[[str], int | None],
 def _kind_options(selection: _Selection, words: Words) -> list[Attr]:
     """parse_copt() of the kind."""
     kind = selection.kind or ""
-    known = KINDS.get(kind)
+    known = kind_words(kind)
     if known is None and kind in CLASSFUL_ELSEWHERE:
         raise UnsupportedKind("qdisc", kind, "htb")
     if known is None or known.parse_copt is None:

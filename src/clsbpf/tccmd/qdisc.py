@@ -23,7 +23,7 @@ from .filter import parse_estimator, rate_attr
 from .ids import CLSACT_HANDLE, TC_H_CLSACT, TC_H_INGRESS, TC_H_ROOT, parse_classid, parse_qdisc_handle
 from .numbers import unsigned
 from .options import Options
-from .qdiscs import KINDS
+from .qdiscs import kind_words, known_kinds
 from .request import DEVICE_NAME_BYTES, KIND_BYTES, Command, Lookups, Reply, Request, View, cut
 from .size_table_words import parse_stab, stab_attr
 from .verbs import Help, Verbs
@@ -38,7 +38,6 @@ OTHER_QDISCS = frozenset(
 CLASSFUL_ELSEWHERE = frozenset({"atm", "cbq", "drr", "dsmark", "ets", "hfsc", "qfq"})
 """Those of them whose classes are made by requests."""
 
-_SUPPORTED = ", ".join(["clsact", "ingress", *KINDS])
 _SINGLETON = {"clsact": TC_H_CLSACT, "ingress": TC_H_INGRESS}
 
 
@@ -159,13 +158,13 @@ def _kind_options(selection: _Selection, words: Words) -> list[Attr]:
     """parse_qopt() of the kind."""
     kind = selection.kind or ""
     if kind in OTHER_QDISCS:
-        raise UnsupportedKind("qdisc", kind, _SUPPORTED)
+        raise UnsupportedKind("qdisc", kind, ", ".join(known_kinds()))
     if kind == "ingress":
         # An old spelling, `ingress handle ffff:`, whose value nobody looks at.
         while words.at("handle"):
             words.next()
             words.skip()
-    known = KINDS.get(kind)
+    known = kind_words(kind)
     if known is not None and known.parse_qopt is not None:
         return known.parse_qopt(kind, words, selection.device or "")
     if not words:

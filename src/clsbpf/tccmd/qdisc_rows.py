@@ -12,7 +12,7 @@ from ..netlink.tcmsg import TCMSG_LEN, TcMsg
 from .ids import TC_H_ROOT
 from .options import Options
 from .printer import Printer
-from .qdiscs import KINDS
+from .qdiscs import kind_words
 from .request import View
 from .rows import attrs_of, print_change
 from .size_table_words import show_stab
@@ -68,7 +68,7 @@ def print_qdisc(out: Printer, message: Message, view: View, names: Names) -> Non
 
 
 def _print_options(out: Printer, kind: str, options: Attr, view: Options) -> None:
-    words = KINDS.get(kind)
+    words = kind_words(kind)
     if words is not None and words.print_qopt is not None:
         words.print_qopt(kind, out, options, view)
     elif kind == "ingress":
@@ -83,7 +83,7 @@ def _print_stats(out: Printer, kind: str, attrs: dict[int, Attr], view: View) ->
         return
     xstats = print_stats(out, attrs, " ", iec=bool(view.options.iec))
     out.end_line()
-    words = KINDS.get(kind)
+    words = kind_words(kind)
     if xstats is not None and words is not None and words.print_xstats is not None:
         words.print_xstats(kind, out, xstats, view.options)
         out.end_line()

@@ -1,49 +1,30 @@
-"""The kinds of qdiscs in tc's words and rows: struct qdisc_util of tc/q_*.c.
+"""The kinds of qdiscs in tc's words and rows (`kinds`), for who meets one that has any.
 
-A kind reads its options (of a qdisc, of a class) and shows them; what it lacks, tc says so of.
+A policy for clsact does not, and a command starts sooner without them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ...netlink.attr import Attr
-from ..options import Options
-from ..printer import Printer
-from ..words import Words
-from . import codel, fifo, htb, prio, sfq, tbf
+if TYPE_CHECKING:
+    from .kinds import KindWords
 
-Parse = Callable[[str, Words, str], list[Attr]]
-"""The kind, its words, to the end, and the device's name ("": none said) → attributes of the request.
-
-CommandError where tc refuses them.
-"""
-Show = Callable[[str, Printer, Attr, Options], None]
-"""The kind, and TCA_OPTIONS or the statistics' TCA_STATS_APP, to rows."""
+HOOKS = ("clsact", "ingress")
+"""These have no options."""
 
 
-@dataclass(frozen=True, slots=True)
-class KindWords:
-    """struct qdisc_util."""
+def kind_words(kind: str) -> KindWords | None:
+    """get_qdisc_kind(): what the kind reads and shows; None where it has no options, or is not known."""
+    if kind in HOOKS:
+        return None
+    from .kinds import KINDS
 
-    parse_qopt: Parse | None = None
-    print_qopt: Show | None = None
-    parse_copt: Parse | None = None
-    print_copt: Show | None = None
-    print_xstats: Show | None = None
+    return KINDS.get(kind)
 
 
-KINDS: Mapping[str, KindWords] = {
-    "pfifo": KindWords(fifo.parse, fifo.show),
-    "bfifo": KindWords(fifo.parse, fifo.show),
-    "pfifo_head_drop": KindWords(fifo.parse, fifo.show),
-    "pfifo_fast": KindWords(None, prio.show),
-    "prio": KindWords(prio.parse, prio.show),
-    "codel": KindWords(codel.parse, codel.show, print_xstats=codel.show_xstats),
-    "fq_codel": KindWords(codel.parse, codel.show, print_xstats=codel.show_xstats),
-    "sfq": KindWords(sfq.parse, sfq.show, print_xstats=sfq.show_xstats),
-    "tbf": KindWords(tbf.parse, tbf.show),
-    "htb": KindWords(htb.parse, htb.show, htb.parse_class, htb.show, htb.show_xstats),
-}
-"""The kinds that have options, but clsact and ingress."""
+def known_kinds() -> list[str]:
+    """The kinds there are."""
+    from .kinds import KINDS
+
+    return [*HOOKS, *KINDS]
