@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ..bpf.disasm import format_insn
 from ..bpf.isa import Class, Jmp
 from ..bpf.spec import ProgramSpec
+from .last_change import last_change
 from .precision import backwards
 from .reasons import REASONS, REMEDIES
 from .refusal import Refused
@@ -52,7 +53,7 @@ class Report:
     """A refusal, told.  `kind` names the rule, `message` is the kernel's own line.
 
     `at` is None where no instruction is at fault; `path` has the latest branches last, `changed` is where
-    the register at fault was last written; `suggestion` is empty where the mistake is not a known one.
+    the value at fault last changed; `suggestion` is empty where the mistake is not a known one.
     """
 
     kind: str
@@ -97,7 +98,8 @@ def explain(spec: ProgramSpec, walk: Walk | None, refused: Refused, at: int | No
     if walk is not None and refused.kind not in ("stack-depth", "recursion"):
         path = _branches(spec, walk)
         if refused.register is not None and at is not None:
-            changed = _last_write(spec, at, refused.register)
+            written = last_change(spec.insns, walk, refused.register)
+            changed = place_of(spec, written) if written is not None else None
     tell, suggestion = REASONS.get(refused.kind, (str, REMEDIES.get(refused.kind, "")))
     if at is not None and at in spec.poison:
         reason = f"the instruction could not be made to fit the kernel's types: {spec.poison[at]}"
@@ -129,14 +131,3 @@ def _branches(spec: ProgramSpec, walk: Walk) -> list[Branch]:
 
 
 _NO_BRANCH = frozenset({Jmp.JA, Jmp.CALL, Jmp.EXIT, Jmp.JCOND})
-
-
-def _last_write(spec: ProgramSpec, at: int, register: int) -> Place | None:
-    """The nearest instruction before, in the order of the text, that writes the register."""
-    from .cfg import uses_and_defines
-
-    for before in range(at - 1, -1, -1):
-        insn = spec.insns[before]
-        if insn.code and uses_and_defines(insn)[1] >> register & 1:
-            return place_of(spec, before)
-    return None
