@@ -1,4 +1,4 @@
-"""Where the value at fault last changed: copies, spills and calls are followed, on the way that was walked."""
+"""Where the value at fault last changed: copies, spills and calls are followed, on the way walked."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ CASES: dict[str, tuple[str, int | None]] = {
     "what a helper returned": ("call 7\nr6 = r0\nr0 = *(u8 *)(r6 +0)\nexit", 0),
     "kept over a helper": ("r6 = 7\ncall 7\nr0 = *(u8 *)(r6 +0)\nexit", 0),
     "on the way that was walked": (
-        "r6 = 1\nr2 = *(u32 *)(r1 +0)\nif r2 == 0 goto +2\nr6 = 7\ngoto +1\nr6 = r1\nr0 = *(u8 *)(r6 +0)\nexit",
+        "r6 = 1\nr2 = *(u32 *)(r1 +0)\nif r2 == 0 goto +2\nr6 = 7\ngoto +1\nr6 = r1\n"
+        "r0 = *(u8 *)(r6 +0)\nexit",
         3,
     ),
     "at the program's beginning": ("r0 = *(u8 *)(r1 +1000)\nexit", None),
