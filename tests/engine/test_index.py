@@ -16,8 +16,8 @@ from clsbpf.bpf.bytecode import parse_bytecode
 from clsbpf.bpf.check import check
 from clsbpf.bpf.classic import SockFilter
 from clsbpf.bpf.values import Load
+from clsbpf.engine import classify_text
 from clsbpf.engine import index as index_module
-from clsbpf.engine import linear as linear_module
 from clsbpf.engine.index import NONE, Group, build_index, build_table, hash_keys, pack_keys
 from clsbpf.engine.planned import planned_filters
 from clsbpf.engine.plans import Setup
@@ -137,7 +137,7 @@ def test_random_policies(
     outcomes = []
     for way in ("looked up", "one by one", "one by one, whatever the packet"):
         if way == "one by one, whatever the packet":
-            monkeypatch.setattr(linear_module, "kinds_of", lambda *given: None)
+            monkeypatch.setattr(classify_text, "kinds_of", lambda *given: None)
         setup = Setup(lambda link: block, at_ingress=at_ingress, profile=profile, linear=way != "looked up")
         results = run([str(path)], setup, columns=True)
         outcomes.append((counts(results), results.to_arrow()))
