@@ -33,6 +33,8 @@ from .plans import Plans
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from .programs import LoadedProgram
+
 LARGE_INSNS = 2000
 """Fewer instructions, of all filters, are compiled in less than a second."""
 PATIENCE = 0.15
@@ -50,7 +52,7 @@ def classify(capture: Capture, plans: Plans, ledger: Ledger, choose: Callable[[]
     Where that takes long to compile, packets are interpreted until it is there.
     """
     found = list(known_plans(capture, plans))
-    if not is_large(found):
+    if not plans.timed(lambda: is_large(found)):
         yield from plans.timed(choose)()
         return
     from concurrent.futures import ThreadPoolExecutor, wait
@@ -105,17 +107,22 @@ def is_large(plans: Iterable[Plan]) -> bool:
 
 def code_size(plan: Plan) -> int:
     """How many instructions there are to compile, about: programs that share a function count once."""
-    programs = {planned.program.insns: planned.program for planned in plan.filters}
-    size = sum(map(len, programs))
+    # By a classic program's bytes: to hash, or only to translate, thousands takes a second.
+    programs = {each.program.ops or each.program.insns: each.program for each in plan.filters}
+    size = sum(map(_length, programs.values()))
     if size < LARGE_INSNS or not plan.may_look_up or plan.tree is not None:
         return size
     from ..bpf.paths import shape_of
 
     shapes = {
-        insns if each.classic is None else shape_of(each.classic): len(insns)
+        insns if each.classic is None else shape_of(each.classic): _length(each)
         for insns, each in programs.items()
     }
     return sum(shapes.values())
+
+
+def _length(program: LoadedProgram) -> int:
+    return len(program.insns if program.classic is None else program.classic.insns)
 
 
 def _until(
