@@ -3,7 +3,7 @@
 Reading is a copy from the page cache into a buffer that stays in the processor's cache.  A mapping saves the
 copy, and with it most of what memory has to bring (`lanes.py`), but pays for page faults.  Which is
 faster depends on how the kernel holds the file: in pieces of 2 MB (just written, mostly) one fault maps
-2 MB, and a mapping takes a third of the time; in small pieces it takes nearly twice the time of reading
+2 MB, and a mapping takes half the time; in pieces of 4 KB it takes half as long again as reading
 (docs/benchmarks.md).  Nothing tells which it is, and it may change within a file.  So it is tried out:
 now and then a little of the file goes the other way, and the faster goes on.
 
