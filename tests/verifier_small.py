@@ -13,6 +13,7 @@ SMALL: dict[str, str] = {
     "seven functions deep": "call f1\nr0 = 0\nexit\nf1:\n*(u64 *)(r10 -8) = 0\ncall f2\nr0 = 0\nexit\nf2:\n*(u64 *)(r10 -8) = 0\ncall f3\nr0 = 0\nexit\nf3:\n*(u64 *)(r10 -8) = 0\ncall f4\nr0 = 0\nexit\nf4:\n*(u64 *)(r10 -8) = 0\ncall f5\nr0 = 0\nexit\nf5:\n*(u64 *)(r10 -8) = 0\ncall f6\nr0 = 0\nexit\nf6:\n*(u64 *)(r10 -8) = 0\ncall f7\nr0 = 0\nexit\nf7:\n*(u64 *)(r10 -8) = 0\nr0 = 0\nexit\n",
     "stack1x512": "*(u64 *)(r10 -512) = 0\ncall f1\nr0 = 0\nexit\nf1:\n*(u64 *)(r10 -8) = 0\nr0 = 0\nexit\n",
     "stack 496+16": "*(u64 *)(r10 -496) = 0\ncall f1\nr0 = 0\nexit\nf1:\n*(u64 *)(r10 -16) = 0\nr0 = 0\nexit\n",
+    "a helper writes beside a narrow spill": "r6 = r1\ncall 7\n*(u32 *)(r10 -8) = r0\nr3 = r10\nr3 += -4\nr1 = r6\nr2 = 0\nr4 = 0\nr5 = 0\ncall 163\nr0 = *(u32 *)(r10 -8)\nexit",
     "gotol": "r0 = 0\ngotol +1\nr0 = 1\nexit",
     "maygoto": "r0 = 0\nl:\nr0 += 1\nmay_goto +1\ngoto l\nexit",
     "maygoto2": "r0 = 0\nl:\nmay_goto +2\nr0 += 1\ngoto l\nexit",

@@ -416,9 +416,10 @@ def check_initialised(
                 off=low,
             )
         if clobber:
+            held = slot.reg  # (a narrow spill beside these bytes stays what it is)
             if SPILL in kinds[first:last]:
-                kinds = _scrubbed(kinds)
-            frame.stack[number] = Slot(kinds[:first] + bytes([MISC]) * (last - first) + kinds[last:])
+                kinds, held = _scrubbed(kinds), EMPTY.reg
+            frame.stack[number] = Slot(kinds[:first] + bytes([MISC]) * (last - first) + kinds[last:], held)
     v.liveness.read(v.state, frame.number, v.pc, _bits(_slots(low, length)))
 
 
