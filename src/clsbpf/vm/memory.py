@@ -85,15 +85,17 @@ class Memory:
 
     def find(self, address: int) -> Region | None:
         """The region that `address` is in (or just after the end of), gone ones included."""
-        for region in (self.frame, self.packet):
-            if region.base <= address <= region.base + region.size:
-                return region
+        regions = [self.frame, self.packet]
         at = bisect_right(self._bases, address)
         if at:
-            region = self._regions[self._bases[at - 1]]
-            if address <= region.base + region.size:
+            regions.append(self._regions[self._bases[at - 1]])
+        before = None  # where one ends another may begin
+        for region in regions:
+            if region.base <= address < region.base + region.size:
                 return region
-        return None
+            if address == region.base + region.size:
+                before = region
+        return before
 
     def refusal(self, address: int, size: int, register: int, *, write: bool) -> str | None:
         """Why an access through a register is not allowed, in words; None when it is."""
